@@ -1,0 +1,36 @@
+# Each target sets up what it needs: a virtual environment from the requirements files.
+PYTHON ?= python3
+VENV ?= .venv
+RUNS ?= runs
+BIN := $(VENV)/bin
+QUICK := $(RUNS)/quickstart
+
+.PHONY: quickstart test test-slow lint bench clean
+
+quickstart: $(VENV)/run
+	$(BIN)/python -m experiments.quickstart --config=configs/quickstart.py --workdir=$(QUICK)
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest tests -m "not slow"
+
+test-slow: $(VENV)/dev
+	$(BIN)/python -m pytest tests -m slow
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+
+bench: $(VENV)/dev
+	$(BIN)/python -m benchmarks.quickstart_seeds
+
+$(VENV)/run: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/dev: requirements-dev.txt requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@ $(VENV)/run
+
+clean:
+	rm -rf $(VENV) $(RUNS)

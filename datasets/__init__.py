@@ -1,0 +1,27 @@
+"""Datasets: records -> NumPy batches. Never imports jax, so that loader workers stay light.
+
+    source = datasets.build("orl_faces", classes=(0, 30))
+    batches = datasets.train_batches(source, config, seed=0, process_index=0, process_count=1)
+"""
+
+from datasets.batches import eval_batches, train_batches
+from datasets.decode import decode
+from datasets.image_folder import image_folder
+from datasets.orl_faces import orl_faces
+from datasets.source import Classes, Source
+
+SOURCES = {
+    "orl_faces": orl_faces,
+    "image_folder": image_folder,
+}
+
+
+def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0)) -> Source:
+    """The named source, or its classes start..stop-1. Raises ValueError for an unknown name."""
+    if name not in SOURCES:
+        raise ValueError(f"unknown source {name!r}; known: {', '.join(SOURCES)}")
+    source = SOURCES[name](path)
+    return source if tuple(classes) == (0, 0) else Classes(source, *classes)
+
+
+__all__ = ["SOURCES", "Classes", "Source", "build", "decode", "eval_batches", "train_batches"]

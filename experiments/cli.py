@@ -1,0 +1,78 @@
+"""What every program shares: flags, the configuration, one clear line for an error, and the start of JAX."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import runtime, workdir
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+flags.DEFINE_string("workdir", "", "Folder of the run: its configuration, checkpoints, metrics and results.")
+flags.DEFINE_integer("cpu_devices", 0, "Rehearse on this many fake CPU devices; 0 uses the machine's own.")
+flags.DEFINE_bool("traceback", False, "Show where in the code an error was found.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; the default is the one stored in --workdir.")
+
+
+def run(main: Callable, required: tuple[str, ...] = ("workdir",)) -> None:
+    """Parses the flags, starts JAX, and exits with what `main(config, flags)` returns (None: 0).
+
+    An error that this project raises, or that the system does (a missing file, a full disk), is one line on
+    stderr and exit status 1. Anything else is a defect and keeps its traceback.
+    """
+    values = flags.FLAGS
+    try:
+        arguments = values(_with_stored_config(sys.argv))
+        if len(arguments) > 1:
+            raise ValueError(f"unexpected argument {arguments[1]!r}: every option is --name=value")
+        for name in required:
+            if not values[name].value:
+                raise ValueError(f"--{name}=... is required")
+        config = _CONFIG.value
+    except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
+        sys.exit(f"error: {_flag_error(error)}")
+    try:
+        runtime.start(values.cpu_devices)
+        sys.exit(main(config, values))
+    except (ValueError, OSError) as error:
+        if values.traceback or not (isinstance(error, OSError) or _raised_here(error)):
+            raise
+        sys.exit(f"error: {_one_line(error)}")
+
+
+def _with_stored_config(argv: list[str]) -> list[str]:
+    """Adds --config for a workdir that has one, where none is given."""
+    names = {argument.lstrip("-").split("=")[0] for argument in argv[1:] if argument.startswith("-")}
+    given = [argument.split("=", 1)[1] for argument in argv[1:] if argument.lstrip("-").startswith("workdir=")]
+    if "config" in names or not given:
+        return argv
+    stored = workdir.config_path(given[-1])
+    if not os.path.exists(stored):
+        raise ValueError(f"no run in {given[-1]!r} (it has no {os.path.basename(stored)}): give the --workdir of a "
+                         f"run, or train one with --config=configs/quickstart.py")
+    # Before the overrides, which apply to what it loads.
+    return [argv[0], f"--config={os.path.join(ROOT, 'configs', 'stored.py')}:{stored}", *argv[1:]]
+
+
+def _flag_error(error: Exception) -> str:
+    text = str(error).replace("\\'", "'").strip("\"'")
+    if isinstance(error, AttributeError | KeyError):
+        # ml_collections: 'margn'\nDid you mean "margin" instead of "margn"?
+        field, _, hint = text.partition("\n")
+        hint = hint.strip("\"'")
+        return f"the configuration has no field {field.strip(chr(39))!r}. {hint or 'See configs/default.py for all fields.'}"
+    return _one_line(text)
+
+
+def _one_line(error: Exception | str) -> str:
+    return " ".join(str(error).split())
+
+
+def _raised_here(error: Exception) -> bool:
+    """Whether the innermost frame is a `raise` of this project's own code."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return frame.filename.startswith(ROOT + os.sep) and (frame.line or "").lstrip().startswith("raise")

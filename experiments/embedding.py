@@ -1,0 +1,61 @@
+"""From a source of images to embeddings, with whatever model a workdir holds."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+import datasets
+from experiments import checkpoint, data, model, step
+from experiments import mesh as meshes
+
+
+class Embedded(NamedTuple):
+    """Row i is image i of the source. Where `readable` is False the row is zero, and `problems` has a line for it."""
+
+    embeddings: np.ndarray  # f32[N,D], not normalised
+    readable: np.ndarray    # bool[N]
+    problems: list[str]
+
+
+class Trained(NamedTuple):
+    """An embedder with its weights, ready to embed."""
+
+    variables: dict
+    embed: Callable         # (variables, images on device) -> embeddings
+    step: int
+    digest: str
+
+
+def load(config, workdir: str, mesh: jax.sharding.Mesh, at_step: int | None = None) -> Trained:
+    """The embedder of a checkpoint of `workdir`, the latest by default. Raises FileNotFoundError or ValueError without one."""
+    source = data.train_source(config)
+    built = model.build(config, config.loss.num_classes or source.num_classes, len(source), mesh)
+    with checkpoint.Checkpoints(workdir) as checkpoints:
+        at_step = checkpoints.latest_step() if at_step is None else at_step
+        state, _ = checkpoints.restore(model.abstract_state(built, config, mesh), at_step)
+    variables = model.embedder_variables(state)
+    return Trained(variables, step.make_embed_step(built.embedder, config, mesh), at_step, checkpoint.digest(variables))
+
+
+def embed_source(embed: Callable, variables, source: datasets.Source, config, mesh: jax.sharding.Mesh,
+                 progress: Callable[[int], None] = lambda images: None) -> Embedded:
+    """Every image of the source through `embed`. An image that cannot be read is reported, not fatal."""
+    rows, masks = [], []
+    for batch in datasets.eval_batches(source, config, batch_size=config.evaluation.batch_size, **data.processes()):
+        images = meshes.put_batch(mesh, {"image": batch["image"]})["image"]
+        rows.append(np.asarray(embed(variables, images)))
+        masks.append(np.asarray(batch["mask"]))
+        progress(int((batch["index"] >= 0).sum()))
+    readable = np.concatenate(masks)[:len(source)]
+    embeddings = np.concatenate(rows)[:len(source)] * readable[:, None]
+    return Embedded(embeddings, readable, [_problem(source, index) for index in np.flatnonzero(~readable)])
+
+
+def _problem(source: datasets.Source, index: int) -> str:
+    try:
+        datasets.decode(source[index])
+    except (ValueError, OSError) as error:
+        return str(error)
+    return f"image {index} could not be read the first time, but can be now"

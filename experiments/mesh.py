@@ -1,0 +1,34 @@
+"""The one mesh, and where each array of a run lives on it.
+
+One axis, "data", over all devices of all hosts. Batches are split along it; so are the class prototypes and
+whatever the optimizer remembers of them. Everything else is on every device.
+"""
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXIS = "data"
+
+
+def make(devices=None) -> jax.sharding.Mesh:
+    """The mesh over `devices` (default: all). Auto axes: under Explicit ones a class-sharded loss does not type-check."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def state_shardings(mesh: jax.sharding.Mesh, state):
+    """The sharding of every array of a train state: split by class where its path names `prototypes`."""
+
+    def sharding(path, leaf):
+        split = leaf.ndim > 0 and any(getattr(key, "key", None) == "prototypes" for key in path)
+        return NamedSharding(mesh, P(AXIS) if split else P())
+
+    return jax.tree_util.tree_map_with_path(sharding, state)
+
+
+def put_batch(mesh: jax.sharding.Mesh, batch: dict[str, np.ndarray], spec: P = P(AXIS)) -> dict[str, jax.Array]:
+    """This host's part of a global batch -> global arrays, split by `spec`."""
+    sharding = NamedSharding(mesh, spec)
+    return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}

@@ -1,0 +1,108 @@
+"""Embedder, loss and optimizer of a configuration, and the train state they share."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+import embedders
+import losses
+from experiments import mesh as meshes
+from experiments import optimizer
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that learns or remembers: one checkpoint holds it all."""
+
+    step: jax.Array
+    params: dict            # {"embedder": ..., "loss": {"prototypes": f32[C,D]} or {}}
+    batch_stats: dict       # the embedder's running statistics
+    loss_state: dict        # the loss's running statistics and memories
+    opt_state: optax.OptState
+
+
+class Model(NamedTuple):
+    """What a run trains, built from its configuration; no arrays."""
+
+    embedder: nn.Module
+    loss: losses.Loss
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    embedding_size: int
+    num_classes: int
+    steps_per_epoch: float
+    total_steps: int
+
+
+def build(config, num_classes: int, num_examples: int, mesh: jax.sharding.Mesh) -> Model:
+    """Raises ValueError for a name, field or value that the parts do not know."""
+    _check_batch(config, mesh)
+    embedder = make_embedder(config)
+    loss = losses.build(config.loss.name, num_classes=num_classes, mesh=mesh, **_hyper_parameters(config))
+    steps_per_epoch = num_examples / config.batch_size
+    total_steps = config.total_steps or max(round(config.num_epochs * steps_per_epoch), 1)
+    schedule = optimizer.make_schedule(config, steps_per_epoch, total_steps)
+    size = jax.eval_shape(lambda rng: _init_embedder(embedder, config, rng)[0], jax.random.key(0))
+    return Model(embedder, loss, optimizer.make_optimizer(config, schedule), schedule, size.shape[-1], num_classes,
+                 steps_per_epoch, total_steps)
+
+
+def make_embedder(config) -> nn.Module:
+    """The embedder of `config.embedder`; fields that are None are left to it."""
+    fields = {key: value for key, value in config.embedder.items() if key != "name" and value is not None}
+    return embedders.build(config.embedder.name, **fields)
+
+
+def _hyper_parameters(config) -> dict:
+    losses.hyper_parameters(config.loss.name)  # the clear error for an unknown name
+    return dict(config.loss[config.loss.name])
+
+
+def _check_batch(config, mesh: jax.sharding.Mesh) -> None:
+    parts = mesh.size * config.accumulation_steps
+    if config.batch_size < 1 or config.batch_size % parts:
+        raise ValueError(f"batch_size {config.batch_size} does not divide into {mesh.size} devices x "
+                         f"{config.accumulation_steps} accumulation steps: use a multiple of {parts}")
+    if config.evaluation.batch_size < 1 or config.evaluation.batch_size % mesh.size:
+        raise ValueError(f"evaluation.batch_size {config.evaluation.batch_size} does not divide into "
+                         f"{mesh.size} devices: use a multiple of {mesh.size}")
+
+
+def _init_embedder(embedder, config, rng):
+    """(embeddings of two blank images, variables)."""
+    size = config.input.image_size
+    return embedder.init_with_output(rng, jnp.zeros((2, size, size, 3), jnp.float32), train=False)
+
+
+def init_state(model: Model, config, mesh: jax.sharding.Mesh) -> TrainState:
+    """The state before the first step, a function of `config.seed`, each array created where it lives."""
+    init = _init(model, config)
+    return jax.jit(init, out_shardings=meshes.state_shardings(mesh, jax.eval_shape(init)))()
+
+
+def abstract_state(model: Model, config, mesh: jax.sharding.Mesh) -> TrainState:
+    """Shapes, dtypes and shardings of the train state, without computing it."""
+    state = jax.eval_shape(_init(model, config))
+    return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+                        state, meshes.state_shardings(mesh, state))
+
+
+def embedder_variables(state: TrainState) -> dict:
+    """What `embedder.apply` takes."""
+    return {"params": state.params["embedder"], "batch_stats": state.batch_stats}
+
+
+def _init(model: Model, config):
+    def init() -> TrainState:
+        embedder_rng, loss_rng = jax.random.split(jax.random.key(config.seed))
+        _, variables = _init_embedder(model.embedder, config, embedder_rng)
+        loss_params, loss_state = model.loss.init(loss_rng, model.embedding_size)
+        params = {"embedder": variables["params"], "loss": loss_params}
+        return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), loss_state,
+                          model.optimizer.init(params))
+
+    return init

@@ -1,0 +1,91 @@
+"""What a training run tells: one line to read, and every number as JSONL and TensorBoard scalars."""
+
+import contextlib
+import json
+import math
+import os
+import time
+
+import tensorboardX
+
+from experiments import workdir as workdirs
+
+
+class Metrics:
+    """metrics.jsonl and TensorBoard event files of a workdir. Records past `first_step` are dropped: they will be redone."""
+
+    def __init__(self, workdir: str, first_step: int):
+        path = workdirs.metrics_path(workdir)
+        kept = [record for record in read_metrics(workdir) if record["step"] <= first_step]
+        workdirs.write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+        self._file = open(path, "a", buffering=1)
+        self._board = tensorboardX.SummaryWriter(os.path.join(workdir, "tensorboard"), purge_step=first_step + 1)
+
+    def write(self, step: int, **values: float) -> None:
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            if math.isfinite(value):
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(workdir: str) -> list[dict]:
+    """The records of metrics.jsonl, oldest first. A last line that a crash cut short is left out."""
+    try:
+        with open(workdirs.metrics_path(workdir)) as file:
+            lines = file.read().split("\n")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines[:-1]]
+
+
+class Clock:
+    """Rate, share of time waiting for data, and time to go, between two reports and over the run."""
+
+    def __init__(self, first_step: int, total_steps: int, batch_size: int):
+        self._total, self._batch_size = total_steps, batch_size
+        self._last, self._last_step = time.monotonic(), first_step
+        self._waited = 0.0
+
+    def waiting(self, seconds: float) -> None:
+        self._waited += seconds
+
+    @contextlib.contextmanager
+    def paused(self):
+        """Time in here (evaluating, saving) is not time of steps."""
+        started = time.monotonic()
+        yield
+        self._last += time.monotonic() - started
+
+    def restart(self, step: int) -> None:
+        """Forgets the time until now: it went into compiling."""
+        self._last, self._last_step, self._waited = time.monotonic(), step, 0.0
+
+    def read(self, step: int) -> dict[str, float]:
+        """images_per_second and data_wait (share) since the last reading; eta in seconds at that rate."""
+        now = time.monotonic()
+        seconds = max(now - self._last, 1e-9)
+        rate = (step - self._last_step) / seconds
+        values = {"images_per_second": rate * self._batch_size, "data_wait": min(self._waited / seconds, 1.0),
+                  "eta_seconds": (self._total - step) / rate if rate else float("nan")}
+        self._last, self._last_step, self._waited = now, step, 0.0
+        return values
+
+
+def line(step: int, total_steps: int, values: dict[str, float]) -> str:
+    return (f"step {step:>{len(str(total_steps))}}/{total_steps}  loss {values['loss']:7.4f}  "
+            f"accuracy {values['accuracy']:6.1%}  lr {values['learning_rate']:.2e}  "
+            f"{values['images_per_second']:7.1f} img/s  data wait {values['data_wait']:4.0%}  "
+            f"ETA {duration(values['eta_seconds'])}")
+
+
+def duration(seconds: float) -> str:
+    """1:02:03 or 2:03 (minutes:seconds)."""
+    if seconds != seconds:
+        return "?"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,23 @@
+"""What JAX needs to be told before it starts. Importing this module is harmless; `start` comes before any array."""
+
+import logging
+import os
+import pathlib
+
+
+def start(cpu_devices: int = 0) -> None:
+    """Sets up the compilation cache and, for rehearsing a pod on one machine, `cpu_devices` fake CPU devices."""
+    if cpu_devices > 1:
+        # XLA's thread pool must outnumber the fake devices, or their collectives wait for each other for ever.
+        os.environ.setdefault("NPROC", "32")
+    import jax
+
+    if cpu_devices:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
+    if not jax.config.jax_compilation_cache_dir:
+        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "geodesic" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    # orbax and absl announce every save; the programs print their own progress.
+    logging.getLogger("absl").setLevel(logging.WARNING)

@@ -1,0 +1,1 @@
+"""Heads: features -> a task's output. Flax Linen modules, trained on top of an embedder."""

@@ -1,0 +1,1 @@
+"""Metrics: embeddings [N, D] and integer labels [N] -> numbers. Pure functions."""
