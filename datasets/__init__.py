@@ -4,15 +4,19 @@
     batches = datasets.train_batches(source, config, seed=0, process_index=0, process_count=1)
 """
 
+from datasets import image_folder, orl_faces
 from datasets.batches import eval_batches, train_batches
-from datasets.decode import decode
-from datasets.image_folder import image_folder
-from datasets.orl_faces import orl_faces
-from datasets.source import Classes, Source
+from datasets.decoding import decode
+from datasets.source import Classes, Files, Source
 
 SOURCES = {
-    "orl_faces": orl_faces,
-    "image_folder": image_folder,
+    "orl_faces": orl_faces.load,
+    "image_folder": image_folder.load,
+}
+
+# To be shown wherever pictures of a source are.
+CREDITS = {
+    "orl_faces": "Faces: the ORL Database of Faces, courtesy of AT&T Laboratories Cambridge.",
 }
 
 
@@ -24,4 +28,4 @@ def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0)) -> So
     return source if tuple(classes) == (0, 0) else Classes(source, *classes)
 
 
-__all__ = ["SOURCES", "Classes", "Source", "build", "decode", "eval_batches", "train_batches"]
+__all__ = ["CREDITS", "SOURCES", "Classes", "Files", "Source", "build", "decode", "eval_batches", "train_batches"]

@@ -9,7 +9,7 @@ import cv2
 import grain
 import numpy as np
 
-from datasets import decode, transforms
+from datasets import decoding, transforms
 from datasets.source import Source
 
 # The loader's threads are the parallelism; OpenCV's own would fight them.
@@ -33,7 +33,7 @@ def train_batches(source: Source, config, *, seed: int, process_index: int, proc
         position = step * config.batch_size + process_index * local_size + row
         epoch, place = divmod(position, len(source))
         record = source[_permutation(seed, epoch, len(source))[place]]
-        image = transforms.fit(decode.decode(record), config.input.image_size, config.input.fit)
+        image = transforms.fit(decoding.decode(record), config.input.image_size, config.input.fit)
         rng = np.random.default_rng((seed, 1, position))
         return {"image": transforms.augment(image, rng, config.augment), "label": np.int32(record["label"])}
 
@@ -60,7 +60,7 @@ def eval_batches(source: Source, config, *, batch_size: int, process_index: int,
         element["index"] = np.int64(index)
         element["label"] = np.int32(source.labels[index])
         try:
-            image = decode.decode(source[index])
+            image = decoding.decode(source[index])
         except (ValueError, OSError):
             return element
         return {**element, "image": transforms.fit(image, size, config.input.fit), "mask": np.bool_(True)}

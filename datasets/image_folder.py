@@ -7,13 +7,13 @@ from datasets.source import Files
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm", ".tif", ".tiff")
 
 
-def image_folder(path: str) -> Files:
+def load(path: str) -> Files:
     """Images below `path`, in name order; the class is the first folder below it.
 
     Raises FileNotFoundError where there is no such folder or no image in it.
     """
     if not os.path.isdir(path):
-        raise FileNotFoundError(f"no folder {path!r}: expected one with images, or with one sub-folder of images per class")
+        raise FileNotFoundError(f"no folder {path!r}: expected one with images, or with a sub-folder for each class")
     found = []
     for folder, subfolders, names in os.walk(path):
         subfolders.sort()

@@ -15,7 +15,7 @@ PEOPLE, IMAGES_OF_EACH = 40, 10
 SHA256 = "4eac68d29037073348b80eaff9752858bbcbb7bd1b8fab5f2a534b36b38405ad"
 
 
-def orl_faces(path: str = "") -> Files:
+def load(path: str = "") -> Files:
     """The 400 images, people 1..40 as classes 0..39. path: the folder with s1 .. s40; "" finds it in the wheel.
 
     Raises FileNotFoundError without the wheel, ValueError where the files are not the known ones.

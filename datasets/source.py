@@ -8,10 +8,11 @@ import numpy as np
 class Source(Protocol):
     """`source[i]` is {"image": encoded bytes or u8[H,W,3], "label": int, "path": str}, for 0 <= i < len(source).
 
-    labels: int64[N], 0 <= label < num_classes. class_names: one for each label.
+    labels: int64[N], 0 <= label < num_classes. paths: one for each record. class_names: one for each label.
     """
 
     labels: np.ndarray
+    paths: list[str]
     num_classes: int
     class_names: list[str]
 
@@ -50,6 +51,7 @@ class Classes:
         self._source, self._start = source, start
         self._records = np.flatnonzero((source.labels >= start) & (source.labels < stop))
         self.labels = source.labels[self._records] - start
+        self.paths = [source.paths[record] for record in self._records]
         self.class_names = source.class_names[start:stop]
         self.num_classes = stop - start
 

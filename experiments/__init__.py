@@ -1,1 +1,1 @@
-"""The programs, and what joins the parts into them: the only place where embedders, losses, metrics and datasets meet."""
+"""The programs, and what joins the parts into them: the only place where the parts meet."""

@@ -65,9 +65,10 @@ class Checkpoints:
         differing = [name for name in sorted({*stored, *wanted}) if stored.get(name) != wanted.get(name)]
         if differing:
             name = differing[0]
-            raise ValueError(f"the checkpoint of step {step} in {self._workdir!r} is of another model: {name} is "
-                             f"{stored.get(name, 'absent')} there and {wanted.get(name, 'absent')} here "
-                             f"({len(differing)} of {len(wanted)} arrays differ). Use the configuration it was trained with")
+            raise ValueError(
+                f"the checkpoint of step {step} in {self._workdir!r} is of another model: {name} is "
+                f"{stored.get(name, 'absent')} there and {wanted.get(name, 'absent')} here ({len(differing)} of "
+                f"{len(wanted)} arrays differ). Use the configuration it was trained with")
 
 
 def digest(variables) -> str:
@@ -83,5 +84,5 @@ def digest(variables) -> str:
 def _shapes(tree) -> dict[str, tuple]:
     """Path -> shape. Orbax's metadata names attributes as keys, so only the names count."""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
-    return {"/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path): tuple(leaf.shape)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
             for path, leaf in leaves if hasattr(leaf, "shape")}

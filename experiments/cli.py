@@ -15,7 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 flags.DEFINE_string("workdir", "", "Folder of the run: its configuration, checkpoints, metrics and results.")
 flags.DEFINE_integer("cpu_devices", 0, "Rehearse on this many fake CPU devices; 0 uses the machine's own.")
 flags.DEFINE_bool("traceback", False, "Show where in the code an error was found.")
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; the default is the one stored in --workdir.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; default: the one stored in --workdir.")
 
 
 def run(main: Callable, required: tuple[str, ...] = ("workdir",)) -> None:
@@ -64,7 +64,8 @@ def _flag_error(error: Exception) -> str:
         # ml_collections: 'margn'\nDid you mean "margin" instead of "margn"?
         field, _, hint = text.partition("\n")
         hint = hint.strip("\"'")
-        return f"the configuration has no field {field.strip(chr(39))!r}. {hint or 'See configs/default.py for all fields.'}"
+        field = field.strip("'")
+        return f"the configuration has no field {field!r}. {hint or 'See configs/default.py for all fields.'}"
     return _one_line(text)
 
 

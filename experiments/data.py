@@ -20,6 +20,16 @@ def _build(data) -> datasets.Source:
     return datasets.build(data.name, path=data.path, classes=data.classes)
 
 
+def describe(options) -> str:
+    start, stop = options.classes
+    return f"{options.name}{options.path and ' ' + options.path}, classes {start}..{stop - 1 if stop else 'last'}"
+
+
+def credit(options) -> str:
+    """Who is to be thanked for the images, or ""."""
+    return datasets.CREDITS[options.name] if options.name in datasets.CREDITS else ""
+
+
 def check_labels(source: datasets.Source, num_classes: int) -> None:
     """Raises ValueError, naming the record, for a label outside 0..num_classes-1: indexing would clip it in silence."""
     bad = ((source.labels < 0) | (source.labels >= num_classes)).nonzero()[0]

@@ -29,7 +29,7 @@ class Trained(NamedTuple):
 
 
 def load(config, workdir: str, mesh: jax.sharding.Mesh, at_step: int | None = None) -> Trained:
-    """The embedder of a checkpoint of `workdir`, the latest by default. Raises FileNotFoundError or ValueError without one."""
+    """The embedder of a checkpoint of `workdir`, the latest by default. Raises as `Checkpoints.restore` does."""
     source = data.train_source(config)
     built = model.build(config, config.loss.num_classes or source.num_classes, len(source), mesh)
     with checkpoint.Checkpoints(workdir) as checkpoints:

@@ -10,10 +10,11 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 AXIS = "data"
+SPLIT = P(AXIS)
 
 
 def make(devices=None) -> jax.sharding.Mesh:
-    """The mesh over `devices` (default: all). Auto axes: under Explicit ones a class-sharded loss does not type-check."""
+    """The mesh over `devices` (default: all). Auto axes: under Explicit ones a sharded loss does not type-check."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
@@ -28,7 +29,7 @@ def state_shardings(mesh: jax.sharding.Mesh, state):
     return jax.tree_util.tree_map_with_path(sharding, state)
 
 
-def put_batch(mesh: jax.sharding.Mesh, batch: dict[str, np.ndarray], spec: P = P(AXIS)) -> dict[str, jax.Array]:
+def put_batch(mesh: jax.sharding.Mesh, batch: dict[str, np.ndarray], spec: P = SPLIT) -> dict[str, jax.Array]:
     """This host's part of a global batch -> global arrays, split by `spec`."""
     sharding = NamedSharding(mesh, spec)
     return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}

@@ -48,7 +48,8 @@ def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransforma
             raise ValueError(f"unknown optimizer {name!r}; known: sgd, adamw")
     steps = [rule, optax.scale_by_learning_rate(schedule)]
     if options.trunk_clip_norm:
-        steps.insert(0, optax.masked(optax.clip_by_global_norm(options.trunk_clip_norm), {"embedder": True, "loss": False}))
+        clip = optax.clip_by_global_norm(options.trunk_clip_norm)
+        steps.insert(0, optax.masked(clip, {"embedder": True, "loss": False}))
     if options.loss_learning_rate_factor != 1:
         steps.append(optax.masked(optax.scale(options.loss_learning_rate_factor), {"embedder": False, "loss": True}))
     return optax.chain(*steps)

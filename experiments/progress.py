@@ -12,7 +12,7 @@ from experiments import workdir as workdirs
 
 
 class Metrics:
-    """metrics.jsonl and TensorBoard event files of a workdir. Records past `first_step` are dropped: they will be redone."""
+    """metrics.jsonl and TensorBoard events of a workdir. Records past `first_step` are dropped: they will be redone."""
 
     def __init__(self, workdir: str, first_step: int):
         path = workdirs.metrics_path(workdir)

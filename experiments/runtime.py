@@ -1,8 +1,9 @@
 """What JAX needs to be told before it starts. Importing this module is harmless; `start` comes before any array."""
 
-import logging
 import os
 import pathlib
+
+import absl.logging
 
 
 def start(cpu_devices: int = 0) -> None:
@@ -19,5 +20,5 @@ def start(cpu_devices: int = 0) -> None:
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "geodesic" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    # orbax and absl announce every save; the programs print their own progress.
-    logging.getLogger("absl").setLevel(logging.WARNING)
+    # orbax announces every folder it opens; the programs print their own progress.
+    absl.logging.set_verbosity(absl.logging.ERROR)

@@ -33,7 +33,7 @@ def forward_flops(model: Model, config) -> float:
 
 def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh, num_examples: int) -> str:
     """The summary, one fact a line."""
-    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
+    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
     device = mesh.devices.flat[0]
     expected = start_loss(config, model.num_classes, model.embedding_size)
     lines = {

@@ -114,7 +114,8 @@ class _Loop:
         return step not in (0, self.saved) and step % self.config.run.checkpoint_every_steps == 0
 
     def evaluate(self, step: int, state: model.TrainState) -> None:
-        embedded = embedding.embed_source(self.embed, model.embedder_variables(state), self.test, self.config, self.mesh)
+        variables = model.embedder_variables(state)
+        embedded = embedding.embed_source(self.embed, variables, self.test, self.config, self.mesh)
         for problem in embedded.problems:
             print(f"left out of the evaluation: {problem}", flush=True)
         labels = self.test.labels[embedded.readable]

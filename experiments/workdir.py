@@ -1,9 +1,14 @@
 """The folder of a run: what lies where in it, and the check that a resumed run is the same run."""
 
+import datetime
+import functools
 import hashlib
+import importlib.metadata
 import json
 import os
 import pathlib
+import platform
+import subprocess
 
 
 def config_path(workdir: str) -> str:
@@ -16,6 +21,10 @@ def metrics_path(workdir: str) -> str:
 
 def evaluation_path(workdir: str) -> str:
     return os.path.join(workdir, "evaluation.json")
+
+
+def evaluation_arrays_path(workdir: str) -> str:
+    return os.path.join(workdir, "evaluation.npz")
 
 
 def checkpoints_path(workdir: str) -> str:
@@ -33,10 +42,10 @@ def open_for(workdir: str, config) -> None:
     if os.path.exists(path):
         with open(path) as file:
             stored = json.load(file)
-        differing = sorted(name for name, value in _flat(wanted).items()
-                           if not name.startswith("run.") and _flat(stored).get(name, "absent") != value)
+        there, here = _flat(stored), _flat(wanted)
+        differing = sorted(name for name in here if not name.startswith("run.") and there.get(name) != here[name])
         if differing:
-            first = ", ".join(f"{name} {_flat(stored).get(name, 'absent')} (now {_flat(wanted)[name]})" for name in differing[:3])
+            first = ", ".join(f"{name} {there.get(name)} (now {here[name]})" for name in differing[:3])
             more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
             raise ValueError(f"{workdir} holds a run of another configuration: {first}{more}. "
                              f"Give the same configuration to resume it, or another --workdir")
@@ -54,6 +63,26 @@ def config_hash(config) -> str:
     """12 hex digits that name the configuration, `run` left out."""
     values = {key: value for key, value in as_dict(config).items() if key != "run"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def environment(devices) -> dict[str, object]:
+    """What a number depends on besides configuration and data."""
+    packages = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "opencv-python-headless")
+    return {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "commit": _commit(),
+            "python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "devices": f"{len(devices)} x {devices[0].device_kind}",
+            "packages": {name: importlib.metadata.version(name) for name in packages}}
+
+
+def _commit() -> str:
+    """Of this code, "+changes" where the tree differs from it; "unknown" outside of a git checkout."""
+    git = ["git", "-C", os.path.dirname(__file__)]
+    try:
+        run = functools.partial(subprocess.run, capture_output=True, text=True, check=True, timeout=10)
+        commit = run([*git, "rev-parse", "--short=12", "HEAD"]).stdout.strip()
+        return commit + ("+changes" if run([*git, "status", "--porcelain"]).stdout.strip() else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
 
 
 def write_json(path: str, values) -> None:

@@ -5,6 +5,7 @@ of it stay. Labels are integers throughout.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,41 @@ def _top(queries, gallery, exclude, k):
     return indices, scores
 
 
+class _Rankings(NamedTuple):
+    """For each query with a match: its row, R, and which of its nearest rows share its label."""
+
+    queries: np.ndarray     # i[Q]
+    matches: np.ndarray     # i[Q], R
+    relevant: np.ndarray    # bool[Q,K], best first
+
+    def average_precision_at_r(self) -> np.ndarray:
+        rank = np.arange(1, self.relevant.shape[1] + 1)
+        precision = np.cumsum(self.relevant, axis=1) / rank
+        return (precision * self.within_r()).sum(axis=1) / self.matches
+
+    def within_r(self) -> np.ndarray:
+        rank = np.arange(1, self.relevant.shape[1] + 1)
+        return self.relevant & (rank <= self.matches[:, None])
+
+
+def _rank(embeddings, labels, depth: int) -> _Rankings:
+    embeddings, labels = normalized(embeddings), np.asarray(labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels are integers, got {labels.dtype}")
+    if len(embeddings) != len(labels):
+        raise ValueError(f"{len(embeddings)} embeddings and {len(labels)} labels: expected one for each")
+    if np.ptp(embeddings, axis=0).max(initial=0.0) == 0:
+        raise ValueError("the embeddings have collapsed to one point: a ranking of them would mean nothing")
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    matches = counts[inverse] - 1
+    queries = np.flatnonzero(matches > 0)
+    if not len(queries):
+        raise ValueError("no class has two images: there is nothing to retrieve")
+    depth = min(max(int(matches.max()), depth), len(labels) - 1)
+    found, _ = neighbors(embeddings[queries], embeddings, depth, exclude=queries)
+    return _Rankings(queries, matches[queries], labels[found] == labels[queries][:, None])
+
+
 def ranking_scores(embeddings, labels, *, recall_at=(1,)) -> dict[str, float]:
     """Every row queries all the others, by cosine: precision@1, r_precision, map@r and recall@k (CMC@k).
 
@@ -58,31 +94,23 @@ def ranking_scores(embeddings, labels, *, recall_at=(1,)) -> dict[str, float]:
     Musgrave, Belongie, Lim: A Metric Learning Reality Check, 2020, arXiv:2003.08505.
     Raises ValueError for embeddings that are not finite or all equal, and where no query has a match.
     """
-    embeddings, labels = normalized(embeddings), np.asarray(labels)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels are integers, got {labels.dtype}")
-    if np.ptp(embeddings, axis=0).max(initial=0.0) == 0:
-        raise ValueError("the embeddings have collapsed to one point: a ranking of them would mean nothing")
-    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    matches = counts[inverse] - 1
-    queries = np.flatnonzero(matches > 0)
-    if not len(queries):
-        raise ValueError("no class has two images: there is nothing to retrieve")
-    relevant_of = matches[queries]
-    depth = min(max(int(relevant_of.max()), *recall_at), len(labels) - 1)
-    found, _ = neighbors(embeddings[queries], embeddings, depth, exclude=queries)
-    relevant = labels[found] == labels[queries][:, None]
-    rank = np.arange(1, depth + 1)
-    within_r = relevant & (rank <= relevant_of[:, None])
-    precision = np.cumsum(relevant, axis=1) / rank
-    scores = {f"recall@{k}": float(relevant[:, :k].any(axis=1).mean()) for k in recall_at}
-    return scores | {
+    rankings = _rank(embeddings, labels, max(recall_at))
+    relevant = rankings.relevant
+    return {f"recall@{k}": float(relevant[:, :k].any(axis=1).mean()) for k in recall_at} | {
         "precision@1": float(relevant[:, 0].mean()),
-        "r_precision": float((within_r.sum(axis=1) / relevant_of).mean()),
-        "map@r": float(((precision * within_r).sum(axis=1) / relevant_of).mean()),
-        "queries": len(queries),
-        "queries_without_match": int(len(labels) - len(queries)),
+        "r_precision": float((rankings.within_r().sum(axis=1) / rankings.matches).mean()),
+        "map@r": float(rankings.average_precision_at_r().mean()),
+        "queries": len(rankings.queries),
+        "queries_without_match": len(labels) - len(rankings.queries),
     }
+
+
+def average_precision_at_r(embeddings, labels) -> np.ndarray:
+    """The term of map@r for each row, f64[N]; NaN where the row has no match. As `ranking_scores` otherwise."""
+    rankings = _rank(embeddings, labels, 1)
+    precision = np.full(len(labels), np.nan)
+    precision[rankings.queries] = rankings.average_precision_at_r()
+    return precision
 
 
 def normalized(embeddings) -> np.ndarray:

@@ -1,0 +1,48 @@
+"""Embeds a folder of images with a trained run.
+
+    python -m experiments.embed --workdir=runs/faces --images=photos --out=photos.parquet
+"""
+
+import os
+
+import rich.progress
+from absl import flags
+
+import datasets
+from experiments import cli, embedding, embedding_file
+from experiments import mesh as meshes
+from metrics import retrieval
+
+flags.DEFINE_string("images", "", "Folder of images to embed, searched with its sub-folders.")
+flags.DEFINE_string("out", "", "Where to write the embeddings: a .parquet or .npz file.")
+flags.DEFINE_bool("overwrite", False, "Replace --out where it exists.")
+
+
+def main(config, values) -> int:
+    """Exit status 0, or 1 when not one image could be read."""
+    embedding_file.check_extension(values.out)
+    if os.path.exists(values.out) and not values.overwrite:
+        raise ValueError(f"{values.out} exists: choose another --out, or give --overwrite")
+    source = datasets.build("image_folder", path=values.images)
+    mesh = meshes.make()
+    trained = embedding.load(config, values.workdir, mesh)
+    with rich.progress.Progress(*rich.progress.Progress.get_default_columns(),
+                                rich.progress.MofNCompleteColumn()) as bar:
+        task = bar.add_task("embedding", total=len(source))
+        embedded = embedding.embed_source(trained.embed, trained.variables, source, config, mesh,
+                                          progress=lambda images: bar.advance(task, images))
+    for problem in embedded.problems:
+        print(f"skipped: {problem}")
+    kept = embedded.readable.nonzero()[0]
+    if not len(kept):
+        raise ValueError(f"none of the {len(source)} images of {values.images} can be read: nothing written")
+    embedding_file.write(values.out, embedding_file.Embeddings(
+        [source.paths[index] for index in kept], retrieval.normalized(embedded.embeddings[kept]),
+        embedding_file.identity(trained, config)))
+    print(f"{len(kept)} embeddings of {embedded.embeddings.shape[1]} numbers in {values.out}"
+          + (f"; {len(embedded.problems)} image(s) skipped" if embedded.problems else ""))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main, required=("workdir", "images", "out"))

@@ -1,0 +1,91 @@
+"""Measures a trained run on classes it never saw, beside what the same images score without training.
+
+    python -m experiments.evaluate --workdir=runs/faces [--config.evaluation.recall_at=1,10]
+"""
+
+import io
+import json
+
+import jax
+import numpy as np
+import rich
+import rich.table
+from absl import flags
+
+from experiments import cli, data, embedding, evaluation, workdir
+from experiments import mesh as meshes
+from metrics import retrieval
+
+flags.DEFINE_integer("step", -1, "Step of the checkpoint to evaluate; -1 is the last one.")
+
+
+def main(config, values) -> None:
+    mesh = meshes.make()
+    trained = embedding.load(config, values.workdir, mesh, None if values.step < 0 else values.step)
+    test = data.test_source(config)
+    embedded = embedding.embed_source(trained.embed, trained.variables, test, config, mesh)
+    for problem in embedded.problems:
+        print(f"left out of the evaluation: {problem}")
+    kept = embedded.readable.nonzero()[0]
+    labels = test.labels[kept]
+    trained_name = f"trained, step {trained.step}"
+    rows = evaluation.baselines(config, mesh) | {trained_name: embedded.embeddings[kept]}
+    record = {
+        "protocol": {
+            "source": data.describe(config.test_data), "images": len(labels), "classes": len(np.unique(labels)),
+            "retrieval": "every image queries all others by cosine; ties by index; map@r of Musgrave et al. 2020",
+            "verification": "all pairs of images by cosine; thresholds exact, not interpolated",
+            "selected_on": "last step" if values.step < 0 else "step given by hand",
+        },
+        "seed": config.seed, "config_hash": workdir.config_hash(config), "checkpoint_step": trained.step,
+        "checkpoint_digest": trained.digest, "trained": trained_name, "unreadable": embedded.problems,
+        "environment": workdir.environment(jax.devices()), 
+        "scores": {name: evaluation.score(embeddings, labels, config) for name, embeddings in rows.items()},
+    }
+    curves = {name: evaluation.roc(embeddings, labels) for name, embeddings in rows.items()}
+    write_arrays(values.workdir, embeddings=retrieval.normalized(rows[trained_name]), labels=labels,
+                 paths=np.asarray([test.paths[index] for index in kept]), class_names=np.asarray(test.class_names),
+                 **{f"far/{name}": curve.far for name, curve in curves.items()},
+                 **{f"tar/{name}": curve.tar for name, curve in curves.items()})
+    path = workdir.evaluation_path(values.workdir)
+    workdir.write_json(path, record)
+    print_table(record)
+    print(f"written to {path}")
+
+
+def print_table(record: dict) -> None:
+    """A column for each way to embed, a row for each metric: narrow enough for any terminal."""
+    scores, protocol = record["scores"], record["protocol"]
+    table = rich.table.Table(title=f"{protocol['images']} images of {protocol['classes']} classes never trained on")
+    table.add_column("")
+    for name in scores:
+        table.add_column(name, justify="right", style="bold" if name == record["trained"] else None)
+    for metric, value in scores[record["trained"]].items():
+        if isinstance(value, float):
+            table.add_row(metric, *(f"{scores[name][metric]:.3f}" for name in scores))
+    rich.print(table)
+
+
+def read(folder: str) -> dict:
+    """The record that `evaluate` wrote into a workdir. Raises FileNotFoundError before there is one."""
+    try:
+        with open(workdir.evaluation_path(folder)) as file:
+            return json.load(file)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{folder!r} has not been evaluated: run experiments.evaluate on it") from error
+
+
+def write_arrays(folder: str, **arrays: np.ndarray) -> None:
+    """What `report` draws from: embeddings of the unseen images, their labels and paths, and the ROC curves."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    workdir.write_atomically(workdir.evaluation_arrays_path(folder), buffer.getvalue())
+
+
+def read_arrays(folder: str) -> dict[str, np.ndarray]:
+    with np.load(workdir.evaluation_arrays_path(folder), allow_pickle=False) as file:
+        return dict(file)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,83 @@
+"""Finds the nearest images to one or many: a ranked table and a contact sheet.
+
+    python -m experiments.search --workdir=runs/faces --embeddings=photos.parquet --query=face.jpg --out=found.png
+"""
+
+import os
+
+import rich
+import rich.table
+from absl import flags
+
+import datasets
+from experiments import cli, embedding, embedding_file, pictures
+from experiments import mesh as meshes
+from metrics import retrieval
+
+flags.DEFINE_string("embeddings", "", "File of experiments.embed to search in.")
+flags.DEFINE_string("query", "", "An image, or a folder of images.")
+flags.DEFINE_string("out", "", "Where to write the contact sheet, a .png file; default: search.png in --workdir.")
+flags.DEFINE_integer("k", 8, "Neighbours to show.")
+
+
+def main(config, values) -> None:
+    gallery = embedding_file.read(values.embeddings)
+    source = _queries(values.query)
+    out = values.out or os.path.join(values.workdir, "search.png")
+    if not out.endswith(".png"):
+        raise ValueError(f"the contact sheet is a .png file; got {out!r}")
+    mesh = meshes.make()
+    trained = embedding.load(config, values.workdir, mesh)
+    embedding_file.check_same(gallery.identity, embedding_file.identity(trained, config), values.embeddings)
+    embedded = embedding.embed_source(trained.embed, trained.variables, source, config, mesh)
+    for problem in embedded.problems:
+        print(f"skipped: {problem}")
+    kept = embedded.readable.nonzero()[0]
+    if not len(kept):
+        raise ValueError(f"no query image of {values.query} can be read")
+    paths = [source.paths[index] for index in kept]
+    results = find(retrieval.normalized(embedded.embeddings[kept]), paths, gallery, values.k)
+    print_table(results)
+    pictures.write_png(pictures.contact_sheet(results), out)
+    print(f"contact sheet in {out}")
+
+
+def find(queries, paths: list[str], gallery: embedding_file.Embeddings, k: int) -> list[pictures.Found]:
+    """(query path, [(gallery path, cosine), ...] best first). A query that lies in the gallery does not find itself."""
+    if k < 1:
+        raise ValueError(f"--k={k}: ask for at least one neighbour")
+    place = {os.path.realpath(path): index for index, path in enumerate(gallery.paths)}
+    exclude = [place.get(os.path.realpath(path), -1) for path in paths]
+    k = min(k, len(gallery.paths) - 1)
+    if k < 1:
+        raise ValueError("the embeddings hold a single image: nothing to search in")
+    indices, scores = retrieval.neighbors(queries, gallery.embeddings, k, exclude=exclude)
+    return [(path, [(gallery.paths[index], float(score)) for index, score in zip(found, cosines, strict=True)])
+            for path, found, cosines in zip(paths, indices, scores, strict=True)]
+
+
+def print_table(results) -> None:
+    """Paths are shown below the folder that all of the results share."""
+    shown = [path for query, found in results for path in (query, *(path for path, _ in found))]
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in shown])
+    print(f"nearest by cosine; paths are below {root}")
+    table = rich.table.Table()
+    for name, justify in (("query", "left"), ("rank", "right"), ("cosine", "right"), ("image", "left")):
+        table.add_column(name, justify=justify, overflow="fold")
+    for query, found in results:
+        for rank, (path, cosine) in enumerate(found, start=1):
+            table.add_row(os.path.relpath(query, root) if rank == 1 else "", str(rank), f"{cosine:.4f}",
+                          os.path.relpath(path, root), end_section=rank == len(found))
+    rich.print(table)
+
+
+def _queries(path: str) -> datasets.Source:
+    if os.path.isfile(path):
+        return datasets.Files([path], [0], [""])
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no query {path!r}: expected an image or a folder of images")
+    return datasets.build("image_folder", path=path)
+
+
+if __name__ == "__main__":
+    cli.run(main, required=("workdir", "embeddings", "query"))

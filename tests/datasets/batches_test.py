@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+
+import datasets
+from configs import default
+from tests.datasets import images
+
+
+class Numbered:
+    """Image i is filled with i, so that a batch tells which records it holds."""
+
+    num_classes, class_names = 5, list("abcde")
+
+    def __init__(self, length: int):
+        self.labels = np.arange(length) % 5
+        self.paths = [str(index) for index in range(length)]
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return {"image": np.full((8, 8, 3), index, np.uint8), "label": int(self.labels[index]), "path": str(index)}
+
+
+@pytest.fixture
+def config():
+    config = default.get_config()
+    config.batch_size = 8
+    config.input.image_size = 8
+    return config
+
+
+def take(config, length, steps, *, seed=0, process_index=0, process_count=1, start=None):
+    batches = datasets.train_batches(Numbered(length), config, seed=seed, process_index=process_index,
+                                     process_count=process_count)
+    if start is not None:
+        batches.set_state(start)
+    taken = [next(batches) for _ in range(steps)]
+    return taken, batches.get_state()
+
+
+def records(batches):
+    return np.stack([batch["image"][:, 0, 0, 0] for batch in batches])
+
+
+def test_every_image_once_an_epoch_in_a_new_order(config):
+    order = records(take(config, 20, 5)[0]).ravel()  # 40 places: two epochs
+    assert sorted(order[:20]) == sorted(order[20:]) == list(range(20))
+    assert order[:20].tolist() != order[20:].tolist()
+
+
+def test_labels_belong_to_their_images(config):
+    batch = take(config, 20, 1)[0][0]
+    np.testing.assert_array_equal(batch["label"], batch["image"][:, 0, 0, 0] % 5)
+    assert batch["label"].dtype == np.int32 and batch["image"].dtype == np.uint8
+
+
+def test_order_depends_on_the_seed(config):
+    first, again, other = (records(take(config, 20, 3, seed=seed)[0]) for seed in (0, 0, 1))
+    assert (first == again).all() and (first != other).any()
+
+
+@pytest.mark.parametrize("threads", [0, 1, 4])
+def test_batches_do_not_depend_on_loader_threads(config, threads):
+    config.augment.rotation = 20.0
+    expected = take(config, 20, 3)[0]
+    config.run.loader_threads = threads
+    for ours, theirs in zip(take(config, 20, 3)[0], expected, strict=True):
+        np.testing.assert_array_equal(ours["image"], theirs["image"])
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_all_hosts_together_see_the_batch_of_one(config, hosts):
+    config.augment.brightness = 0.3
+    whole = take(config, 20, 4)[0]
+    parts = [take(config, 20, 4, process_index=host, process_count=hosts)[0] for host in range(hosts)]
+    for step, batch in enumerate(whole):
+        together = np.concatenate([part[step]["image"] for part in parts])
+        np.testing.assert_array_equal(together, batch["image"])
+
+
+def test_resume_goes_on_exactly(config):
+    config.augment.brightness = 0.3
+    whole = take(config, 20, 7)[0]
+    _, state = take(config, 20, 3)
+    rest = take(config, 20, 4, start=state)[0]
+    for ours, theirs in zip(rest, whole[3:], strict=True):
+        np.testing.assert_array_equal(ours["image"], theirs["image"])
+
+
+def evaluate(source, config, batch_size, **host):
+    host = {"process_index": 0, "process_count": 1} | host
+    return list(datasets.eval_batches(source, config, batch_size=batch_size, **host))
+
+
+def test_evaluation_covers_the_source_once_and_pads(config):
+    batches = evaluate(Numbered(10), config, 4)
+    assert [batch["index"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, -1, -1]]
+    assert batches[-1]["mask"].tolist() == [True, True, False, False]
+
+
+def test_evaluation_gives_every_host_as_many_batches(config):
+    hosts = [evaluate(Numbered(9), config, 4, process_index=host, process_count=2) for host in range(2)]
+    assert len(hosts[0]) == len(hosts[1]) == 3
+    seen = np.concatenate([batch["index"] for batches in hosts for batch in batches])
+    assert sorted(seen[seen >= 0]) == list(range(9))
+
+
+def test_a_broken_image_is_masked_in_evaluation_and_named_in_training(config, tmp_path):
+    folder = images.make_folder(tmp_path, 2, 3)
+    broken = folder / "class1" / "1.jpg"
+    broken.write_bytes(broken.read_bytes()[:200])
+    source = datasets.build("image_folder", path=str(folder))
+    batch = evaluate(source, config, 6)[0]
+    assert batch["mask"].tolist() == [True, True, True, True, False, True]
+    assert batch["index"].tolist() == [0, 1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match=str(broken)):
+        next(datasets.train_batches(source, config, seed=0, process_index=0, process_count=1))
