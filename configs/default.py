@@ -123,4 +123,4 @@ def get_config() -> ConfigDict:
             checkpoint_every_steps=100,     # and at the end
             checkpoints_to_keep=3,
         ),
-    ))
+    )).lock()

@@ -29,7 +29,7 @@ _CHOICES = {
     "neck": neck.NECKS,
     "batch_norm": layers.BATCH_NORMS,
     "dtype": ("float32", "bfloat16"),
-    "stem": ("imagenet", "small"),
+    "stem": ("imagenet", "half", "small"),
 }
 
 

@@ -58,7 +58,8 @@ class ResNet(nn.Module):
     """images [B,H,W,3], already mean and std normalised -> f32[B,D], not L2-normalised.
 
     stage_sizes: blocks of each of the four stages. width: channels of the first stage.
-    stem: "imagenet" (7x7 stride 2, max-pool: features at 1/32) or "small" (3x3, no pool: 1/8, for small images).
+    stem: "imagenet" (7x7 stride 2, max-pool: features at 1/32); for small images "half" (3x3 stride 2, no pool: 1/16)
+    or "small" (3x3 stride 1, no pool: 1/8).
     layer: the named layer whose pooled output goes through the neck; embedding_size None or 0 takes it as it is.
     batch_norm "synchronised" needs the mesh axis "data" in scope (`jax.shard_map`) when train is True.
     """
@@ -85,12 +86,13 @@ class ResNet(nn.Module):
             x = conv(self.width, 7, 2, name="conv1")(x)
             x = layers.max_pool(nn.relu(norm(name="bn1")(x)))
         else:
-            x = nn.relu(norm(name="bn1")(conv(self.width, 3, name="conv1")(x)))
+            x = nn.relu(norm(name="bn1")(conv(self.width, 3, 2 if self.stem == "half" else 1, name="conv1")(x)))
         named = {"stem": x}
         for stage, blocks in enumerate(self.stage_sizes, start=1):
             for index in range(blocks):
                 strides = 2 if stage > 1 and index == 0 else 1
-                x = self.block(self.width * 2 ** (stage - 1), strides, conv, norm, name=f"stage{stage}_block{index + 1}")(x)
+                features = self.width * 2 ** (stage - 1)
+                x = self.block(features, strides, conv, norm, name=f"stage{stage}_block{index + 1}")(x)
             named[f"stage{stage}"] = x
         if self.layer not in named:
             raise ValueError(f"no layer {self.layer!r}; this embedder has {', '.join(named)}")
