@@ -15,7 +15,7 @@ import pytest
 from experiments import embedding_file
 from tests.experiments import tiny
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 def command(program, *options):

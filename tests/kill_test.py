@@ -15,7 +15,7 @@ from configs import stored
 from experiments import checkpoint, model, progress, workdir
 from experiments import mesh as meshes
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[1]
 TRIES = 10
 
 
