@@ -77,7 +77,7 @@ class Inception(nn.Module):
         y = unit(widths.double, 3, name="double_3x3_1")(y)
         branches.append(unit(widths.double, 3, strides, name="double_3x3_2")(y))
         if not widths.one:
-            y = max_pool_up(x, self.form)
+            y = max_pool_up(x, self.form, odd=(1, 1))
         elif widths.pool == "max":
             y = convolution.max_pool(x, 1, ((1, 1), (1, 1)), self.form)
         else:
@@ -92,10 +92,14 @@ def average_pool(x: jnp.ndarray) -> jnp.ndarray:
                              ((0, 0), (1, 1), (1, 1), (0, 0))) / 9
 
 
-def max_pool_up(x: jnp.ndarray, form: str) -> jnp.ndarray:
-    """3x3, stride 2, size rounded up: an even side gets one more pixel of -inf at its end."""
+def max_pool_up(x: jnp.ndarray, form: str, odd: tuple[int, int] = (0, 0)) -> jnp.ndarray:
+    """3x3, stride 2, size rounded up: an even side gets one more pixel of -inf at its end.
+
+    odd: pixels before and after an odd side. Beside convolutions it is (1, 1), so that maps of an odd side fit
+    together; the public model raises there.
+    """
     height, width = x.shape[1:3]
-    return convolution.max_pool(x, 2, ((0, 1 - height % 2), (0, 1 - width % 2)), form)
+    return convolution.max_pool(x, 2, tuple((0, 1) if side % 2 == 0 else odd for side in (height, width)), form)
 
 
 class InceptionBN(Embedder, kw_only=True):
