@@ -1,4 +1,4 @@
-"""The layers that every family shares: convolution, normalisation and pooling with the public frameworks' conventions."""
+"""The layers that every family shares: convolution, normalisation and pooling as the public frameworks have them."""
 
 import functools
 from collections.abc import Callable
@@ -84,7 +84,8 @@ def batch_norm(kind: str, train: bool, dtype: str, *, momentum: float, epsilon: 
 def _device_groups(size: int, axis_name: str) -> list[list[int]]:
     devices = lax.axis_size(axis_name)
     if devices % size:
-        raise ValueError(f"batch_norm_group_size {size} does not divide the {devices} devices: use a divisor, or 0 for all")
+        raise ValueError(f"batch_norm_group_size {size} does not divide the {devices} devices: "
+                         f"use a divisor, or 0 for all")
     return [list(range(first, first + size)) for first in range(0, devices, size)]
 
 

@@ -90,7 +90,8 @@ def recognise(state_dict: dict[str, np.ndarray], embedder: str) -> tuple[Layout,
     known = ", ".join(f"{layout.name} (has {layout.first})" for layout in LAYOUTS
                       if any(embedder.startswith(family) for family in layout.families))
     some = ", ".join(list(state_dict)[:3])
-    raise ValueError(f"these weights are in no layout known for {embedder}: known are {known}; the file has {some}, ...")
+    raise ValueError(f"these weights are in no layout known for {embedder}: known are {known or 'none'}; "
+                     f"the file has {some}, ...")
 
 
 def path(layout: Layout, name: str, value: np.ndarray) -> tuple[str, str] | None:

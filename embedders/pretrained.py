@@ -98,8 +98,8 @@ def check(conversion: Conversion, name: str, allow_missing=(), allow_unexpected=
         raise ValueError(f"these {conversion.layout.name} weights are not a whole {name}: {_some(missing)} missing. "
                          f"Is it another depth? Name them to go on without")
     if unexpected:
-        raise ValueError(f"these {conversion.layout.name} weights are not only a {name}: {_some(unexpected)} left over. "
-                         f"Name them to leave them out")
+        raise ValueError(f"these {conversion.layout.name} weights are not only a {name}: {_some(unexpected)} "
+                         f"left over. Name them to leave them out")
 
 
 def _some(names: list[str]) -> str:

@@ -9,6 +9,9 @@ from flax import linen as nn
 from embedders import layers
 
 
+_COUNTED = layers.Conv | layers.SpaceToDepthConv | nn.Dense
+
+
 class Size(NamedTuple):
     parameters: int      # that learn; running statistics are not among them
     multiply_adds: int   # of convolutions and dense layers, one image forward, whatever form computes them
@@ -20,7 +23,7 @@ def measure(embedder: nn.Module, image_size: int) -> Size:
 
     def count(call, args, kwargs, context):
         out = call(*args, **kwargs)
-        if context.method_name == "__call__" and isinstance(context.module, layers.Conv | layers.SpaceToDepthConv | nn.Dense):
+        if context.method_name == "__call__" and isinstance(context.module, _COUNTED):
             kernel = context.module.get_variable("params", "kernel")
             counted.append(out.size // out.shape[-1] * kernel.size)
         return out

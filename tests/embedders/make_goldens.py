@@ -7,6 +7,7 @@ torchvision, timm and Cadene are the installed packages. arcface_torch is in no 
 model's structure and names, written anew.
 """
 
+import itertools
 import sys
 
 import numpy as np
@@ -79,8 +80,9 @@ def watch(model: nn.Module, source: str) -> dict[str, torch.Tensor]:
         # Inputs of what follows: outputs are changed in place by the ReLU after them.
         following = {"conv1/7x7_s2": "pool1_3x3_s2", "pool1/3x3_s2": "conv2_3x3_reduce", "conv2/3x3": "pool2_3x3_s2",
                      "pool2/3x3_s2": "inception_3a_1x1"}
-        for name, after in zip(MODULES, MODULES[1:], strict=False):
-            following[f"inception_{name}/concat"] = f"inception_{after}_{'3x3_reduce' if after in ('3c', '4e') else '1x1'}"
+        for name, after in itertools.pairwise(MODULES):
+            first = "3x3_reduce" if after in ("3c", "4e") else "1x1"
+            following[f"inception_{name}/concat"] = f"inception_{after}_{first}"
         for name, module in following.items():
             getattr(model, module).register_forward_pre_hook(keep_input(name))
         return seen

@@ -46,8 +46,9 @@ def test_size(name):
 
 
 def test_the_count_is_of_the_mathematics_and_not_of_the_form():
-    forms = {form: size.measure(embedders.build("resnext50_32x4d", convolution=form), 64) for form in ("native", "merged")}
-    assert forms["native"] == forms["merged"]
+    native, merged = (size.measure(embedders.build("resnext50_32x4d", convolution=form), 64)
+                      for form in ("native", "merged"))
+    assert native == merged
 
 
 def test_version_1_and_the_stems():
