@@ -8,7 +8,6 @@ from flax import linen as nn
 
 from embedders import layers
 
-
 _COUNTED = layers.Conv | layers.SpaceToDepthConv | nn.Dense
 
 

@@ -19,7 +19,7 @@ _CONTAINERS = ("state_dict", "model", "ema", "net")
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
-class Refused(ValueError):
+class RefusedError(ValueError):
     """The file asks for something that is not a tensor."""
 
 
@@ -68,12 +68,12 @@ class _Unpickler(pickle.Unpickler):
                 return _StorageType(storage)
             case "torch", "Size":
                 return tuple
-        raise Refused(f"the file asks for {module}.{name}, which is no tensor")
+        raise RefusedError(f"the file asks for {module}.{name}, which is no tensor")
 
     def persistent_load(self, reference):
         if not (isinstance(reference, tuple) and len(reference) >= 5 and reference[0] == "storage"
                 and isinstance(reference[1], _StorageType)):
-            raise Refused(f"the file refers to {reference!r}, which is no storage")
+            raise RefusedError(f"the file refers to {reference!r}, which is no storage")
         return self._storage(reference[1].name, str(reference[2]), reference[4])
 
 
@@ -86,7 +86,7 @@ def read(path: str) -> dict[str, np.ndarray]:
     """The tensors of a state dict. Raises ValueError for a file that is damaged, or holds or asks for anything else."""
     try:
         loaded = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
-    except Refused as error:
+    except RefusedError as error:
         raise ValueError(f"{path} was not read: {error}. Only tensors in dictionaries are admitted") from error
     except Exception as error:  # pickle raises nearly anything for damaged input
         raise ValueError(f"{path} is damaged, or is no file of PyTorch's: {type(error).__name__}: {error}") from error
@@ -103,7 +103,7 @@ def _read_zip(path: str):
     with zipfile.ZipFile(path) as archive:
         pickled = next((name for name in archive.namelist() if name.endswith("data.pkl")), None)
         if pickled is None:
-            raise Refused("it has no data.pkl (a TorchScript program, perhaps)")
+            raise RefusedError("it has no data.pkl (a TorchScript program, perhaps)")
         folder, known = pickled.removesuffix("data.pkl"), {}
 
         def storage(kind: str, key: str, count: int) -> _Storage:
@@ -113,24 +113,24 @@ def _read_zip(path: str):
 
         order = f"{folder}byteorder"
         if order in archive.namelist() and archive.read(order) != b"little":
-            raise Refused("it is of a big-endian machine")
+            raise RefusedError("it is of a big-endian machine")
         return _Unpickler(io.BytesIO(archive.read(pickled)), storage).load()
 
 
 def _read_legacy(path: str):
-    """Before PyTorch 1.6: five pickles (magic, protocol, machine, object, keys), then each storage's count and bytes."""
+    """Before PyTorch 1.6: pickles of magic, protocol, machine, object and keys, then each storage's count and bytes."""
     with open(path, "rb") as file:
         data = io.BytesIO(file.read())
     refuse = lambda *_: _refuse_storage()
     if _Unpickler(data, refuse).load() != _LEGACY_MAGIC:
-        raise Refused("it does not begin as PyTorch's files do")
+        raise RefusedError("it does not begin as PyTorch's files do")
     for _ in ("protocol", "machine"):
         _Unpickler(data, refuse).load()
     storages = {}
 
     def storage(kind: str, key: str, count: int) -> _Storage:
         if not isinstance(count, int) or not 0 <= count * np.dtype(_STORAGES[kind]).itemsize <= len(data.getbuffer()):
-            raise Refused(f"storage {key} is said to have {count} elements, more than the file")
+            raise RefusedError(f"storage {key} is said to have {count} elements, more than the file")
         if key not in storages:
             storages[key] = _Storage(np.zeros(count, _STORAGES[kind]), kind == "BFloat16Storage")
         return storages[key]
@@ -139,14 +139,14 @@ def _read_legacy(path: str):
     for key in _Unpickler(data, refuse).load():
         values = storages[str(key)].values
         if int.from_bytes(data.read(8), "little") != len(values):
-            raise Refused(f"storage {key} has another length than its tensors say")
+            raise RefusedError(f"storage {key} has another length than its tensors say")
         # Tensors are views of these values, so they fill where they lie.
         values[:] = np.frombuffer(data.read(values.nbytes), values.dtype)
     return loaded
 
 
 def _refuse_storage():
-    raise Refused("a storage is mentioned before the tensors")
+    raise RefusedError("a storage is mentioned before the tensors")
 
 
 def _tensor(storage: _Storage, offset: int, shape: tuple, strides: tuple, *_) -> np.ndarray:
@@ -154,11 +154,11 @@ def _tensor(storage: _Storage, offset: int, shape: tuple, strides: tuple, *_) ->
     numbers = (offset, *shape, *strides)
     if not isinstance(storage, _Storage) or len(shape) != len(strides) or not all(
             isinstance(n, int) and n >= 0 for n in numbers):
-        raise Refused(f"a tensor of offset {offset}, shape {shape}, strides {strides}")
+        raise RefusedError(f"a tensor of offset {offset}, shape {shape}, strides {strides}")
     values = storage.values
     last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
     if 0 not in shape and last >= len(values):
-        raise Refused(f"a tensor reaches element {last} of a storage of {len(values)}")
+        raise RefusedError(f"a tensor reaches element {last} of a storage of {len(values)}")
     view = np.lib.stride_tricks.as_strided(values[offset:], shape, [stride * values.itemsize for stride in strides],
                                            writeable=False)
     return from_bfloat16(np.ascontiguousarray(view)) if storage.bfloat16 else view

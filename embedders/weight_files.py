@@ -55,7 +55,8 @@ def _read_safetensors(path: str) -> dict[str, np.ndarray]:
 def _array(data: bytes | memoryview, dtype: str, shape: list[int], what: str, bfloat16: bool = False) -> np.ndarray:
     expected = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if len(data) != expected:
-        raise ValueError(f"{what} has {len(data)} bytes; its shape {tuple(shape)} needs {expected}: the file is damaged")
+        raise ValueError(f"{what} has {len(data)} bytes; its shape {tuple(shape)} needs {expected}: "
+                         f"the file is damaged")
     values = np.frombuffer(data, dtype).reshape(shape)
     return torch_file.from_bfloat16(values) if bfloat16 else values
 
@@ -81,7 +82,8 @@ def _read_tfjs(path: str) -> dict[str, np.ndarray]:
         data = memoryview(b"".join(shards))
         for entry in group["weights"]:
             if entry["dtype"] != "float32" or "quantization" in entry:
-                raise ValueError(f"{path}: {entry['name']} is {entry['dtype']}, perhaps quantised: only float32 is read")
+                raise ValueError(f"{path}: {entry['name']} is {entry['dtype']}, perhaps quantised: "
+                                 f"only float32 is read")
             size = 4 * int(np.prod(entry["shape"], dtype=np.int64))
             tensors[entry["name"]] = _array(data[:size], "<f4", entry["shape"], f"{path}: {entry['name']}")
             data = data[size:]
