@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 
 from embedders import convolution
 from embedders.embedder import Embedder
@@ -88,8 +87,7 @@ class Inception(nn.Module):
 
 def average_pool(x: jnp.ndarray) -> jnp.ndarray:
     """3x3, stride 1; the padding counts, so that the border is divided by nine too."""
-    return lax.reduce_window(x, jnp.zeros((), x.dtype), lax.add, (1, 3, 3, 1), (1, 1, 1, 1),
-                             ((0, 0), (1, 1), (1, 1), (0, 0))) / 9
+    return nn.avg_pool(x, (3, 3), padding=((1, 1), (1, 1)), count_include_pad=True)
 
 
 def max_pool_up(x: jnp.ndarray, form: str, odd: tuple[int, int] = (0, 0)) -> jnp.ndarray:

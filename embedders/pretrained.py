@@ -102,6 +102,20 @@ def check(conversion: Conversion, name: str, allow_missing=(), allow_unexpected=
                          f"left over. Name them to leave them out")
 
 
+def complete(conversion: Conversion, name: str, rng: jax.Array) -> dict:
+    """The conversion's variables, with what is missing as `init` draws it."""
+    side = _side({tuple(path.split("/", 1)): None for path in conversion.matched.values()})
+    fresh = embedders.build(name, **conversion.fields).init(rng, jnp.zeros((1, side, side, 3)))
+
+    def leaf(keys, drawn):
+        node = conversion.variables
+        for key in keys:
+            node = node.get(key.key) if node is not None else None
+        return np.asarray(drawn) if node is None else node
+
+    return jax.tree_util.tree_map_with_path(leaf, dict(fresh))
+
+
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 

@@ -12,7 +12,7 @@ from flax import linen as nn
 from embedders import layers
 from embedders.embedder import Embedder
 
-STEMS = ("imagenet", "space_to_depth", "deep", "small")
+STEMS = ("imagenet", "space_to_depth", "deep", "half", "small")
 VERSIONS = ("v1.5", "v1")
 
 
@@ -74,7 +74,7 @@ class ResNet(Embedder, kw_only=True):
     version: "v1.5" or "v1", where a bottleneck has its stride.
     stem: "imagenet" (7x7 stride 2, max-pool: features at 1/32); "space_to_depth" (the same parameters and values,
       computed on 2x2 pixels as 12 channels); "deep" (three 3x3 in place of the 7x7: He et al., arXiv:1812.01187);
-      "small" (3x3, no pool: features at 1/8, for small images).
+      for small images "half" (3x3 stride 2, no pool: 1/16) or "small" (3x3 stride 1, no pool: 1/8).
     drop_path: of the last block; it grows linearly from 0 at the first. zero_init_last_scale: see `Block`.
     """
 
@@ -91,7 +91,7 @@ class ResNet(Embedder, kw_only=True):
         conv, norm = self.conv(), self.norm(train)
         x = self.first_convolutions(images, conv, norm)
         x = nn.relu(norm(name="bn1")(x))
-        named = {"stem": x if self.stem == "small" else layers.max_pool(x, self.convolution)}
+        named = {"stem": x if self.stem in ("half", "small") else layers.max_pool(x, self.convolution)}
         x, done = named["stem"], 0
         for stage, blocks in enumerate(self.stage_sizes, start=1):
             block = self.rematerialised(self.block, stage)
@@ -114,5 +114,5 @@ class ResNet(Embedder, kw_only=True):
                 x = nn.relu(norm(name="bn1_1")(conv(self.width // 2, 3, 2, name="conv1_1")(x)))
                 x = nn.relu(norm(name="bn1_2")(conv(self.width // 2, 3, name="conv1_2")(x)))
                 return conv(self.width, 3, name="conv1_3")(x)
-            case "small":
-                return conv(self.width, 3, name="conv1")(x)
+            case "half" | "small":
+                return conv(self.width, 3, 2 if self.stem == "half" else 1, name="conv1")(x)

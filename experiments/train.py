@@ -9,7 +9,19 @@ import time
 import jax
 
 import datasets
-from experiments import checkpoint, cli, data, embedding, evaluation, model, progress, stop_signal, summary, workdir
+from experiments import (
+    checkpoint,
+    cli,
+    data,
+    embedding,
+    evaluation,
+    model,
+    progress,
+    stop_signal,
+    summary,
+    weights,
+    workdir,
+)
 from experiments import mesh as meshes
 from experiments import step as steps
 
@@ -43,7 +55,8 @@ def _start(built: model.Model, config, mesh, source: datasets.Source, checkpoint
     """(state, batches, step): of the latest checkpoint, or new."""
     batches = datasets.train_batches(source, config, seed=config.seed, **data.processes())
     if checkpoints.latest_step() is None:
-        return model.init_state(built, config, mesh), batches, 0
+        state = model.init_state(built, config, mesh)
+        return weights.initialise(state, config.init_from, config) if config.init_from else state, batches, 0
     state, position = checkpoints.restore(model.abstract_state(built, config, mesh))
     batches.set_state(position)
     return state, batches, int(state.step)
