@@ -44,11 +44,21 @@ def _embedder() -> ConfigDict:
         name="resnet101",                              # a name of embedders.EMBEDDERS
         embedding_size=512,                            # D; 0 takes the layer's pooled output as it is
         layer=config_dict.placeholder(str),            # the layer the embedding is taken from
-        pooling=config_dict.placeholder(str),          # average | max | average_max | flatten
-        neck=config_dict.placeholder(str),             # none | linear | bn_fc_bn
+        pooling=config_dict.placeholder(str),          # average | max | average_max | generalised_mean | flatten
+        neck=config_dict.placeholder(str),             # none | linear | bn_fc_bn | layer_norm
         dropout=config_dict.placeholder(float),        # share dropped before the neck's last layer
+        drop_path=config_dict.placeholder(float),      # share of images that skip the last block's branch
         dtype="float32",                               # float32 | bfloat16: of the trunk; parameters stay float32
-        batch_norm="local",                            # local | synchronised: statistics of one device or of all
+        batch_norm="local",                            # local | synchronised | frozen: statistics of one device, of
+                                                       # all, or the running ones, which then never change
+        batch_norm_group_size=0,                       # synchronised: devices that share statistics; 0 = all
+        bn_momentum=config_dict.placeholder(float),    # share of the running statistics that stays
+        bn_epsilon=config_dict.placeholder(float),     # added to the variance
+        version=config_dict.placeholder(str),          # resnet: v1.5 | v1, where a bottleneck has its stride
+        stem=config_dict.placeholder(str),             # resnet: imagenet | space_to_depth | deep | half | small
+        zero_init_last_scale=config_dict.placeholder(bool),  # a block starts as its shortcut
+        convolution=config_dict.placeholder(str),      # auto | native | taps | merged: how a product is computed
+        remat=config_dict.placeholder(tuple),          # stages whose activations are computed again, not kept
     ))
 
 
@@ -71,24 +81,28 @@ def _optimizer() -> ConfigDict:
     return ConfigDict(dict(
         name="sgd",                                    # sgd | adamw
         learning_rate=0.1,                             # peak, for the whole batch
+        learning_rate_per_item=0.0,                    # not 0: the peak is this times batch_size
         momentum=0.9,                                  # sgd
         nesterov=False,                                # sgd
         b1=0.9, b2=0.999, eps=1e-8,                    # adamw
         weight_decay=5e-4,                             # sgd: added to the gradient; adamw: decoupled
         decay_norm_and_bias=True,                      # whether weight_decay reaches vectors (BN scales, biases) too
         trunk_clip_norm=0.0,                           # clip the embedder's gradient to this L2 norm; 0 = off
+        trunk_learning_rate_factor=1.0,                # learning-rate factor of the embedder without its neck
         loss_learning_rate_factor=1.0,                 # learning-rate factor of the loss's parameters (prototypes)
     ))
 
 
 def _schedule() -> ConfigDict:
     return ConfigDict(dict(
-        name="polynomial",                             # constant | step | polynomial | cosine
+        name="polynomial",                             # constant | step | step_every | polynomial | cosine
         warmup_epochs=0.0,                             # linear from 0
         power=2.0,                                     # polynomial
         end_factor=0.0,                                # polynomial, cosine: final share of the learning rate
         step_epochs=(10.0, 16.0),                      # step: when the rate drops, in epochs
-        step_factor=0.1,                               # step: what it is multiplied by
+        step_factor=0.1,                               # step, step_every: what it is multiplied by
+        first_step_epoch=25.0,                         # step_every: when the rate first drops, in epochs
+        step_every_epochs=7.0,                         # step_every: and how long after each drop the next follows
     ))
 
 
@@ -107,6 +121,8 @@ def get_config() -> ConfigDict:
         accumulation_steps=1,   # an update's batch goes through the trunk in this many equal parts
         num_epochs=20,          # passes over the training images
         total_steps=0,          # updates; 0 = from num_epochs
+        items_per_epoch=0,      # images that count as an epoch; 0 = all of the training data
+        init_from="",           # folder of imported weights or of a run: where the trunk starts; "" = random
         evaluation=dict(
             every_epochs=0.0,               # during training; 0 = only after the last step
             batch_size=128,                 # images, over all devices

@@ -11,36 +11,64 @@ import functools
 
 from flax import linen as nn
 
-from embedders import layers, neck
+from embedders import convolution, layers, neck, resnet
+from embedders.inception_bn import InceptionBN
+from embedders.iresnet import IResNet
 from embedders.resnet import BasicBlock, BottleneckBlock, ResNet
+from embedders.resnext import ResNeXtBlock
+
+_RESNET18, _RESNET50, _RESNET101 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 23, 3)
+
+
+def _resnext(stage_sizes: tuple[int, ...], groups: int, group_width: int) -> functools.partial:
+    block = functools.partial(ResNeXtBlock, groups=groups, group_width=group_width)
+    return functools.partial(ResNet, stage_sizes=stage_sizes, block=block)
+
 
 EMBEDDERS = {
     # Made for small images and two CPU cores: a ResNet of a quarter of the width without the stem's reduction.
-    "resnet10_quarter": functools.partial(ResNet, (1, 1, 1, 1), BasicBlock, width=16, stem="small"),
-    "resnet18": functools.partial(ResNet, (2, 2, 2, 2), BasicBlock),
-    "resnet34": functools.partial(ResNet, (3, 4, 6, 3), BasicBlock),
-    "resnet50": functools.partial(ResNet, (3, 4, 6, 3), BottleneckBlock),
-    "resnet101": functools.partial(ResNet, (3, 4, 23, 3), BottleneckBlock),
-    "resnet152": functools.partial(ResNet, (3, 8, 36, 3), BottleneckBlock),
+    "resnet10_quarter": functools.partial(ResNet, stage_sizes=(1, 1, 1, 1), block=BasicBlock, width=16, stem="small",
+                                          convolution="native"),
+    "resnet18": functools.partial(ResNet, stage_sizes=_RESNET18, block=BasicBlock),
+    "resnet34": functools.partial(ResNet, stage_sizes=_RESNET50, block=BasicBlock),
+    "resnet50": functools.partial(ResNet, stage_sizes=_RESNET50, block=BottleneckBlock),
+    "resnet101": functools.partial(ResNet, stage_sizes=_RESNET101, block=BottleneckBlock),
+    "resnet152": functools.partial(ResNet, stage_sizes=(3, 8, 36, 3), block=BottleneckBlock),
+    "resnext50_32x4d": _resnext(_RESNET50, 32, 4),
+    "resnext101_32x4d": _resnext(_RESNET101, 32, 4),
+    "resnext101_32x8d": _resnext(_RESNET101, 32, 8),
+    "resnext101_64x4d": _resnext(_RESNET101, 64, 4),
+    "inception_bn": InceptionBN,
+    "iresnet18": functools.partial(IResNet, stage_sizes=_RESNET18),
+    "iresnet34": functools.partial(IResNet, stage_sizes=_RESNET50),
+    "iresnet50": functools.partial(IResNet, stage_sizes=(3, 4, 14, 3)),
+    "iresnet100": functools.partial(IResNet, stage_sizes=(3, 13, 30, 3)),
+    "iresnet200": functools.partial(IResNet, stage_sizes=(6, 26, 60, 6)),
 }
 
 _CHOICES = {
     "pooling": tuple(neck.POOLINGS),
     "neck": neck.NECKS,
     "batch_norm": layers.BATCH_NORMS,
+    "convolution": convolution.FORMS,
     "dtype": ("float32", "bfloat16"),
-    "stem": ("imagenet", "half", "small"),
+    "stem": resnet.STEMS,
+    "version": resnet.VERSIONS,
 }
+_SHARES = ("dropout", "drop_path", "bn_momentum")
 
 
 def build(name: str, **fields) -> nn.Module:
     """The named embedder with these fields. Raises ValueError for an unknown name, field or choice."""
     if name not in EMBEDDERS:
         raise ValueError(f"unknown embedder {name!r}; known: {', '.join(EMBEDDERS)}")
-    known = [field.name for field in dataclasses.fields(EMBEDDERS[name].func) if field.name not in ("parent", "name")]
+    family = getattr(EMBEDDERS[name], "func", EMBEDDERS[name])
+    known = [field.name for field in dataclasses.fields(family) if field.name not in ("parent", "name")]
     for key, value in fields.items():
         if key not in known:
             raise ValueError(f"{name} has no field {key!r}; it has {', '.join(known)}")
         if key in _CHOICES and value not in _CHOICES[key]:
             raise ValueError(f"{name}: {key} is one of {', '.join(_CHOICES[key])}; got {value!r}")
+        if key in _SHARES and not 0 <= value < 1:
+            raise ValueError(f"{name}: {key} is a share, 0 <= {key} < 1; got {value!r}")
     return EMBEDDERS[name](**fields)

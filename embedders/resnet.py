@@ -1,7 +1,7 @@
 """ResNet 18, 34, 50, 101, 152 (He, Zhang, Ren, Sun: Deep Residual Learning, 2015, arXiv:1512.03385).
 
-Version 1.5: the stride of a bottleneck is on its 3x3 convolution, as in torchvision. The layers that can be
-named are stem, stage1 .. stage4, pool and embedding.
+Version 1.5 has the stride of a bottleneck on its 3x3 convolution, as in torchvision; version 1, the paper's, on
+its first 1x1. The layers that can be named are stem, stage1 .. stage4, pool and embedding.
 """
 
 from collections.abc import Callable
@@ -9,97 +9,110 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import linen as nn
 
-from embedders import layers, neck
+from embedders import layers
+from embedders.embedder import Embedder
+
+STEMS = ("imagenet", "space_to_depth", "deep", "half", "small")
+VERSIONS = ("v1.5", "v1")
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions. [B,H,W,C] -> [B,H/strides,W/strides,features]."""
+class Block(nn.Module, kw_only=True):
+    """A residual block: relu(branch(x) + shortcut(x)). [B,H,W,C] -> [B,H/strides,W/strides,expansion*features].
+
+    conv, norm: constructors that carry dtype, form and statistics. drop_path: the share of images that skip the
+    branch. zero_init: the branch's last BatchNorm starts at scale 0, so the block starts as the shortcut
+    (Goyal et al., arXiv:1706.02677).
+    """
 
     features: int
     strides: int
     conv: Callable
     norm: Callable
+    version: str
+    zero_init: bool
+    drop_path: float
+    train: bool
+
+    def residual(self, x: jnp.ndarray, branch: jnp.ndarray) -> jnp.ndarray:
+        if x.shape != branch.shape:  # projected by a strided 1x1 convolution and BatchNorm
+            x = self.conv(branch.shape[-1], 1, self.strides, name="downsample_conv")(x)
+            x = self.norm(name="downsample_bn")(x)
+        return nn.relu(layers.DropPath(self.drop_path, self.train)(branch) + x)
+
+    def last_norm(self, name: str) -> nn.Module:
+        init = nn.initializers.zeros if self.zero_init else nn.initializers.ones
+        return self.norm(scale_init=init, name=name)
+
+
+class BasicBlock(Block):
+    """Two 3x3 convolutions."""
 
     @nn.compact
     def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
         y = self.conv(self.features, 3, self.strides, name="conv1")(x)
         y = nn.relu(self.norm(name="bn1")(y))
         y = self.conv(self.features, 3, name="conv2")(y)
-        y = self.norm(name="bn2")(y)
-        return nn.relu(y + shortcut(self, x, y.shape))
+        return self.residual(x, self.last_norm("bn2")(y))
 
 
-class BottleneckBlock(nn.Module):
-    """1x1, 3x3, 1x1 convolutions. [B,H,W,C] -> [B,H/strides,W/strides,4*features]."""
-
-    features: int
-    strides: int
-    conv: Callable
-    norm: Callable
+class BottleneckBlock(Block):
+    """1x1, 3x3, 1x1 convolutions; the last has four times the features."""
 
     @nn.compact
     def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
-        y = nn.relu(self.norm(name="bn1")(self.conv(self.features, 1, name="conv1")(x)))
-        y = self.conv(self.features, 3, self.strides, name="conv2")(y)
-        y = nn.relu(self.norm(name="bn2")(y))
+        first, second = (self.strides, 1) if self.version == "v1" else (1, self.strides)
+        y = nn.relu(self.norm(name="bn1")(self.conv(self.features, 1, first, name="conv1")(x)))
+        y = nn.relu(self.norm(name="bn2")(self.conv(self.features, 3, second, name="conv2")(y)))
         y = self.conv(4 * self.features, 1, name="conv3")(y)
-        y = self.norm(name="bn3")(y)
-        return nn.relu(y + shortcut(self, x, y.shape))
+        return self.residual(x, self.last_norm("bn3")(y))
 
 
-def shortcut(block: nn.Module, x: jnp.ndarray, shape: tuple[int, ...]) -> jnp.ndarray:
-    """x itself where it fits, else projected by a strided 1x1 convolution and BatchNorm."""
-    if x.shape == shape:
-        return x
-    return block.norm(name="downsample_bn")(block.conv(shape[-1], 1, block.strides, name="downsample_conv")(x))
+class ResNet(Embedder, kw_only=True):
+    """Four stages of residual blocks; see `Embedder` for the fields that all families have.
 
-
-class ResNet(nn.Module):
-    """images [B,H,W,3], already mean and std normalised -> f32[B,D], not L2-normalised.
-
-    stage_sizes: blocks of each of the four stages. width: channels of the first stage.
-    stem: "imagenet" (7x7 stride 2, max-pool: features at 1/32); for small images "half" (3x3 stride 2, no pool: 1/16)
-    or "small" (3x3 stride 1, no pool: 1/8).
-    layer: the named layer whose pooled output goes through the neck; embedding_size None or 0 takes it as it is.
-    batch_norm "synchronised" needs the mesh axis "data" in scope (`jax.shard_map`) when train is True.
+    stage_sizes: blocks of each stage. block: their class. width: channels of the first stage.
+    version: "v1.5" or "v1", where a bottleneck has its stride.
+    stem: "imagenet" (7x7 stride 2, max-pool: features at 1/32); "space_to_depth" (the same parameters and values,
+      computed on 2x2 pixels as 12 channels); "deep" (three 3x3 in place of the 7x7: He et al., arXiv:1812.01187);
+      for small images "half" (3x3 stride 2, no pool: 1/16) or "small" (3x3 stride 1, no pool: 1/8).
+    drop_path: of the last block; it grows linearly from 0 at the first. zero_init_last_scale: see `Block`.
     """
 
     stage_sizes: tuple[int, ...]
     block: Callable
     width: int = 64
+    version: str = "v1.5"
     stem: str = "imagenet"
     layer: str = "stage4"
-    pooling: str = "average"
-    neck: str = "linear"
-    embedding_size: int | None = None
-    dropout: float = 0.0
-    dtype: str = "float32"
-    batch_norm: str = "local"
+    drop_path: float = 0.0
+    zero_init_last_scale: bool = False
 
-    @nn.compact
-    def features(self, images: jnp.ndarray, train: bool = False) -> dict[str, jnp.ndarray]:
-        """Every named layer, from "stem" to "embedding"."""
-        conv = layers.convolution(self.dtype)
-        norm = layers.batch_norm(self.batch_norm, train, self.dtype)
-        x = images.astype(self.dtype)
-        if self.stem == "imagenet":
-            x = conv(self.width, 7, 2, name="conv1")(x)
-            x = layers.max_pool(nn.relu(norm(name="bn1")(x)))
-        else:
-            x = nn.relu(norm(name="bn1")(conv(self.width, 3, 2 if self.stem == "half" else 1, name="conv1")(x)))
-        named = {"stem": x}
+    def trunk(self, images: jnp.ndarray, train: bool) -> dict[str, jnp.ndarray]:
+        conv, norm = self.conv(), self.norm(train)
+        x = self.first_convolutions(images, conv, norm)
+        x = nn.relu(norm(name="bn1")(x))
+        named = {"stem": x if self.stem in ("half", "small") else layers.max_pool(x, self.convolution)}
+        x, done = named["stem"], 0
         for stage, blocks in enumerate(self.stage_sizes, start=1):
+            block = self.rematerialised(self.block, stage)
             for index in range(blocks):
-                strides = 2 if stage > 1 and index == 0 else 1
-                features = self.width * 2 ** (stage - 1)
-                x = self.block(features, strides, conv, norm, name=f"stage{stage}_block{index + 1}")(x)
+                drop_path = self.drop_path * done / max(sum(self.stage_sizes) - 1, 1)
+                x = block(features=self.width * 2 ** (stage - 1), strides=2 if stage > 1 and index == 0 else 1,
+                          conv=conv, norm=norm, version=self.version, zero_init=self.zero_init_last_scale,
+                          drop_path=drop_path, train=train, name=f"stage{stage}_block{index + 1}")(x)
+                done += 1
             named[f"stage{stage}"] = x
-        if self.layer not in named:
-            raise ValueError(f"no layer {self.layer!r}; this embedder has {', '.join(named)}")
-        named["pool"] = neck.pool(named[self.layer], self.pooling)
-        named["embedding"] = neck.Neck(self.neck, self.embedding_size or None, self.dropout, norm,
-                                       name="neck")(named["pool"], train)
         return named
 
-    def __call__(self, images: jnp.ndarray, train: bool = False) -> jnp.ndarray:
-        return self.features(images, train)["embedding"]
+    def first_convolutions(self, x: jnp.ndarray, conv: Callable, norm: Callable) -> jnp.ndarray:
+        match self.stem:
+            case "imagenet":
+                return conv(self.width, 7, 2, name="conv1")(x)
+            case "space_to_depth":
+                return layers.SpaceToDepthConv(self.width, self.dtype, name="conv1")(x)
+            case "deep":
+                x = nn.relu(norm(name="bn1_1")(conv(self.width // 2, 3, 2, name="conv1_1")(x)))
+                x = nn.relu(norm(name="bn1_2")(conv(self.width // 2, 3, name="conv1_2")(x)))
+                return conv(self.width, 3, name="conv1_3")(x)
+            case "half" | "small":
+                return conv(self.width, 3, 2 if self.stem == "half" else 1, name="conv1")(x)

@@ -59,6 +59,17 @@ class Checkpoints:
                                                                        data=ocp.args.JsonRestore()))
         return restored["state"], restored["data"]
 
+    def restore_embedder(self) -> dict:
+        """{"params", "batch_stats"} of the latest checkpoint's embedder, as NumPy arrays, whatever the model was."""
+        step = self.latest_step()
+        if step is None:
+            raise FileNotFoundError(f"no checkpoint in {self._workdir!r}: train the run first")
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+                                self._manager.item_metadata(step)["state"].tree)
+        state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
+        return jax.tree.map(np.asarray, {"params": state["params"]["embedder"], "batch_stats": state["batch_stats"]})
+
     def _check_arrays(self, step: int, abstract_state) -> None:
         stored = _shapes(self._manager.item_metadata(step)["state"])
         wanted = _shapes(abstract_state)

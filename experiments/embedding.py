@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 import datasets
-from experiments import checkpoint, data, model, step
+from experiments import checkpoint, data, model, step, weights
 from experiments import mesh as meshes
 
 
@@ -30,6 +30,8 @@ class Trained(NamedTuple):
 
 def load(config, workdir: str, mesh: jax.sharding.Mesh, at_step: int | None = None) -> Trained:
     """The embedder of a checkpoint of `workdir`, the latest by default. Raises as `Checkpoints.restore` does."""
+    if weights.exist(workdir):
+        return _imported(config, workdir, mesh)
     source = data.train_source(config)
     built = model.build(config, config.loss.num_classes or source.num_classes, len(source), mesh)
     with checkpoint.Checkpoints(workdir) as checkpoints:
@@ -37,6 +39,13 @@ def load(config, workdir: str, mesh: jax.sharding.Mesh, at_step: int | None = No
         state, _ = checkpoints.restore(model.abstract_state(built, config, mesh), at_step)
     variables = model.embedder_variables(state)
     return Trained(variables, step.make_embed_step(built.embedder, config, mesh), at_step, checkpoint.digest(variables))
+
+
+def _imported(config, folder: str, mesh: jax.sharding.Mesh) -> Trained:
+    embedder = model.make_embedder(config)
+    variables = weights.load(folder, config)
+    weights.check_complete(variables, embedder, config, folder)
+    return Trained(variables, step.make_embed_step(embedder, config, mesh), 0, checkpoint.digest(variables))
 
 
 def embed_source(embed: Callable, variables, source: datasets.Source, config, mesh: jax.sharding.Mesh,

@@ -43,7 +43,7 @@ def build(config, num_classes: int, num_examples: int, mesh: jax.sharding.Mesh) 
     _check_batch(config, mesh)
     embedder = make_embedder(config)
     loss = losses.build(config.loss.name, num_classes=num_classes, mesh=mesh, **_hyper_parameters(config))
-    steps_per_epoch = num_examples / config.batch_size
+    steps_per_epoch = (config.items_per_epoch or num_examples) / config.batch_size
     total_steps = config.total_steps or max(round(config.num_epochs * steps_per_epoch), 1)
     schedule = optimizer.make_schedule(config, steps_per_epoch, total_steps)
     size = jax.eval_shape(lambda rng: _init_embedder(embedder, config, rng)[0], jax.random.key(0))

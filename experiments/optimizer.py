@@ -9,27 +9,41 @@ def make_schedule(config, steps_per_epoch: float, total_steps: int) -> optax.Sch
 
     Raises ValueError for an unknown name.
     """
-    options, peak = config.schedule, config.optimizer.learning_rate
+    options, peak = config.schedule, peak_learning_rate(config)
     warmup = min(round(options.warmup_epochs * steps_per_epoch), total_steps)
     after = max(total_steps - warmup, 1)
     match options.name:
         case "constant":
             main = optax.constant_schedule(peak)
         case "step":
-            drops = {round(epoch * steps_per_epoch) - warmup: options.step_factor for epoch in options.step_epochs}
-            if min(drops) <= 0:
-                raise ValueError(f"schedule.step_epochs {options.step_epochs} has a drop within the warm-up "
-                                 f"of {options.warmup_epochs} epochs")
-            main = optax.piecewise_constant_schedule(peak, drops)
+            main = _steps(peak, options.step_epochs, options, steps_per_epoch, warmup)
+        case "step_every":
+            every = options.step_every_epochs
+            count = max(int((total_steps / steps_per_epoch - options.first_step_epoch) / every) + 1, 0)
+            epochs = [options.first_step_epoch + every * index for index in range(count)]
+            main = _steps(peak, epochs, options, steps_per_epoch, warmup)
         case "polynomial":
             main = optax.polynomial_schedule(peak, peak * options.end_factor, options.power, after)
         case "cosine":
             main = optax.cosine_decay_schedule(peak, after, options.end_factor)
         case name:
-            raise ValueError(f"unknown schedule {name!r}; known: constant, step, polynomial, cosine")
+            raise ValueError(f"unknown schedule {name!r}; known: constant, step, step_every, polynomial, cosine")
     if not warmup:
         return main
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
+
+
+def peak_learning_rate(config) -> float:
+    """For the whole batch: as given, or in proportion to it."""
+    return config.optimizer.learning_rate_per_item * config.batch_size or config.optimizer.learning_rate
+
+
+def _steps(peak: float, epochs, options, steps_per_epoch: float, warmup: int) -> optax.Schedule:
+    drops = {round(epoch * steps_per_epoch) - warmup: options.step_factor for epoch in epochs}
+    if drops and min(drops) <= 0:
+        raise ValueError(f"the learning rate drops at epoch {min(epochs):g}, within the warm-up of "
+                         f"{options.warmup_epochs:g} epochs: drop later or warm up less")
+    return optax.piecewise_constant_schedule(peak, drops)
 
 
 def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransformation:
@@ -50,6 +64,8 @@ def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransforma
     if options.trunk_clip_norm:
         clip = optax.clip_by_global_norm(options.trunk_clip_norm)
         steps.insert(0, optax.masked(clip, {"embedder": True, "loss": False}))
+    if options.trunk_learning_rate_factor != 1:
+        steps.append(optax.masked(optax.scale(options.trunk_learning_rate_factor), _trunk))
     if options.loss_learning_rate_factor != 1:
         steps.append(optax.masked(optax.scale(options.loss_learning_rate_factor), {"embedder": False, "loss": True}))
     return optax.chain(*steps)
@@ -58,3 +74,9 @@ def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransforma
 def _matrices(params):
     """Kernels and prototypes, not the vectors of BatchNorm and biases."""
     return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def _trunk(params):
+    """The embedder without its neck."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: path[0].key == "embedder" and path[1].key != "neck", params)

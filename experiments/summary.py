@@ -4,6 +4,7 @@ import math
 
 import jax
 
+from experiments import optimizer
 from experiments.model import Model, TrainState
 
 
@@ -47,7 +48,7 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh, n
                  f"{config.batch_size // mesh.size // config.accumulation_steps}",
         "data": f"{num_examples:,} training images, {model.steps_per_epoch:.2f} steps per epoch",
         "steps": f"{model.total_steps:,} ({model.total_steps / model.steps_per_epoch:.1f} epochs)",
-        "schedule": f"{config.optimizer.name}, {config.schedule.name} from {config.optimizer.learning_rate:g}: "
+        "schedule": f"{config.optimizer.name}, {config.schedule.name} from {optimizer.peak_learning_rate(config):g}: "
                     + ", ".join(f"{float(model.schedule(step)):.2e} at {step}" for step in
                                 sorted({0, model.total_steps // 4, model.total_steps // 2, model.total_steps - 1})),
     }

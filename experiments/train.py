@@ -9,7 +9,19 @@ import time
 import jax
 
 import datasets
-from experiments import checkpoint, cli, data, embedding, evaluation, model, progress, stop_signal, summary, workdir
+from experiments import (
+    checkpoint,
+    cli,
+    data,
+    embedding,
+    evaluation,
+    model,
+    progress,
+    stop_signal,
+    summary,
+    weights,
+    workdir,
+)
 from experiments import mesh as meshes
 from experiments import step as steps
 
@@ -43,7 +55,8 @@ def train(config, folder: str, stop: stop_signal.StopSignal) -> int:
 def _start(built: model.Model, config, mesh, batches, checkpoints: checkpoint.Checkpoints):
     """(state, step): of the latest checkpoint, with the batches moved to where it was saved, or new."""
     if checkpoints.latest_step() is None:
-        return model.init_state(built, config, mesh), 0
+        state = model.init_state(built, config, mesh)
+        return weights.initialise(state, config.init_from, config) if config.init_from else state, 0
     state, position = checkpoints.restore(model.abstract_state(built, config, mesh))
     batches.set_state(position)
     return state, int(state.step)

@@ -1,0 +1,73 @@
+"""IResNet 18, 34, 50, 100, 200: the face variant of Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698.
+
+As published with arcface_torch: no reduction in the stem, blocks of BN-conv-BN-PReLU-conv-BN without a last
+activation, the stride on the second convolution, and a neck of BN-dropout-FC-BN on the flattened 7x7 map of a
+112 px face. Layers: stem, stage1 .. stage4, pool and embedding.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from embedders import layers
+from embedders.embedder import Embedder
+
+# The published initialisation of the convolutions; every one is followed by BatchNorm.
+_CONV_INIT = nn.initializers.normal(0.1)
+
+
+class IResNetBlock(nn.Module):
+    """[B,H,W,C] -> [B,H/strides,W/strides,features]. The fields are those of `resnet.Block`."""
+
+    features: int
+    strides: int
+    conv: Callable
+    norm: Callable
+    zero_init: bool
+    drop_path: float
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
+        y = self.norm(name="bn1")(x)
+        y = self.conv(self.features, 3, kernel_init=_CONV_INIT, name="conv1")(y)
+        y = layers.PReLU(name="prelu")(self.norm(name="bn2")(y))
+        y = self.conv(self.features, 3, self.strides, kernel_init=_CONV_INIT, name="conv2")(y)
+        y = self.norm(scale_init=nn.initializers.zeros if self.zero_init else nn.initializers.ones, name="bn3")(y)
+        if self.strides != 1 or x.shape[-1] != self.features:
+            x = self.conv(self.features, 1, self.strides, kernel_init=_CONV_INIT, name="downsample_conv")(x)
+            x = self.norm(name="downsample_bn")(x)
+        return layers.DropPath(self.drop_path, self.train)(y) + x
+
+
+class IResNet(Embedder, kw_only=True):
+    """Four stages, each of which halves the map; see `Embedder` for the fields that all families have.
+
+    stage_sizes: blocks of each stage. width: channels of the stem and the first stage.
+    drop_path: of the last block; it grows linearly from 0 at the first.
+    """
+
+    stage_sizes: tuple[int, ...]
+    width: int = 64
+    layer: str = "stage4"
+    pooling: str = "flatten"
+    neck: str = "bn_fc_bn"
+    embedding_size: int | None = 512
+    drop_path: float = 0.0
+    zero_init_last_scale: bool = False
+
+    def trunk(self, images: jnp.ndarray, train: bool) -> dict[str, jnp.ndarray]:
+        conv, norm = self.conv(), self.norm(train)
+        x = norm(name="bn1")(conv(self.width, 3, kernel_init=_CONV_INIT, name="conv1")(images))
+        x = layers.PReLU(name="prelu")(x)
+        named, done = {"stem": x}, 0
+        for stage, blocks in enumerate(self.stage_sizes, start=1):
+            block = self.rematerialised(IResNetBlock, stage)
+            for index in range(blocks):
+                drop_path = self.drop_path * done / max(sum(self.stage_sizes) - 1, 1)
+                x = block(self.width * 2 ** (stage - 1), 2 if index == 0 else 1, conv, norm,
+                          self.zero_init_last_scale, drop_path, train, name=f"stage{stage}_block{index + 1}")(x)
+                done += 1
+            named[f"stage{stage}"] = x
+        return named

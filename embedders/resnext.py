@@ -1,0 +1,26 @@
+"""ResNeXt 50 and 101 (Xie, Girshick, Dollár, Tu, He: Aggregated Residual Transformations, 2016, arXiv:1611.05431).
+
+A ResNet whose 3x3 convolutions work on groups of channels: 32x4d is 32 groups, of 4 channels in the first stage.
+"""
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from embedders.resnet import Block
+
+
+class ResNeXtBlock(Block):
+    """1x1, grouped 3x3, 1x1. group_width: channels of a group in a stage of 64 features; it grows with the features."""
+
+    groups: int
+    group_width: int
+
+    @nn.compact
+    def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
+        width = self.features * self.group_width // 64 * self.groups
+        first, second = (self.strides, 1) if self.version == "v1" else (1, self.strides)
+        y = nn.relu(self.norm(name="bn1")(self.conv(width, 1, first, name="conv1")(x)))
+        y = self.conv(width, 3, second, groups=self.groups, name="conv2")(y)
+        y = nn.relu(self.norm(name="bn2")(y))
+        y = self.conv(4 * self.features, 1, name="conv3")(y)
+        return self.residual(x, self.last_norm("bn3")(y))

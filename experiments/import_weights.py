@@ -1,0 +1,89 @@
+"""Makes public weights into a folder that `evaluate`, `embed` and `train --config.init_from` accept.
+
+    python -m experiments.import_weights --weights=resnet101.safetensors --embedder=resnet101 --out=weights/resnet101
+
+Reads .safetensors, .npz, .pth and .pt (without running them), .onnx and TensorFlow.js, in the layouts of
+torchvision, timm, Cadene, insightface and Keras. An unexpected or a missing tensor is an error unless named.
+"""
+
+import hashlib
+import os
+
+import jax
+from absl import flags
+
+from configs import default
+from embedders import pretrained, weight_files
+from experiments import cli, weights
+
+flags.DEFINE_string("weights", "", "File of public weights.")
+flags.DEFINE_string("embedder", "", "Whose weights they are, a name of embedders.EMBEDDERS.")
+flags.DEFINE_string("out", "", "Folder to write, which must be new or empty.")
+flags.DEFINE_list("allow_missing", [], "Paths of ours that the file may lack; they keep their random start.")
+flags.DEFINE_list("allow_unexpected", [], "Names of the file that may be left out.")
+flags.DEFINE_enum("channel_order", "", ["", "rgb", "bgr"], "Of the images they were trained on, if not the layout's.")
+flags.DEFINE_list("mean", [], "Three numbers, red first, in units of 0..255, if not the layout's.")
+flags.DEFINE_list("std", [], "Three numbers, red first, in units of 0..255, if not the layout's.")
+flags.DEFINE_integer("image_size", 0, "Pixels, if not the layout's.")
+
+
+def main(config, values) -> None:
+    config = config or default.get_config()
+    if os.path.isdir(values.out) and os.listdir(values.out):
+        raise ValueError(f"{values.out} is not empty: choose another --out")
+    tensors = weight_files.read(values.weights)
+    conversion = pretrained.inspect(tensors, values.embedder, channel_order=values.channel_order)
+    print(report(conversion, values.embedder, len(tensors)))
+    pretrained.check(conversion, values.embedder, values.allow_missing, values.allow_unexpected)
+    configure(config, conversion, values)
+    variables = conversion.variables
+    if conversion.missing:
+        variables = pretrained.complete(conversion, values.embedder, jax.random.key(config.seed))
+    with open(values.weights, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    weights.save(values.out, config, variables, {
+        "file": os.path.basename(values.weights), "sha256": digest, "layout": conversion.layout.name,
+        "embedder": values.embedder, "fields": conversion.fields,
+        "random": conversion.missing, "left_out": conversion.unexpected})
+    print(f"written to {values.out}: images of {config.input.image_size} px ({config.input.fit}), RGB, "
+          f"mean {config.input.mean}, std {config.input.std} in units of 0..255")
+
+
+def configure(config, conversion: pretrained.Conversion, values) -> None:
+    """Writes into `config` the embedder and the images that these weights need."""
+    images = conversion.layout.preprocessing
+    config.embedder.name = values.embedder
+    for name, value in conversion.fields.items():
+        config.embedder[name] = value
+    config.input.mean = _three("mean", values.mean) or images.mean
+    config.input.std = _three("std", values.std) or images.std
+    config.input.image_size = values.image_size or images.image_size
+    config.input.fit = images.fit
+
+
+def report(conversion: pretrained.Conversion, name: str, total: int) -> str:
+    """What matched, what is missing and what is left over."""
+    lines = [f"{conversion.layout.name} layout as {name}: {len(conversion.matched)} of the file's {total} tensors "
+             f"matched, {len(conversion.missing)} missing, {len(conversion.unexpected)} left over"]
+    if conversion.head:
+        features, classes = conversion.head["kernel"].shape
+        lines.append(f"  the head of {features} features and {classes} outputs is not part of the embedder")
+    if conversion.fields:
+        lines.append("  fields: " + ", ".join(f"{key}={value}" for key, value in conversion.fields.items()))
+    lines += [f"  missing: {path}" for path in conversion.missing]
+    lines += [f"  left over: {name}" for name in conversion.unexpected]
+    return "\n".join(lines)
+
+
+def _three(name: str, given: list[str]) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(value) for value in given)
+    except ValueError as error:
+        raise ValueError(f"--{name} is three numbers; got {','.join(given)}") from error
+    if len(numbers) not in (0, 3):
+        raise ValueError(f"--{name} is three numbers, red first; got {','.join(given)}")
+    return numbers
+
+
+if __name__ == "__main__":
+    cli.run(main, required=("weights", "embedder", "out"))
