@@ -9,15 +9,30 @@ import inspect
 
 import jax
 
-from losses import margin
+from losses import adaptive, classification, margin, partial_fc
 from losses.class_axis import ClassAxis
+from losses.labels import check_labels as check_labels
+from losses.labels import checked
 from losses.loss import Loss
 
-LOSSES = {
+# Of embeddings against the prototypes of classes.
+CLASS_LOSSES = {
+    "adacos": adaptive.adacos,
+    "adaface": adaptive.adaface,
     "arcface": margin.arcface,
+    "combined": margin.combined,
     "cosface": margin.cosface,
+    "curricularface": adaptive.curricularface,
+    "elasticface": adaptive.elasticface,
+    "magface": adaptive.magface,
     "normface": margin.normface,
+    "sigmoid": classification.sigmoid,
+    "softmax": classification.softmax,
+    "sphereface": margin.sphereface,
+    "subcenter_arcface": margin.subcenter_arcface,
 }
+
+LOSSES = CLASS_LOSSES
 
 
 def hyper_parameters(name: str) -> dict[str, object]:
@@ -28,12 +43,15 @@ def hyper_parameters(name: str) -> dict[str, object]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None, **values) -> Loss:
-    """The named loss over `num_classes` classes.
+def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None, chunk_size: int = 0,
+          sample_rate: float = 1.0, update: str = "all", **values) -> Loss:
+    """The named loss over `num_classes` classes; `values` are its hyper-parameters.
 
     With a mesh, prototypes are split by class over its axis "data", and their number of rows is `num_classes`
     rounded up to the device count.
-    Raises ValueError for an unknown name or hyper-parameter.
+    chunk_size: classes at a time on a device, 0 for all at once: the same loss in less memory.
+    sample_rate, update: Partial FC, see losses/partial_fc.py.
+    Raises ValueError for an unknown name or hyper-parameter, and for values that cannot be.
     """
     known = hyper_parameters(name)
     for key in values:
@@ -41,4 +59,8 @@ def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None,
             raise ValueError(f"{name} has no hyper-parameter {key!r}; it takes {', '.join(known)}")
     if num_classes < 1:
         raise ValueError(f"{name} needs at least one class, got num_classes={num_classes}")
-    return LOSSES[name](ClassAxis(num_classes, mesh), **values)
+    if chunk_size < 0:
+        raise ValueError(f"chunk_size is a number of classes, 0 for all at once; got {chunk_size}")
+    axis = ClassAxis(num_classes, mesh, chunk_size=chunk_size, sample_rate=sample_rate, update=update)
+    partial_fc.check(axis)
+    return checked(LOSSES[name](axis, **values), num_classes, multi_hot=name == "sigmoid")
