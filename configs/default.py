@@ -53,18 +53,70 @@ def _embedder() -> ConfigDict:
 
 
 def _loss() -> ConfigDict:
-    """The loss's name, and one section of hyper-parameters for each loss that can be named."""
+    """The loss's name, how it is computed, and one section of hyper-parameters for each loss that can be named."""
     return ConfigDict(dict(
         name="arcface",                                # a name of losses.LOSSES
         num_classes=0,                                 # 0 = as many as the training data has
+        chunk_size=0,                                  # classes at a time on a device, in less memory; 0 = all
+        sample_rate=1.0,                               # Partial FC: share of the classes in one step's softmax
+        update="all",                                  # all | sampled: the prototypes that Partial FC moves
+        **_angular_losses(),
+        **_adaptive_losses(),
+        softmax=dict(label_smoothing=0.0),             # share of the target spread over all classes
+        sigmoid=dict(label_smoothing=0.0),             # targets are 1 - half of it, and half of it
+    ))
+
+
+def _angular_losses() -> dict:
+    """scale multiplies the cosines; margins in radians unless stated."""
+    return dict(
         arcface=dict(
-            scale=64.0,                                # s, multiplies the cosines
-            margin=0.5,                                # m, radians
+            scale=64.0,
+            margin=0.5,
             gradient="fallback",                       # full | fallback | easy | detached | clip, past theta + m = pi
+            filter_threshold=config_dict.placeholder(float),  # other classes above this cosine count as 0; None = off
+        ),
+        combined=dict(
+            scale=64.0,
+            margins=(1.0, 0.5, 0.0),                   # factor of the angle, radians, cosine
         ),
         cosface=dict(scale=64.0, margin=0.4),          # margin in units of cosine
         normface=dict(scale=64.0),
-    ))
+        sphereface=dict(scale=64.0, m1=1.35),          # factor of the angle
+        subcenter_arcface=dict(
+            scale=64.0,
+            margin=0.5,
+            k=3,                                       # prototypes per class
+            gradient="fallback",                       # as of arcface
+        ),
+    )
+
+
+def _adaptive_losses() -> dict:
+    return dict(
+        adacos=dict(dynamic=True),                     # whether the scale follows the batch
+        adaface=dict(
+            scale=64.0,
+            margin=0.4,                                # radians and cosine
+            h=0.333,                                   # share of the norms' deviations between the two
+            t_alpha=0.01,                              # rate of the running mean and deviation of the norms
+        ),
+        curricularface=dict(scale=64.0, margin=0.5),
+        elasticface=dict(
+            scale=64.0,
+            mean=config_dict.placeholder(float),       # of the margin; None = the paper's for that kind
+            std=config_dict.placeholder(float),        # of the margin; None = the paper's for that kind
+            kind="arc",                                # arc (radians) | cos (cosine)
+            plus=False,                                # whether larger margins go to smaller cosines
+        ),
+        magface=dict(
+            scale=64.0,
+            easy_margin=True,                          # no margin where cos <= 0
+            lower_norm=10.0, upper_norm=110.0,         # norms are clipped to these
+            lower_margin=0.45, upper_margin=0.8,       # radians at these norms
+            lambda_g=35.0,                             # weight of the reward for large norms
+        ),
+    )
 
 
 def _optimizer() -> ConfigDict:

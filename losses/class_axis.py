@@ -24,6 +24,10 @@ EPSILON = 1e-12
 # Full float32 products: TPUs would multiply in bfloat16, where a scale of 64 turns rounding into whole logits.
 PRECISION = lax.Precision.HIGHEST
 
+# Classes at a time where no chunk size is given. What follows a product is a few copies of it (the CPU's compiler
+# materialises what it reduces), and this bounds them; products are kept for the backward pass, not computed again.
+UNSTREAMED_CHUNK = 4096
+
 
 class ClassAxis(NamedTuple):
     """`num_classes` classes, in equal parts over the axis `name` of `mesh` (None: all on one device).
@@ -189,18 +193,27 @@ def first_class(axis: ClassAxis) -> jax.Array | int:
 
 
 def _over_chunks(size: int, piece: Callable, classes) -> Totals:
+    """Of [B, C], the backward pass finds the products alone, or with a chunk size nothing: it computes them again."""
+    policy = None if size else jax.checkpoint_policies.save_only_these_names("products")
+    piece = jax.checkpoint(piece, policy=policy)
     count = jax.tree.leaves(classes)[0].shape[0]
-    if not size or size >= count:
-        # Of [B, C], the backward pass keeps the products alone and computes what follows again.
-        return jax.checkpoint(piece, policy=jax.checkpoint_policies.save_only_these_names("products"))(classes)
-    piece = jax.checkpoint(piece)
+    size = chunk_of(count, size or UNSTREAMED_CHUNK)
+    if size == count:
+        return piece(classes)
     whole = count // size * size
-    chunks = jax.tree.map(lambda a: a[:whole].reshape(-1, size, *a.shape[1:]), classes)
-    result = _reduce(lax.map(piece, chunks))
+    result = _reduce(lax.map(piece, jax.tree.map(lambda a: a[:whole].reshape(-1, size, *a.shape[1:]), classes)))
     if whole == count:
         return result
     rest = piece(jax.tree.map(lambda a: a[whole:], classes))
     return _reduce(jax.tree.map(lambda a, b: jnp.stack([a, b]), result, rest))
+
+
+def chunk_of(count: int, size: int) -> int:
+    """At most `size`, and if possible a divisor of `count`: a remainder would cost a copy of the prototypes."""
+    if size >= count:
+        return count
+    divisors = (n for n in range(size, size // 2, -1) if count % n == 0)
+    return next(divisors, size)
 
 
 def _reduce(stacked: Totals) -> Totals:
