@@ -59,7 +59,7 @@ def _loss() -> ConfigDict:
         num_classes=0,                                 # 0 = as many as the training data has
         chunk_size=0,                                  # classes at a time on a device, in less memory; 0 = all
         sample_rate=1.0,                               # Partial FC: share of the classes in one step's softmax
-        update="all",                                  # all | sampled: the prototypes that Partial FC moves
+        sample_update="all",                           # all | sampled: the prototypes that Partial FC moves
         **_angular_losses(),
         **_adaptive_losses(),
         softmax=dict(label_smoothing=0.0),             # share of the target spread over all classes

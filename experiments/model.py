@@ -62,7 +62,7 @@ def make_loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
     options = config.loss
     losses.hyper_parameters(options.name)  # the clear error for an unknown name
     return losses.build(options.name, num_classes=num_classes, mesh=mesh, chunk_size=options.chunk_size,
-                        sample_rate=options.sample_rate, update=options.update, **dict(options[options.name]))
+                        sample_rate=options.sample_rate, update=options.sample_update, **dict(options[options.name]))
 
 
 def _check_batch(config, mesh: jax.sharding.Mesh) -> None:
