@@ -57,11 +57,17 @@ def _loss() -> ConfigDict:
     return ConfigDict(dict(
         name="arcface",                                # a name of losses.LOSSES
         num_classes=0,                                 # 0 = as many as the training data has
-        chunk_size=0,                                  # classes at a time on a device, in less memory; 0 = all
+        chunk_size=0,                                  # classes (pair losses: anchors) at a time on a device; 0 = all
         sample_rate=1.0,                               # Partial FC: share of the classes in one step's softmax
         sample_update="all",                           # all | sampled: the prototypes that Partial FC moves
+        memory_size=0,                                 # pair losses: earlier examples to compare with; 0 = none
+        memory_start_step=0,                           # the first step that is remembered
         **_angular_losses(),
         **_adaptive_losses(),
+        **_proxy_losses(),
+        **_pair_losses(),
+        combine=dict.fromkeys(                         # name="combine": the weight of each; 0 = not part of it
+            (*_angular_losses(), *_adaptive_losses(), *_proxy_losses(), *_pair_losses(), "softmax"), 0.0),
         softmax=dict(label_smoothing=0.0),             # share of the target spread over all classes
         sigmoid=dict(label_smoothing=0.0),             # targets are 1 - half of it, and half of it
     ))
@@ -115,6 +121,54 @@ def _adaptive_losses() -> dict:
             lower_norm=10.0, upper_norm=110.0,         # norms are clipped to these
             lower_margin=0.45, upper_margin=0.8,       # radians at these norms
             lambda_g=35.0,                             # weight of the reward for large norms
+        ),
+    )
+
+
+def _proxy_losses() -> dict:
+    """In units of cosine."""
+    return dict(
+        proxy_anchor=dict(margin=0.1, alpha=32.0),     # alpha multiplies the cosines
+        proxy_nca=dict(
+            scale=1.0,                                 # of squared distances
+            denominator="all",                         # all | others: whether the own proxy is in it
+        ),
+        soft_triple=dict(
+            k=10,                                      # centres per class
+            la=20.0,                                   # multiplies the class similarities
+            gamma=0.1,                                 # temperature among a class's centres
+            tau=0.2,                                   # weight of the distance between a class's centres
+            margin=0.01,
+        ),
+    )
+
+
+def _pair_losses() -> dict:
+    """Cosines, or Euclidean distances of normalised embeddings."""
+    return dict(
+        circle=dict(margin=0.4, gamma=80.0),           # .25 and 256 for faces
+        contrastive=dict(pos_margin=0.0, neg_margin=1.0),  # distances
+        lifted_structure=dict(neg_margin=1.0),         # distance
+        margin=dict(
+            margin=0.2, beta=1.2,                      # distances
+            mining="distance_weighted",                # all | semi_hard | batch_hard | distance_weighted
+        ),
+        multi_similarity=dict(
+            alpha=2.0, beta=50.0, base=0.5,
+            epsilon=0.1,                               # of its miner, cosine; None = no miner
+        ),
+        n_pairs=dict(l2_weight=0.0),                   # of the mean squared length
+        nt_xent=dict(temperature=0.07),
+        recall_at_k=dict(
+            ks=(1, 2, 4, 8, 16),
+            rank_temperature=1.0,                      # places
+            temperature=0.01,                          # cosine
+        ),
+        smooth_ap=dict(temperature=0.01),              # cosine
+        sup_con=dict(temperature=0.1),
+        triplet=dict(
+            margin=0.2,                                # distance
+            mining="semi_hard",                        # as of margin
         ),
     )
 

@@ -59,10 +59,16 @@ def make_embedder(config) -> nn.Module:
 
 def make_loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
     """The loss of `config.loss`, and how it is computed."""
-    options = config.loss
+    options, pairs = config.loss, {"memory_size": config.loss.memory_size,
+                                   "memory_start_step": config.loss.memory_start_step}
+    sampling = {"sample_rate": config.loss.sample_rate, "update": config.loss.sample_update}
+    shared = {"num_classes": num_classes, "mesh": mesh, "chunk_size": options.chunk_size}
+    if options.name == "combine":
+        weights = {name: weight for name, weight in options.combine.items() if weight}
+        return losses.combine(weights, **shared, hyper_parameters={name: dict(options[name]) for name in weights},
+                              options={name: pairs if name in losses.PAIR_LOSSES else sampling for name in weights})
     losses.hyper_parameters(options.name)  # the clear error for an unknown name
-    return losses.build(options.name, num_classes=num_classes, mesh=mesh, chunk_size=options.chunk_size,
-                        sample_rate=options.sample_rate, update=options.sample_update, **dict(options[options.name]))
+    return losses.build(options.name, **shared, **pairs, **sampling, **dict(options[options.name]))
 
 
 def _check_batch(config, mesh: jax.sharding.Mesh) -> None:

@@ -14,11 +14,11 @@ from tests.losses import cases
 NAMES = sorted(losses.LOSSES)
 CLASS_NAMES = sorted(losses.CLASS_LOSSES)
 # These see the embeddings' norms, by design.
-NORM_AWARE = {"adaface", "magface", "sigmoid", "softmax"}
+NORM_AWARE = {"adaface", "magface", "n_pairs", "sigmoid", "softmax"}
 # These draw per example, so an example's place in the batch matters.
-ORDER_AWARE = {"elasticface"}
-# At their minimum these go below zero: their denominator leaves the positive out.
-MAY_BE_NEGATIVE = set()
+ORDER_AWARE = {"elasticface", "margin", "n_pairs"}
+# To rounding; these divide it by their temperature of .01.
+TOLERANCE = dict.fromkeys(NAMES, 1e-6) | {"recall_at_k": 5e-6, "smooth_ap": 5e-6}
 
 
 def batches():
@@ -50,7 +50,7 @@ def test_hostile_batches_have_finite_losses_and_gradients(name):
     for case, embeddings, labels in batches():
         (value, (new_state, scalars)), gradients = step(params, state, embeddings, labels, cases.key())
         assert cases.all_finite((value, gradients, new_state, scalars)), case
-        assert value >= 0 or name in MAY_BE_NEGATIVE, case
+        assert value >= 0, case
         assert jax.tree.structure(new_state) == jax.tree.structure(state), case
 
 
@@ -74,19 +74,21 @@ def gradients_on(name, devices, **options):
 @pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow),
                                      pytest.param(4, marks=pytest.mark.slow), 8])
 def test_devices_do_not_change_loss_or_gradients(name, devices):
-    assert cases.relative_difference(gradients_on(name, devices), gradients_on(name, 0)) < 1e-6
+    assert cases.relative_difference(gradients_on(name, devices), gradients_on(name, 0)) < TOLERANCE[name]
 
 
 SLOW = pytest.mark.slow
 # One of each way through the class axis; the others follow the same.
-CHUNKED = {"arcface", "curricularface", "sigmoid", "softmax", "subcenter_arcface"}
+CHUNKED = {"arcface", "curricularface", "lifted_structure", "multi_similarity", "proxy_anchor", "sigmoid",
+           "subcenter_arcface", "triplet"}
 
 
 @pytest.mark.parametrize("name", [name if name in CHUNKED else pytest.param(name, marks=SLOW) for name in NAMES])
 @pytest.mark.parametrize("devices, chunk_size", [(0, 3), pytest.param(8, 1, marks=SLOW)])
 def test_chunks_do_not_change_loss_or_gradients(name, devices, chunk_size):
     """Of 11 classes: three chunks and a remainder; of 2 per device: two."""
-    assert cases.relative_difference(gradients_on(name, devices, chunk_size=chunk_size), gradients_on(name, 0)) < 1e-6
+    assert cases.relative_difference(gradients_on(name, devices, chunk_size=chunk_size),
+                                     gradients_on(name, 0)) < TOLERANCE[name]
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - NORM_AWARE))
