@@ -82,7 +82,8 @@ def curves(metrics: list[dict], untrained: dict | None) -> Figure:
     scores = [record for record in metrics if "map@r" in record]
     axes[0].plot([r["step"] for r in steps], [r["loss"] for r in steps], color="tab:red")
     axes[0].set(title="training loss", xlabel="step")
-    axes[1].plot([r["step"] for r in steps], [r["accuracy"] for r in steps], color="tab:orange")
+    accurate = [record for record in steps if "accuracy" in record]  # not every loss has one
+    axes[1].plot([r["step"] for r in accurate], [r["accuracy"] for r in accurate], color="tab:orange")
     axes[1].set(title="training accuracy, without margin", xlabel="step", ylim=(0, 1.02))
     axes[2].plot([r["step"] for r in scores], [r["map@r"] for r in scores], marker="o", label="trained")
     if untrained:

@@ -40,7 +40,8 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh, n
     lines = {
         "devices": f"{mesh.size} x {device.device_kind} ({device.platform}), {jax.process_count()} host(s)",
         "embedder": f"{config.embedder.name}, {count(state.params['embedder']):,} parameters, {config.embedder.dtype}, "
-                    f"{config.input.image_size} px -> {model.embedding_size}",
+                    f"{config.input.image_size} px -> {model.embedding_size} (layer {model.embedder.layer}, "
+                    f"{model.embedder.pooling} pooling, neck {model.embedder.neck})",
         "loss": f"{config.loss.name} {dict(config.loss[config.loss.name])}, {model.num_classes:,} classes, "
                 f"{count(state.params['loss']):,} parameters",
         "compute": f"{forward_flops(model, config) / 1e9:.3f} GFLOP per image forward, about three times that to train",
