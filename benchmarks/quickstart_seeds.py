@@ -25,7 +25,8 @@ _OUT = flags.DEFINE_string("out", str(ROOT / "benchmarks" / "results" / "quickst
 def run(seed: int, folder: pathlib.Path) -> dict:
     """Trains and evaluates one seed; its evaluation record, with "train_seconds" added."""
     def program(name, *options):
-        subprocess.run([sys.executable, "-m", f"experiments.{name}", f"--workdir={folder}", *options], cwd=ROOT, check=True)
+        command = [sys.executable, "-m", f"experiments.{name}", f"--workdir={folder}", *options]
+        subprocess.run(command, cwd=ROOT, check=True)
 
     started = time.monotonic()
     program("train", "--config=configs/quickstart.py", f"--config.seed={seed}")
@@ -58,11 +59,11 @@ def markdown(rows: dict, records: list[dict]) -> str:
     lines = ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(cell(row[metric]) for metric in metrics) + " |" for name, row in rows.items()]
     seconds = ", ".join(f"{record['train_seconds']:.0f}" for record in records)
-    packages = environment["packages"]
-    lines += ["", f"{protocol['images']} images of {protocol['classes']} classes never trained on; mean (seeds "
-                  f"{', '.join(str(record['seed']) for record in records)}), last step. Training took {seconds} s. "
-                  f"{environment['devices']}, {environment['machine']}, jax {packages['jax']}, "
-                  f"{environment['date'][:10]}, commit {environment['commit']}, `python -m benchmarks.quickstart_seeds`."]
+    seeds = ", ".join(str(record["seed"]) for record in records)
+    lines += ["", f"{protocol['images']} images of {protocol['classes']} classes never trained on; mean (seeds {seeds}), "
+                  f"last step. Training took {seconds} s. {environment['devices']}, {environment['machine']}, "
+                  f"jax {environment['packages']['jax']}, {environment['date'][:10]}, commit {environment['commit']}, "
+                  f"`python -m benchmarks.quickstart_seeds`."]
     return "\n".join(lines) + "\n"
 
 
