@@ -60,10 +60,10 @@ def markdown(rows: dict, records: list[dict]) -> str:
     lines += [f"| {name} | " + " | ".join(cell(row[metric]) for metric in metrics) + " |" for name, row in rows.items()]
     seconds = ", ".join(f"{record['train_seconds']:.0f}" for record in records)
     seeds = ", ".join(str(record["seed"]) for record in records)
-    lines += ["", f"{protocol['images']} images of {protocol['classes']} classes never trained on; mean (seeds {seeds}), "
-                  f"last step. Training took {seconds} s. {environment['devices']}, {environment['machine']}, "
-                  f"jax {environment['packages']['jax']}, {environment['date'][:10]}, commit {environment['commit']}, "
-                  f"`python -m benchmarks.quickstart_seeds`."]
+    lines += ["", f"{protocol['images']} images of {protocol['classes']} classes never trained on, last step; mean "
+                  f"(seeds {seeds}). Training took {seconds} s. {environment['devices']}, {environment['machine']}, "
+                  f"jax {environment['packages']['jax']}, {environment['date'][:10]}, "
+                  f"commit {environment['commit']}, `python -m benchmarks.quickstart_seeds`."]
     return "\n".join(lines) + "\n"
 
 
