@@ -26,6 +26,7 @@ def train_batches(source: Source, config, *, seed: int, process_index: int, proc
     global batch that one process alone would see. config: batch_size, input, augment, and run.loader_*.
     Raises ValueError, naming the file, where an image cannot be read.
     """
+    transforms.check_fit(config.input.fit)
     local_size = config.batch_size // process_count
 
     def load(local_position: int) -> dict:
@@ -46,6 +47,7 @@ def eval_batches(source: Source, config, *, batch_size: int, process_index: int,
     The last batches are padded to full ones, the same number on every process. mask is False for padding
     (index -1) and for an image that cannot be read (index as ever): `decode` it again to learn why.
     """
+    transforms.check_fit(config.input.fit)
     local_size = batch_size // process_count
     batches = -(-len(source) // batch_size)
     size = config.input.image_size

@@ -3,21 +3,27 @@
 import cv2
 import numpy as np
 
+FITS = ("stretch", "center_crop")
+
+
+def check_fit(mode: str) -> None:
+    """Raises ValueError for a mode that `fit` does not know: before the first image, not in a loader's thread."""
+    if mode not in FITS:
+        raise ValueError(f"input.fit is {' or '.join(FITS)}; got {mode!r}")
+
 
 def fit(image: np.ndarray, size: int, mode: str) -> np.ndarray:
-    """To size x size pixels. stretch: both sides; center_crop: the short side, then the centre.
+    """To size x size pixels. mode, one of FITS: "stretch" both sides, or the short side, then the centre.
 
-    Shrinking averages over areas (antialiased), enlarging is bilinear. Raises ValueError for another mode.
+    Shrinking averages over areas (antialiased), enlarging is bilinear.
     """
     height, width = image.shape[:2]
     if mode == "stretch":
         return _resize(image, size, size)
-    if mode == "center_crop":
-        short = min(height, width)
-        image = _resize(image, max(size, round(width * size / short)), max(size, round(height * size / short)))
-        top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
-        return image[top:top + size, left:left + size]
-    raise ValueError(f"input.fit is stretch or center_crop; got {mode!r}")
+    short = min(height, width)
+    image = _resize(image, max(size, round(width * size / short)), max(size, round(height * size / short)))
+    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+    return image[top:top + size, left:left + size]
 
 
 def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
@@ -53,7 +54,7 @@ def read(path: str) -> Embeddings:
         return Embeddings(table["path"].to_pylist(), embeddings, json.loads(table.schema.metadata[b"geodesic"]))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no embeddings at {path!r}: make them with experiments.embed") from error
-    except (KeyError, TypeError, ValueError, OSError, pa.ArrowException) as error:
+    except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, pa.ArrowException) as error:
         raise ValueError(f"{path} is not a file of experiments.embed: {error}") from error
 
 

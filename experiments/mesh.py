@@ -20,10 +20,11 @@ def make(devices=None) -> jax.sharding.Mesh:
 
 
 def state_shardings(mesh: jax.sharding.Mesh, state):
-    """The sharding of every array of a train state: split by class where its path names `prototypes`."""
+    """The sharding of every array of a train state: `prototypes` of a loss, and its `bias`, are split by class."""
 
     def sharding(path, leaf):
-        split = leaf.ndim > 0 and any(getattr(key, "key", None) == "prototypes" for key in path)
+        keys = [getattr(key, "key", None) for key in path]
+        split = leaf.ndim > 0 and ("prototypes" in keys or ("loss" in keys and keys[-1] == "bias"))
         return NamedSharding(mesh, P(AXIS) if split else P())
 
     return jax.tree_util.tree_map_with_path(sharding, state)

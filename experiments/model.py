@@ -42,7 +42,7 @@ def build(config, num_classes: int, num_examples: int, mesh: jax.sharding.Mesh) 
     """Raises ValueError for a name, field or value that the parts do not know."""
     _check_batch(config, mesh)
     embedder = make_embedder(config)
-    loss = losses.build(config.loss.name, num_classes=num_classes, mesh=mesh, **_hyper_parameters(config))
+    loss = make_loss(config, num_classes, mesh)
     steps_per_epoch = (config.items_per_epoch or num_examples) / config.batch_size
     total_steps = config.total_steps or max(round(config.num_epochs * steps_per_epoch), 1)
     schedule = optimizer.make_schedule(config, steps_per_epoch, total_steps)
@@ -57,9 +57,18 @@ def make_embedder(config) -> nn.Module:
     return embedders.build(config.embedder.name, **fields)
 
 
-def _hyper_parameters(config) -> dict:
-    losses.hyper_parameters(config.loss.name)  # the clear error for an unknown name
-    return dict(config.loss[config.loss.name])
+def make_loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
+    """The loss of `config.loss`, and how it is computed."""
+    options, pairs = config.loss, {"memory_size": config.loss.memory_size,
+                                   "memory_start_step": config.loss.memory_start_step}
+    sampling = {"sample_rate": config.loss.sample_rate, "update": config.loss.sample_update}
+    shared = {"num_classes": num_classes, "mesh": mesh, "chunk_size": options.chunk_size}
+    if options.name == "combine":
+        weights = {name: weight for name, weight in options.combine.items() if weight}
+        return losses.combine(weights, **shared, hyper_parameters={name: dict(options[name]) for name in weights},
+                              options={name: pairs if name in losses.PAIR_LOSSES else sampling for name in weights})
+    losses.hyper_parameters(options.name)  # the clear error for an unknown name
+    return losses.build(options.name, **shared, **pairs, **sampling, **dict(options[options.name]))
 
 
 def _check_batch(config, mesh: jax.sharding.Mesh) -> None:

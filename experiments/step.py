@@ -9,6 +9,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from experiments import mesh as meshes
+from experiments import sampling
 from experiments.mesh import AXIS
 from experiments.model import Model, TrainState, abstract_state
 
@@ -53,7 +54,7 @@ def make_train_step(model: Model, config, mesh: jax.sharding.Mesh) -> Callable:
             return (jax.tree.map(jnp.add, gradients, new), batch_stats, loss_state), scalars
 
         steps = config.accumulation_steps
-        carry = (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats, state.loss_state)
+        carry = (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats, sampling.clear(state.loss_state))
         if steps == 1:  # a scan of one would keep a second copy of the gradients
             carry, scalars = part(carry, (0, batch["image"][0], batch["label"][0]))
         else:
@@ -67,6 +68,7 @@ def make_train_step(model: Model, config, mesh: jax.sharding.Mesh) -> Callable:
         gradients, batch_stats, loss_state, scalars = accumulate(state, batch, rng)
         updates, opt_state = model.optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        params, opt_state = sampling.keep_unsampled(loss_state, (params, opt_state), (state.params, state.opt_state))
         scalars |= {"gradient_norm": optax.tree.norm(gradients["embedder"]),
                     "learning_rate": jnp.asarray(model.schedule(state.step), jnp.float32)}
         return TrainState(state.step + 1, params, batch_stats, loss_state, opt_state), scalars

@@ -36,9 +36,10 @@ def train(config, folder: str, stop: stop_signal.StopSignal) -> int:
     mesh = meshes.make()
     source, test = data.train_source(config), data.test_source(config)
     built = model.build(config, config.loss.num_classes or source.num_classes, len(source), mesh)
+    batches = datasets.train_batches(source, config, seed=config.seed, **data.processes())
     workdir.open_for(folder, config)
     with checkpoint.Checkpoints(folder, keep=config.run.checkpoints_to_keep) as checkpoints:
-        state, batches, first_step = _start(built, config, mesh, source, checkpoints)
+        state, first_step = _start(built, config, mesh, batches, checkpoints)
         if first_step >= built.total_steps:
             print(f"{folder} is finished: {first_step} steps. Nothing to do.")
             return 0
@@ -51,15 +52,14 @@ def train(config, folder: str, stop: stop_signal.StopSignal) -> int:
             metrics.close()
 
 
-def _start(built: model.Model, config, mesh, source: datasets.Source, checkpoints: checkpoint.Checkpoints):
-    """(state, batches, step): of the latest checkpoint, or new."""
-    batches = datasets.train_batches(source, config, seed=config.seed, **data.processes())
+def _start(built: model.Model, config, mesh, batches, checkpoints: checkpoint.Checkpoints):
+    """(state, step): of the latest checkpoint, with the batches moved to where it was saved, or new."""
     if checkpoints.latest_step() is None:
         state = model.init_state(built, config, mesh)
-        return weights.initialise(state, config.init_from, config) if config.init_from else state, batches, 0
+        return weights.initialise(state, config.init_from, config) if config.init_from else state, 0
     state, position = checkpoints.restore(model.abstract_state(built, config, mesh))
     batches.set_state(position)
-    return state, batches, int(state.step)
+    return state, int(state.step)
 
 
 class _Loop:
@@ -77,17 +77,19 @@ class _Loop:
         clock = progress.Clock(first_step, total, self.config.batch_size)
         self.saved, unreported = first_step or None, None
         for step in range(first_step, total):
-            if self.evaluation_is_due(step, first_step) or self.save_is_due(step):
+            stop = self.stop.received
+            if stop or self.evaluation_is_due(step, first_step) or self.save_is_due(step):
+                self.report(unreported, clock)  # a checkpoint of this step must not miss its record
+                unreported = None
                 jax.block_until_ready(state)
                 with clock.paused():
                     if self.evaluation_is_due(step, first_step):
                         self.evaluate(step, state)
-                    if self.save_is_due(step):
+                    if stop or self.save_is_due(step):
                         self.save(step, state, batches)
-            if self.stop.received:
-                self.save(step, state, batches)
-                print(f"stopped at step {step} and saved it; the same command goes on from there", flush=True)
-                return 128 + self.stop.received
+            if stop:
+                print(f"stopped at step {step}, saved; the same command goes on from there", flush=True)
+                return 128 + stop
             with jax.transfer_guard("disallow"):
                 started = time.monotonic()
                 batch = next(batches)
@@ -124,7 +126,7 @@ class _Loop:
         return every > 0 and step % every == 0 and (step == 0 or step != first_step)
 
     def save_is_due(self, step: int) -> bool:
-        return step not in (0, self.saved) and step % self.config.run.checkpoint_every_steps == 0
+        return step % self.config.run.checkpoint_every_steps == 0
 
     def evaluate(self, step: int, state: model.TrainState) -> None:
         variables = model.embedder_variables(state)
@@ -138,7 +140,7 @@ class _Loop:
               f"EER {scores['eer']:.3f}", flush=True)
 
     def save(self, step: int, state: model.TrainState, batches) -> None:
-        if step != self.saved:
+        if step not in (0, self.saved):
             self.checkpoints.save(step, state, batches.get_state())
             self.saved = step
 

@@ -9,15 +9,49 @@ import inspect
 
 import jax
 
-from losses import margin
+from losses import adaptive, classification, combination, margin, pairs, partial_fc, proxies, ranking, triplets
 from losses.class_axis import ClassAxis
+from losses.labels import check_labels as check_labels
+from losses.labels import checked
 from losses.loss import Loss
+from losses.pair_axis import PairAxis
 
-LOSSES = {
+# Of embeddings and the prototypes of classes.
+CLASS_LOSSES = {
+    "adacos": adaptive.adacos,
+    "adaface": adaptive.adaface,
     "arcface": margin.arcface,
+    "combined": margin.combined,
     "cosface": margin.cosface,
+    "curricularface": adaptive.curricularface,
+    "elasticface": adaptive.elasticface,
+    "magface": adaptive.magface,
     "normface": margin.normface,
+    "proxy_anchor": proxies.proxy_anchor,
+    "proxy_nca": proxies.proxy_nca,
+    "sigmoid": classification.sigmoid,
+    "soft_triple": proxies.soft_triple,
+    "softmax": classification.softmax,
+    "sphereface": margin.sphereface,
+    "subcenter_arcface": margin.subcenter_arcface,
 }
+
+# Of embeddings and each other.
+PAIR_LOSSES = {
+    "circle": pairs.circle,
+    "contrastive": pairs.contrastive,
+    "lifted_structure": pairs.lifted_structure,
+    "margin": triplets.margin,
+    "multi_similarity": pairs.multi_similarity,
+    "n_pairs": pairs.n_pairs,
+    "nt_xent": pairs.nt_xent,
+    "recall_at_k": ranking.recall_at_k,
+    "smooth_ap": ranking.smooth_ap,
+    "sup_con": pairs.sup_con,
+    "triplet": triplets.triplet,
+}
+
+LOSSES = CLASS_LOSSES | PAIR_LOSSES
 
 
 def hyper_parameters(name: str) -> dict[str, object]:
@@ -28,12 +62,17 @@ def hyper_parameters(name: str) -> dict[str, object]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None, **values) -> Loss:
-    """The named loss over `num_classes` classes.
+def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None, chunk_size: int = 0,
+          sample_rate: float = 1.0, update: str = "all", memory_size: int = 0, memory_start_step: int = 0,
+          **values) -> Loss:
+    """The named loss over `num_classes` classes; `values` are its hyper-parameters.
 
     With a mesh, prototypes are split by class over its axis "data", and their number of rows is `num_classes`
     rounded up to the device count.
-    Raises ValueError for an unknown name or hyper-parameter.
+    chunk_size: classes (of pair losses: anchors) at a time on a device, 0 for all: the same loss in less memory.
+    sample_rate, update: Partial FC, see losses/partial_fc.py; of no use to pair losses.
+    memory_size, memory_start_step: cross-batch memory of pair losses, see losses/memory.py; examples and steps.
+    Raises ValueError for an unknown name or hyper-parameter, and for values that cannot be.
     """
     known = hyper_parameters(name)
     for key in values:
@@ -41,4 +80,31 @@ def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None,
             raise ValueError(f"{name} has no hyper-parameter {key!r}; it takes {', '.join(known)}")
     if num_classes < 1:
         raise ValueError(f"{name} needs at least one class, got num_classes={num_classes}")
-    return LOSSES[name](ClassAxis(num_classes, mesh), **values)
+    if chunk_size < 0 or memory_size < 0:
+        raise ValueError(f"chunk_size and memory_size are counts, 0 for none; got {chunk_size} and {memory_size}")
+    if name in PAIR_LOSSES:
+        if sample_rate != 1:
+            raise ValueError(f"sample_rate is a share of prototypes, and {name} has none: use 1, got {sample_rate}")
+        axis = PairAxis(mesh, chunk_size=chunk_size, memory_size=memory_size, memory_start_step=memory_start_step)
+    else:
+        if memory_size:
+            raise ValueError(f"cross-batch memory is for losses of pairs ({', '.join(PAIR_LOSSES)}), not {name}: "
+                             f"use memory_size 0")
+        axis = ClassAxis(num_classes, mesh, chunk_size=chunk_size, sample_rate=sample_rate, update=update)
+        partial_fc.check(axis)
+    return checked(LOSSES[name](axis, **values), num_classes, multi_hot=name == "sigmoid")
+
+
+def combine(weights: dict[str, float], *, hyper_parameters: dict[str, dict] | None = None,
+            options: dict[str, dict] | None = None, **shared) -> Loss:
+    """The sum of the named losses times their weights, e.g. {"arcface": 1.0, "multi_similarity": 0.5}.
+
+    hyper_parameters, options: of `build`, for each name that has any; shared: of `build`, for all.
+    Raises ValueError without a name whose weight is not 0, and as `build` does.
+    """
+    used = {name: weight for name, weight in sorted(weights.items()) if weight}
+    if not used:
+        raise ValueError(f"a combination needs at least one loss with a weight; got {weights}")
+    extra = lambda given, name: given[name] if given and name in given else {}
+    built = {name: build(name, **shared, **extra(options, name), **extra(hyper_parameters, name)) for name in used}
+    return combination.weighted_sum(built, used)

@@ -1,27 +1,22 @@
-"""Softmax losses on the hypersphere, with a margin on the label's own class.
+"""Softmax losses on the hypersphere, with a fixed margin on the label's own class.
 
 x: embedding, w_j: prototype of class j, cos_j = <x/|x|, w_j/|w_j|>, theta = arccos(cos_y) for the label y.
 Logits are `scale * target(cos_y)` at y and `scale * cos_j` elsewhere; the loss is the mean cross-entropy.
 """
 
-import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from losses import class_axis
+from losses import angle, class_axis, cross_entropy, partial_fc
+from losses.class_axis import ClassAxis
 from losses.loss import Loss
 
-GRADIENTS = ("full", "fallback", "easy", "detached", "clip")
 
-# Below this, 1 - cos^2 is rounding noise in float32 and sin(theta) is taken as constant: the derivative of
-# cos(theta + m), which grows as 1 / sin(theta), stays finite at cos = +-1.
-_MIN_SIN_SQUARED = 1e-6
-
-
-def arcface(axis: class_axis.ClassAxis, *, scale: float = 64.0, margin: float = 0.5,
-            gradient: str = "fallback") -> Loss:
+def arcface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0.5, gradient: str = "fallback",
+            filter_threshold: float | None = None) -> Loss:
     """Additive angular margin: cos(theta + margin).
 
     margin: radians. gradient: what is done where theta + margin passes pi, and what derivative is used:
@@ -30,57 +25,105 @@ def arcface(axis: class_axis.ClassAxis, *, scale: float = 64.0, margin: float = 
       easy      cos where cos <= 0
       detached  the value of `full`, with derivative 1 everywhere
       clip      theta + m clipped to [0, pi]
+    filter_threshold: other classes with a larger cosine, probably the same person under another label, get the
+    logit 0 without gradient (An et al. 2022, arXiv:2203.15565, with .4); None: off.
     Raises ValueError for another name. Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698.
     """
-    if gradient not in GRADIENTS:
-        raise ValueError(f"arcface: unknown gradient {gradient!r}; known: {', '.join(GRADIENTS)}")
-    if not 0 <= margin <= math.pi:
-        raise ValueError(f"arcface: margin is an angle in radians, 0 to pi; got {margin}")
-    return _margin_loss(axis, scale, functools.partial(_arcface_target, margin=margin, gradient=gradient))
+    check_arc("arcface", margin, gradient)
+    return margin_loss(axis, scale, lambda cosine: angle.arc_target(cosine, margin, gradient),
+                       filter_threshold=filter_threshold)
 
 
-def cosface(axis: class_axis.ClassAxis, *, scale: float = 64.0, margin: float = 0.4) -> Loss:
+def cosface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0.4) -> Loss:
     """Additive cosine margin: cos - margin. Wang et al.: CosFace, 2018, arXiv:1801.09414."""
-    return _margin_loss(axis, scale, lambda cosine: cosine - margin)
+    return margin_loss(axis, scale, lambda cosine: cosine - margin)
 
 
-def normface(axis: class_axis.ClassAxis, *, scale: float = 64.0) -> Loss:
+def normface(axis: ClassAxis, *, scale: float = 64.0) -> Loss:
     """Normalised softmax, no margin. Wang, Xiang, Cheng, Yuille: NormFace, 2017, arXiv:1704.06369."""
-    return _margin_loss(axis, scale, lambda cosine: cosine)
+    return margin_loss(axis, scale, lambda cosine: cosine)
 
 
-def _arcface_target(cosine: jax.Array, margin: float, gradient: str) -> jax.Array:
-    cosine = jnp.clip(cosine, -1.0, 1.0)
-    sin_squared = 1.0 - cosine * cosine
-    safe = jnp.where(sin_squared > _MIN_SIN_SQUARED, sin_squared, _MIN_SIN_SQUARED)
-    full = cosine * math.cos(margin) - jnp.sqrt(safe) * math.sin(margin)
-    past_pi = cosine <= math.cos(math.pi - margin)
-    match gradient:
-        case "full":
-            return full
-        case "fallback":
-            return jnp.where(past_pi, cosine - margin * math.sin(math.pi - margin), full)
-        case "easy":
-            return jnp.where(cosine > 0, full, cosine)
-        case "detached":
-            return cosine + jax.lax.stop_gradient(full - cosine)
-        case "clip":
-            return jnp.where(past_pi, -1.0, full)
+def sphereface(axis: ClassAxis, *, scale: float = 64.0, m1: float = 1.35) -> Loss:
+    """Multiplicative angular margin, monotone: (-1)^k cos(m1 theta) - 2k, where k = floor(m1 theta / pi).
+
+    Liu, Wen, Yu, Li, Raj, Song: SphereFace, 2017, arXiv:1704.08063; with normalised embeddings.
+    """
+
+    def target(cosine):
+        theta = m1 * angle.theta(cosine)
+        k = jax.lax.stop_gradient(jnp.floor(theta / math.pi))
+        return (1.0 - 2.0 * (k % 2)) * jnp.cos(theta) - 2.0 * k
+
+    return margin_loss(axis, scale, target)
 
 
-def _margin_loss(axis: class_axis.ClassAxis, scale: float, target) -> Loss:
-    def init(rng, embedding_size):
-        return {"prototypes": class_axis.init_prototypes(rng, axis, embedding_size)}, {}
+def combined(axis: ClassAxis, *, scale: float = 64.0, margins: tuple[float, float, float] = (1.0, 0.5, 0.0)) -> Loss:
+    """cos(m1 theta + m2) - m3: all three margins, each in its own unit (factor, radians, cosine).
+
+    Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698, section 2.
+    Raises ValueError unless there are three margins.
+    """
+    if len(margins) != 3:
+        raise ValueError(f"combined takes three margins (m1 factor, m2 radians, m3 cosine); got {tuple(margins)}")
+    m1, m2, m3 = margins
+
+    def target(cosine):
+        if m1 == 1:
+            return angle.cos_of_sum(cosine, m2) - m3
+        return jnp.cos(m1 * angle.theta(cosine) + m2) - m3
+
+    return margin_loss(axis, scale, target)
+
+
+def subcenter_arcface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0.5, k: int = 3,
+                      gradient: str = "fallback") -> Loss:
+    """ArcFace on the closest of k prototypes of every class; params["prototypes"] is f32[C,k,D].
+
+    Clean samples gather at one of them; `subcenters.outliers` lists the others, and a second run without these uses
+    arcface. Deng, Guo, Liu, Gong, Zafeiriou: Sub-center ArcFace, 2020, ECCV.
+    """
+    check_arc("subcenter_arcface", margin, gradient)
+    if k < 1:
+        raise ValueError(f"subcenter_arcface: k is the number of prototypes of a class, at least 1; got {k}")
+    closest = lambda x, classes: jnp.max(class_axis.cosines(x, classes), axis=-1)
+    target = lambda cosine: angle.arc_target(cosine, margin, gradient)
+    return margin_loss(axis, scale, target, columns=closest, centres=k)
+
+
+def check_arc(name: str, margin: float, gradient: str = "full") -> None:
+    if gradient not in angle.GRADIENTS:
+        raise ValueError(f"{name}: unknown gradient {gradient!r}; known: {', '.join(angle.GRADIENTS)}")
+    if not 0 <= margin <= math.pi:
+        raise ValueError(f"{name}: margin is an angle in radians, 0 to pi; got {margin}")
+
+
+def margin_loss(axis: ClassAxis, scale: float, target: Callable, *, filter_threshold: float | None = None,
+                columns: Callable = class_axis.cosines, centres: int | None = None) -> Loss:
+    """The loss of a target function cos [B] -> [B]."""
+
+    def negative(cosines, rows):
+        del rows
+        if filter_threshold is None:
+            return scale * cosines
+        return jnp.where(cosines > filter_threshold, 0.0, scale * cosines)
 
     def apply(params, state, embeddings, labels, rng):
-        del rng
-        prototypes = params["prototypes"]
-        cosine = class_axis.target_cosines(axis, embeddings, prototypes, labels)
-        others, largest = class_axis.other_classes(axis, embeddings, prototypes, labels, scale)
-        # Cross-entropy from the two halves of the softmax: log(e^t + sum of the others) - t.
-        logit = scale * target(cosine)
-        loss = jnp.mean(jnp.logaddexp(logit, others) - logit)
-        scalars = {"accuracy": jnp.mean(cosine > largest), "target_cosine": jnp.mean(cosine)}
-        return loss, state, scalars
+        sample, state = partial_fc.sample(axis, state, labels, rng)
+        rows = cross_entropy.softmax(axis, class_axis.unit(embeddings), params, labels, negative, sample=sample,
+                                     columns=columns)
+        loss = jnp.mean(cross_entropy.cross_entropy(scale * target(rows.target), rows.others))
+        return loss, state, cross_entropy.scalars(rows)
 
-    return Loss(init, apply)
+    return Loss(init_prototypes(axis, centres), apply)
+
+
+def init_prototypes(axis: ClassAxis, centres: int | None = None, state: dict | None = None) -> Callable:
+    """Loss.init of one prototype per class (or several), and of a loss that remembers the scalars in `state`."""
+
+    def init(rng, embedding_size):
+        remembered = {name: jnp.asarray(value, jnp.float32) for name, value in (state or {}).items()}
+        params = {"prototypes": class_axis.init_prototypes(rng, axis, embedding_size, centres)}
+        return params, remembered | partial_fc.init_state(axis)
+
+    return init

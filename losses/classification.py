@@ -1,0 +1,83 @@
+"""Linear classifiers on the embedding: softmax, and one sigmoid per class.
+
+Weights are params["prototypes"] f32[C,D] and params["bias"] f32[C], split by class like any prototypes; embeddings
+are not normalised.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from losses import class_axis, cross_entropy, partial_fc
+from losses.class_axis import ClassAxis, Piece, Totals
+from losses.loss import Loss
+
+
+def softmax(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
+    """Softmax cross-entropy with integer labels [B].
+
+    label_smoothing: this share of the target is spread over all classes in the softmax, the label's among them.
+    Szegedy, Vanhoucke, Ioffe, Shlens, Wojna: Rethinking the Inception Architecture, 2015, arXiv:1512.00567.
+    """
+    _check_smoothing("softmax", label_smoothing)
+
+    def summarize(piece: Piece) -> Totals:
+        logits = jnp.where(piece.valid, piece.values, 0.0)
+        others = jnp.where(piece.valid & ~piece.own, logits, -jnp.inf)
+        return Totals(sums={"target": jnp.sum(jnp.where(piece.own, logits, 0.0), axis=-1),
+                            "logits": jnp.sum(logits, axis=-1)},
+                      maxima={"largest": jnp.max(others, axis=-1)},
+                      logs={"others": class_axis.logsumexp(others, axis=-1)})
+
+    def apply(params, state, embeddings, labels, rng):
+        sample, state = partial_fc.sample(axis, state, labels, rng)
+        totals = class_axis.totals(axis, summarize, embeddings.astype(jnp.float32), params, labels, sample=sample,
+                                   columns=class_axis.affine)
+        target, others = totals.sums["target"], totals.logs["others"]
+        losses = cross_entropy.cross_entropy(target, others)
+        if label_smoothing:
+            losses += label_smoothing * (target - totals.sums["logits"] / axis.softmax_classes)
+        accuracy = jnp.mean(target > totals.maxima["largest"])
+        return jnp.mean(losses), state, {"accuracy": accuracy}
+
+    return Loss(_init(axis), apply)
+
+
+def sigmoid(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
+    """Binary cross-entropy of every class, averaged over examples and classes; multi-label.
+
+    labels: i32[B], one class per example, or multi-hot [B,C] of zeros and ones.
+    label_smoothing: targets are 1 - half of it, and half of it.
+    """
+    _check_smoothing("sigmoid", label_smoothing)
+    on, off = 1 - label_smoothing / 2, label_smoothing / 2
+
+    def summarize(piece: Piece) -> Totals:
+        targets = jnp.where(piece.own, on, off)
+        entropy = jax.nn.softplus(piece.values) - targets * piece.values
+        right = (piece.values > 0) == piece.own
+        return Totals(sums={"entropy": jnp.sum(jnp.where(piece.valid, entropy, 0.0), axis=-1),
+                            "right": jnp.sum(jnp.where(piece.valid, right, False), axis=-1)}, maxima={}, logs={})
+
+    def apply(params, state, embeddings, labels, rng):
+        sample, state = partial_fc.sample(axis, state, labels, rng)
+        totals = class_axis.totals(axis, summarize, embeddings.astype(jnp.float32), params, labels, sample=sample,
+                                   columns=class_axis.affine)
+        loss = jnp.mean(totals.sums["entropy"]) / axis.softmax_classes
+        accuracy = jnp.mean(totals.sums["right"] / axis.softmax_classes)
+        return loss, state, {"accuracy": accuracy}
+
+    return Loss(_init(axis), apply)
+
+
+def _init(axis: ClassAxis):
+    def init(rng, embedding_size):
+        params = {"prototypes": class_axis.init_prototypes(rng, axis, embedding_size),
+                  "bias": jnp.zeros(axis.rows, jnp.float32)}
+        return params, partial_fc.init_state(axis)
+
+    return init
+
+
+def _check_smoothing(name: str, label_smoothing: float) -> None:
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"{name}: label_smoothing is a share of the target, in [0, 1); got {label_smoothing}")

@@ -1,0 +1,43 @@
+import importlib
+import json
+import pathlib
+
+import pytest
+
+from configs import default, stored
+
+CONFIGS = sorted(path for path in pathlib.Path("configs").rglob("*.py") if path.stem not in ("__init__", "stored"))
+
+
+def load(path: pathlib.Path):
+    return importlib.import_module(".".join(path.with_suffix("").parts)).get_config()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=str)
+def test_every_config_has_the_defaults_fields_and_no_others(path):
+    def fields(section, prefix=""):
+        names = set()
+        for key, value in section.items():
+            names |= fields(value, f"{prefix}{key}.") if hasattr(value, "items") else {prefix + key}
+        return names
+
+    assert fields(load(path)) == fields(default.get_config())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=str)
+def test_a_stored_config_comes_back_equal(path, tmp_path):
+    config = load(path)
+    (tmp_path / "config.json").write_text(config.to_json())
+    assert stored.get_config(str(tmp_path / "config.json")) == config
+
+
+def test_a_config_of_another_version_is_said_to_be_one(tmp_path):
+    values = json.loads(default.get_config().to_json()) | {"gone": 1}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="written by another version"):
+        stored.get_config(str(tmp_path / "config.json"))
+
+
+def test_configs_are_locked():
+    with pytest.raises(AttributeError, match="seed"):
+        default.get_config().sed = 1

@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from experiments import evaluation, search
+from experiments import mesh as meshes
+from experiments.embedding_file import Embeddings
+from tests.experiments import tiny
+
+
+def test_baselines_and_scores(tmp_path):
+    config = tiny.config(tiny.faces(tmp_path, 4, 4))
+    rows = evaluation.baselines(config, meshes.make())
+    assert list(rows) == ["raw pixels", "PCA-16", "untrained network"]
+    assert rows["raw pixels"].shape == (16, 16 * 16 * 3) and rows["PCA-16"].shape == (16, 16)
+    assert np.abs(rows["raw pixels"]).max() <= 1
+    labels = np.repeat(np.arange(4), 4)
+    scores = evaluation.score(rows["raw pixels"], labels, config)
+    assert scores["map@r"] == pytest.approx(1) and scores["eer"] == 0  # classes of nearly equal pictures
+    curve = evaluation.roc(rows["raw pixels"], labels)
+    assert curve.tar[-1] == curve.far[-1] == 1
+
+
+def test_find_leaves_the_query_itself_out(tmp_path):
+    gallery = Embeddings([str(tmp_path / name) for name in "abc"], np.array([[1, 0], [1, 0], [0, 1]], np.float32), {})
+    ((query, found),) = search.find(np.array([[1, 0]], np.float32), [str(tmp_path / "a")], gallery, 5)
+    assert query == str(tmp_path / "a")
+    assert found == [(str(tmp_path / "b"), 1.0), (str(tmp_path / "c"), 0.0)]

@@ -1,0 +1,40 @@
+import math
+
+from experiments import progress
+
+
+def test_records_past_the_restored_step_are_redone(tmp_path):
+    folder = str(tmp_path)
+    metrics = progress.Metrics(folder, 0)
+    for step in (1, 2, 3):
+        metrics.write(step, loss=float(step))
+    metrics.close()
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 4, "lo')  # cut short by a crash
+    resumed = progress.Metrics(folder, 2)
+    resumed.write(3, loss=30.0)
+    resumed.close()
+    assert [record["loss"] for record in progress.read_metrics(folder)] == [1, 2, 30]
+
+
+def test_no_metrics_yet(tmp_path):
+    assert progress.read_metrics(str(tmp_path)) == []
+
+
+def test_the_clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    clock = progress.Clock(10, 110, batch_size=4)
+    now[0] = 5.0
+    with clock.paused():
+        now[0] = 100.0   # an evaluation
+    clock.waiting(2.0)
+    now[0] = 105.0
+    values = clock.read(30)  # 20 steps in 10 s
+    assert values == {"images_per_second": 8.0, "data_wait": 0.2, "eta_seconds": 40.0}
+    assert math.isnan(clock.read(30)["eta_seconds"])
+
+
+def test_durations():
+    assert [progress.duration(s) for s in (0, 59.6, 3600, 86399)] == ["0:00", "1:00", "1:00:00", "23:59:59"]
+    assert progress.duration(math.nan) == "?"

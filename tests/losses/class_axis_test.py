@@ -1,0 +1,109 @@
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import losses
+from losses import class_axis
+from tests.losses import cases
+
+CLASSES, SIZE, BATCH, DEVICES = 2**20, 512, 1024, 8
+LOGITS = 4 * BATCH * CLASSES // DEVICES  # bytes of one device's float32 logits
+
+
+def compile_million(name: str, **options):
+    """Value and gradients of a loss over 2^20 classes on 8 devices; compiled, never run."""
+    mesh = cases.mesh_of(DEVICES)
+    loss = losses.build(name, num_classes=CLASSES, mesh=mesh, **options)
+    array = lambda shape, dtype, spec: jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))
+    params, state = jax.eval_shape(lambda: loss.init(cases.key(), SIZE))
+    params = jax.tree.map(lambda leaf: array(leaf.shape, leaf.dtype, P("data")), params)
+    state = jax.tree.map(lambda leaf: array(leaf.shape, leaf.dtype, P()), state)
+    embeddings, labels = array((BATCH, SIZE), jnp.float32, P("data")), array((BATCH,), jnp.int32, P("data"))
+
+    def value(params, embeddings, state, labels):
+        return loss.apply(params, state, embeddings, labels, jax.random.key(0))[0]
+
+    shardings = NamedSharding(mesh, P()), jax.tree.map(lambda leaf: leaf.sharding, (params, embeddings))
+    step = jax.jit(jax.value_and_grad(value, argnums=(0, 1)), out_shardings=shardings)
+    return step.lower(params, embeddings, state, labels).compile()
+
+
+def collectives(hlo: str) -> list[tuple[str, int]]:
+    """(name, elements of the largest result) of every collective in a compiled program."""
+    found = []
+    pattern = r"= (.*?) (all-gather|all-reduce|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
+    for shapes, name in re.findall(pattern, hlo):
+        dimensions = [[int(n) for n in dims.split(",") if n] for dims in re.findall(r"\[([\d,]*)\]", shapes)]
+        found.append((name, max(math.prod(shape) for shape in dimensions)))
+    return found
+
+
+@pytest.mark.parametrize("name, options, copies", [
+    ("arcface", {}, 1.3),
+    ("arcface", {"chunk_size": 8192}, 0.5),
+    ("curricularface", {"chunk_size": 10000}, 0.5),  # needs its threshold first, and the chunk does not divide
+    ("softmax", {}, 1.3),
+    pytest.param("adaface", {}, 1.3, marks=pytest.mark.slow),
+    pytest.param("curricularface", {}, 1.3, marks=pytest.mark.slow),
+    pytest.param("adacos", {"chunk_size": 8192}, 0.5, marks=pytest.mark.slow),
+    pytest.param("arcface", {"sample_rate": 0.1}, 0.5, marks=pytest.mark.slow),
+])
+def test_memory_and_traffic_at_a_million_classes(name, options, copies):
+    program = compile_million(name, **options)
+    temporaries = program.memory_analysis().temp_size_in_bytes
+    assert temporaries <= copies * LOGITS, f"{temporaries / LOGITS:.3f} copies of the logits per device"
+    moved = collectives(program.as_text())
+    assert {kind for kind, _ in moved} >= {"all-gather", "all-reduce", "reduce-scatter"}, "the pattern finds them"
+    assert not [kind for kind, _ in moved if kind == "all-to-all"]
+    # Embeddings [B, D] and scalars per row; neither logits [B, C] nor prototypes [C, D], nor a [C] of them.
+    assert max(size for _, size in moved) <= BATCH * SIZE
+
+
+def test_collectives_are_found():
+    mesh = cases.mesh_of(8)
+    split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
+    gather = jax.jit(lambda x: x + 1, in_shardings=split, out_shardings=whole)
+    assert collectives(gather.lower(jnp.zeros((16, 3))).compile().as_text()) == [("all-gather", 48)]
+
+
+@pytest.mark.parametrize("count, size, chunk", [(100, 0 or 200, 100), (100, 30, 25), (100, 25, 25), (97, 10, 10)])
+def test_a_chunk_divides_if_a_divisor_is_near(count, size, chunk):
+    assert class_axis.chunk_of(count, size) == chunk
+
+
+def test_padding_rows_have_no_part():
+    """11 classes on 8 devices are 16 rows: the last five change nothing and learn nothing."""
+    embeddings, labels = cases.batch()
+    params, state = cases.init("arcface", 8)
+    changed = {"prototypes": params["prototypes"].at[cases.CLASSES:].set(100.0)}
+    step = cases.compiled("arcface", 8)
+    (value, _), (gradients, _) = step(params, state, embeddings, labels, cases.key())
+    (again, _), _ = step(changed, state, embeddings, labels, cases.key())
+    assert value == again
+    assert np.all(np.asarray(gradients["prototypes"])[cases.CLASSES:] == 0)
+    assert np.any(np.asarray(gradients["prototypes"])[cases.CLASSES - 1] != 0)
+
+
+def test_target_cosines():
+    embeddings, labels = cases.batch()
+    params, _ = cases.init("arcface")
+    w = np.asarray(params["prototypes"], np.float64)[labels]
+    expected = np.sum(embeddings * w, -1) / np.linalg.norm(embeddings, axis=-1) / np.linalg.norm(w, axis=-1)
+    for devices in 0, 8:
+        axis = class_axis.ClassAxis(cases.CLASSES, cases.mesh_of(devices))
+        sharded, _ = cases.init("arcface", devices)
+        found = jax.jit(class_axis.target_cosines, static_argnums=0)(axis, class_axis.unit(embeddings), sharded, labels)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_logsumexp_of_nothing():
+    values, gradient = jax.value_and_grad(lambda x: jnp.sum(jnp.exp(class_axis.logsumexp(x, axis=1))))(
+        jnp.array([[-jnp.inf, -jnp.inf], [0.0, -jnp.inf]]))
+    assert values == 1
+    np.testing.assert_array_equal(gradient, [[0, 0], [1, 0]])

@@ -1,0 +1,40 @@
+"""Our losses on the golden inputs."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+import losses
+from tests.losses import cases, goldens
+
+CLASSES, SCALE = 7, 16.0
+
+
+@functools.cache
+def arrays() -> dict:
+    return goldens.load("margins")
+
+
+def check(golden: str, name: str, weights: str = "w", state: dict | None = None, labels: str = "labels",
+          length: float = 1.0, **hyper_parameters) -> dict:
+    """Value and gradients of the loss equal the golden ones to 1e-5; returns its state."""
+    given = arrays()
+    loss = losses.build(name, num_classes=CLASSES, **hyper_parameters)
+    params = {"prototypes": jnp.asarray(given[weights])}
+    if f"{golden}/gradient2" in given:
+        params["bias"] = jnp.asarray(given["bias"])
+    state = {key: jnp.float32(value) for key, value in (state or {}).items()}
+
+    def value(params, x):
+        loss_value, new_state, _ = loss.apply(params, state, x, given[labels], cases.key())
+        return loss_value, new_state
+
+    step = cases.jit(jax.value_and_grad(value, argnums=(0, 1), has_aux=True))
+    (found, new_state), (params, x) = step(params, given["x"] * jnp.float32(length))
+    goldens.assert_close(found, given[f"{golden}/value"])
+    goldens.assert_close(x, given[f"{golden}/gradient0"])
+    goldens.assert_close(params["prototypes"], given[f"{golden}/gradient1"])
+    if "bias" in params:
+        goldens.assert_close(params["bias"], given[f"{golden}/gradient2"])
+    return new_state

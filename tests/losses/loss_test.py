@@ -1,0 +1,158 @@
+"""What every registered loss promises. A new loss is tested by being registered."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import losses
+from configs import default
+from tests.losses import cases
+
+NAMES = sorted(losses.LOSSES)
+CLASS_NAMES = sorted(losses.CLASS_LOSSES)
+# These see the embeddings' norms, by design.
+NORM_AWARE = {"adaface", "magface", "n_pairs", "sigmoid", "softmax"}
+# These draw per example, so an example's place in the batch matters.
+ORDER_AWARE = {"elasticface", "margin", "n_pairs"}
+# To rounding; these divide it by their temperature of .01.
+TOLERANCE = dict.fromkeys(NAMES, 1e-6) | {"recall_at_k": 5e-6, "smooth_ap": 5e-6}
+
+
+def batches():
+    """(name, embeddings, labels): what a hostile data set could produce."""
+    embeddings, labels = cases.batch()
+    prototypes = np.asarray(cases.init("arcface")[0]["prototypes"])
+    zeros = embeddings.copy()
+    zeros[:3] = 0
+    yield "ordinary", embeddings, labels
+    yield "huge", embeddings * 1e4, labels
+    yield "tiny", embeddings * 1e-4, labels
+    yield "zero rows", zeros, labels
+    yield "all zero", np.zeros_like(embeddings), labels
+    yield "duplicate rows", np.tile(embeddings[:2], (4, 1)), labels
+    yield "one class", embeddings, np.full_like(labels, 3)
+    yield "one class, one point", np.tile(embeddings[:1], (8, 1)), np.full_like(labels, 3)
+    yield "all classes once", embeddings, np.arange(8, dtype=np.int32)
+    yield "cosine 1", prototypes[labels] * 50, labels
+    yield "cosine -1", prototypes[labels] * -50, labels
+    yield "cosine 1 to another class", prototypes[(labels + 1) % cases.CLASSES], labels
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_batches_have_finite_losses_and_gradients(name):
+    params, state = cases.init(name)
+    if "prototypes" in params and params["prototypes"].ndim == 2:
+        params["prototypes"] = cases.init("arcface")[0]["prototypes"]  # those that the cosines of +-1 are made of
+    step = cases.compiled(name)
+    for case, embeddings, labels in batches():
+        (value, (new_state, scalars)), gradients = step(params, state, embeddings, labels, cases.key())
+        assert cases.all_finite((value, gradients, new_state, scalars)), case
+        assert value >= 0, case
+        assert jax.tree.structure(new_state) == jax.tree.structure(state), case
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_of_one(name):
+    params, state = cases.init(name)
+    embeddings, labels = cases.batch(count=1)
+    (value, (new_state, _)), gradients = cases.compiled(name)(params, state, embeddings, labels, cases.key())
+    assert cases.all_finite((value, gradients, new_state))
+
+
+def gradients_on(name, devices, **options):
+    params, state = cases.init(name, devices, **options)
+    embeddings, labels = cases.batch()
+    (value, (state, _)), (params, embeddings) = cases.compiled(name, devices, **options)(
+        params, state, embeddings, labels, cases.key())
+    return value, cases.real_classes(params), embeddings, state
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow),
+                                     pytest.param(4, marks=pytest.mark.slow), 8])
+def test_devices_do_not_change_loss_or_gradients(name, devices):
+    assert cases.relative_difference(gradients_on(name, devices), gradients_on(name, 0)) < TOLERANCE[name]
+
+
+SLOW = pytest.mark.slow
+# One of each way through the class axis; the others follow the same.
+CHUNKED = {"arcface", "curricularface", "lifted_structure", "multi_similarity", "proxy_anchor", "sigmoid",
+           "subcenter_arcface", "triplet"}
+
+
+@pytest.mark.parametrize("name", [name if name in CHUNKED else pytest.param(name, marks=SLOW) for name in NAMES])
+@pytest.mark.parametrize("devices, chunk_size", [(0, 3), pytest.param(8, 1, marks=SLOW)])
+def test_chunks_do_not_change_loss_or_gradients(name, devices, chunk_size):
+    """Of 11 classes: three chunks and a remainder; of 2 per device: two."""
+    assert cases.relative_difference(gradients_on(name, devices, chunk_size=chunk_size),
+                                     gradients_on(name, 0)) < TOLERANCE[name]
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - NORM_AWARE))
+def test_lengths_of_embeddings_do_not_matter(name):
+    params, state = cases.init(name)
+    embeddings, labels = cases.batch()
+    step = cases.compiled(name)
+    lengths = np.linspace(0.1, 30, cases.BATCH, dtype=np.float32)[:, None]
+    (short, _), _ = step(params, state, embeddings, labels, cases.key())
+    (long, _), (_, gradient) = step(params, state, embeddings * lengths, labels, cases.key())
+    assert abs(short - long) <= 1e-5 * abs(short)
+    # So the gradient is at right angles to the embedding.
+    along = np.sum(gradient * embeddings, axis=-1)
+    largest = np.linalg.norm(gradient, axis=-1) * np.linalg.norm(embeddings, axis=-1)
+    assert np.all(np.abs(along) <= 1e-5 * largest + 1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - ORDER_AWARE))
+def test_order_of_examples_does_not_matter(name):
+    params, state = cases.init(name)
+    embeddings, labels = cases.batch()
+    order = np.random.default_rng(1).permutation(cases.BATCH)
+    step = cases.compiled(name)
+    (value, _), (params_gradient, gradient) = step(params, state, embeddings, labels, cases.key())
+    (again, _), (params_again, permuted) = step(params, state, embeddings[order], labels[order], cases.key())
+    assert cases.relative_difference((again, params_again, permuted), (value, params_gradient, gradient[order])) < 2e-6
+
+
+@pytest.mark.parametrize("name", CLASS_NAMES)
+def test_prototypes_have_a_row_for_every_class(name):
+    shape = cases.init(name)[0]["prototypes"].shape
+    assert (shape[0], shape[-1]) == (cases.CLASSES, cases.SIZE)
+    sharded = np.asarray(cases.init(name, 8)[0]["prototypes"])
+    assert sharded.shape == (16, *shape[1:])
+    assert len(np.unique(sharded.reshape(16, -1)[:, 0])) == 16, "every shard starts from its own draw"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_configuration_has_every_hyper_parameter_with_its_default(name):
+    assert dict(default.get_config().loss[name]) == losses.hyper_parameters(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstring_names_the_hyper_parameters_of_the_signature(name):
+    function = losses.LOSSES[name]
+    assert function.__doc__ and next(iter(inspect.signature(function).parameters)) == "axis"
+
+
+def test_unknown_names_and_values_are_refused():
+    with pytest.raises(ValueError, match=r"unknown loss 'arcfac'; known: .*arcface"):
+        losses.build("arcfac", num_classes=3)
+    with pytest.raises(ValueError, match=r"arcface has no hyper-parameter 'margn'; it takes scale, margin"):
+        losses.build("arcface", num_classes=3, margn=1)
+    with pytest.raises(ValueError, match="at least one class"):
+        losses.build("arcface", num_classes=0)
+    with pytest.raises(ValueError, match="chunk_size"):
+        losses.build("arcface", num_classes=3, chunk_size=-1)
+
+
+def test_bfloat16_embeddings_count_as_their_float32_values():
+    params, state = cases.init("arcface")
+    embeddings, labels = cases.batch()
+    half = jnp.asarray(embeddings, jnp.bfloat16)
+    loss = jax.jit(lambda x: cases.build("arcface").apply(params, state, x, labels, cases.key())[0])
+    value, gradient = jax.value_and_grad(loss)(half)
+    assert value.dtype == jnp.float32 and gradient.dtype == jnp.bfloat16
+    assert float(value) == float(loss(half.astype(jnp.float32)))
