@@ -214,6 +214,7 @@ def _schedule() -> ConfigDict:
 
 def get_config() -> ConfigDict:
     return ConfigDict(dict(
+        template="",            # the template whose ranges of values are checked; "" = none
         seed=0,
         train_data=_data(),
         test_data=_data(),      # classes never trained on
@@ -228,11 +229,14 @@ def get_config() -> ConfigDict:
         num_epochs=20,          # passes over the training images
         total_steps=0,          # updates; 0 = from num_epochs
         items_per_epoch=0,      # images that count as an epoch; 0 = all of the training data
+        invalid_data_tolerance_percent=0.0,  # of the training images that may be unreadable; they are left out. Not 0:
+                                # every image is decoded once before the first step
         init_from="",           # folder of imported weights or of a run: where the trunk starts; "" = random
         evaluation=dict(
             every_epochs=0.0,               # during training; 0 = only after the last step
             batch_size=128,                 # images, over all devices
             average_horizontal_flips=False, # embed the image and its mirror, and take the mean
+            layer="",                       # embed from this layer, averaged over its map; "" = the embedding itself
             recall_at=(1, 2, 4, 8),         # k of recall@k
             far=(1e-2, 1e-3),               # false accept rates of TAR@FAR
             pca_components=100,             # of the eigenfaces baseline

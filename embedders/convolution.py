@@ -49,13 +49,16 @@ def _native(x: jax.Array, kernel: jax.Array, strides: int, groups: int) -> jax.A
 def _dense(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
     """One group: as a product where XLA:CPU's convolution, or its gradient, is slower than that."""
     size = kernel.shape[0]
-    if size == 1:
-        return jnp.einsum("bhwc,cf->bhwf", x[:, ::strides, ::strides], kernel[0, 0])
     height, width = (-(-side // strides) for side in x.shape[1:3])
-    if size == 3 and height * width <= _SMALL_MAP:
-        patches = jnp.concatenate(_shifted(x, size, strides), axis=-1)
-        return jnp.einsum("bhwc,cf->bhwf", patches, kernel.reshape(-1, kernel.shape[-1]))
+    if size == 1 or (size == 3 and height * width <= _SMALL_MAP):
+        return _product(x, kernel, strides)
     return _native(x, kernel, strides, 1)
+
+
+def _product(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
+    """One matrix product of what each window sees."""
+    patches = jnp.concatenate(_shifted(x, kernel.shape[0], strides), axis=-1)
+    return jnp.einsum("bhwc,cf->bhwf", patches, kernel.reshape(-1, kernel.shape[-1]))
 
 
 def _taps(x: jax.Array, kernel: jax.Array, strides: int, groups: int) -> jax.Array:
@@ -69,9 +72,9 @@ def _taps(x: jax.Array, kernel: jax.Array, strides: int, groups: int) -> jax.Arr
     return total.reshape(batch, height, width, outputs)
 
 
-def _merged(x: jax.Array, kernel: jax.Array, strides: int, groups: int) -> jax.Array:
+def _merged(x: jax.Array, kernel: jax.Array, strides: int, groups: int, width: int = _MERGED_WIDTH) -> jax.Array:
     size, _, inputs, outputs = kernel.shape
-    merged = min(groups, max(_MERGED_WIDTH // inputs, 1))
+    merged = min(groups, max(width // inputs, 1))
     while groups % merged:
         merged -= 1
     # [K,K,I,groups,O/groups] -> for each block, a kernel [K,K,merged*I,merged*O/groups] with blocks on its diagonal.

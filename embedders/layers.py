@@ -77,16 +77,50 @@ def batch_norm(kind: str, train: bool, dtype: str, *, momentum: float, epsilon: 
     fields = dict(use_running_average=not train or kind == "frozen", momentum=momentum, epsilon=epsilon, dtype=dtype)
     if kind != "synchronised" or not train:
         return functools.partial(nn.BatchNorm, **fields)
-    groups = _device_groups(group_size, axis_name) if group_size else None
-    return functools.partial(nn.BatchNorm, axis_name=axis_name, axis_index_groups=groups, **fields)
-
-
-def _device_groups(size: int, axis_name: str) -> list[list[int]]:
+    if not group_size:
+        return functools.partial(nn.BatchNorm, axis_name=axis_name, **fields)
     devices = lax.axis_size(axis_name)
-    if devices % size:
-        raise ValueError(f"batch_norm_group_size {size} does not divide the {devices} devices: "
+    if devices % group_size:
+        raise ValueError(f"batch_norm_group_size {group_size} does not divide the {devices} devices: "
                          f"use a divisor, or 0 for all")
-    return [list(range(first, first + size)) for first in range(0, devices, size)]
+    del fields["use_running_average"]
+    return functools.partial(GroupBatchNorm, group_size=group_size, axis_name=axis_name, **fields)
+
+
+class GroupBatchNorm(nn.Module):
+    """nn.BatchNorm in training, with the statistics of `group_size` consecutive devices.
+
+    Flax's own `axis_index_groups` is not implemented inside `jax.shard_map`. Every group's statistics are summed
+    in a row of their own, so that one small psum serves all groups.
+    """
+
+    group_size: int
+    axis_name: str
+    momentum: float
+    epsilon: float
+    dtype: str
+    use_scale: bool = True
+    scale_init: Callable = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
+        features = x.shape[-1]
+        running = {name: self.variable("batch_stats", name, lambda start=start: jnp.full(features, start, jnp.float32))
+                   for name, start in (("mean", 0.0), ("var", 1.0))}
+        values = x.astype(jnp.float32).reshape(-1, features)
+        groups = lax.axis_size(self.axis_name) // self.group_size
+        group = lax.axis_index(self.axis_name) // self.group_size
+        own = jnp.stack([values.mean(0), (values * values).mean(0)]) / self.group_size
+        rows = jnp.where((jnp.arange(groups) == group)[:, None, None], own, 0.0)
+        mean, mean_of_squares = lax.psum(rows, self.axis_name)[group]
+        var = jnp.maximum(mean_of_squares - mean * mean, 0.0)
+        for name, value in (("mean", mean), ("var", var)):
+            running[name].value = self.momentum * running[name].value + (1 - self.momentum) * value
+        factor = lax.rsqrt(var + self.epsilon)
+        if self.use_scale:
+            factor = factor * self.param("scale", self.scale_init, (features,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
+        return ((x - mean) * factor + bias).astype(self.dtype)
 
 
 def max_pool(x: jnp.ndarray, form: str = "auto") -> jnp.ndarray:

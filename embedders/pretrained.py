@@ -105,7 +105,7 @@ def check(conversion: Conversion, name: str, allow_missing=(), allow_unexpected=
 def complete(conversion: Conversion, name: str, rng: jax.Array) -> dict:
     """The conversion's variables, with what is missing as `init` draws it."""
     side = _side({tuple(path.split("/", 1)): None for path in conversion.matched.values()})
-    fresh = embedders.build(name, **conversion.fields).init(rng, jnp.zeros((1, side, side, 3)))
+    fresh = jax.jit(embedders.build(name, **conversion.fields).init)(rng, jnp.zeros((1, side, side, 3)))
 
     def leaf(keys, drawn):
         node = conversion.variables

@@ -1,13 +1,18 @@
 """The sources of a configuration."""
 
+import concurrent.futures
+
 import jax
+import numpy as np
 
 import datasets
 
 
 def train_source(config) -> datasets.Source:
-    """Raises ValueError where a label has no prototype."""
+    """Raises ValueError where a label has no prototype, and where more images are unreadable than may be."""
     source = _build(config.train_data)
+    if config.invalid_data_tolerance_percent:
+        source = readable(source, config.invalid_data_tolerance_percent)
     check_labels(source, config.loss.num_classes or source.num_classes)
     return source
 
@@ -18,6 +23,45 @@ def test_source(config) -> datasets.Source:
 
 def _build(data) -> datasets.Source:
     return datasets.build(data.name, path=data.path, classes=data.classes)
+
+
+class Records:
+    """The records of `source` at these places, with the same classes."""
+
+    def __init__(self, source: datasets.Source, places: np.ndarray):
+        self._source, self._places = source, places
+        self.labels, self.num_classes, self.class_names = source.labels[places], source.num_classes, source.class_names
+        self.paths = [source.paths[place] for place in places]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> dict:
+        return self._source[self._places[index]]
+
+
+def readable(source: datasets.Source, tolerance_percent: float) -> datasets.Source:
+    """The source without the images that cannot be read, found by reading all of them.
+
+    Raises ValueError, naming the first few, where they are more than `tolerance_percent` of all.
+    """
+
+    def problem(index: int) -> str:
+        try:
+            datasets.decode(source[index])
+        except (ValueError, OSError) as error:
+            return str(error)
+        return ""
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        problems = list(pool.map(problem, range(len(source))))
+    bad = [text for text in problems if text]
+    if 100 * len(bad) > tolerance_percent * len(source):
+        raise ValueError(f"{len(bad)} of {len(source)} training images cannot be read, more than "
+                         f"invalid_data_tolerance_percent {tolerance_percent:g}: {'; '.join(bad[:3])}")
+    for text in bad:
+        print(f"left out of the training: {text}", flush=True)
+    return Records(source, np.flatnonzero([not text for text in problems])) if bad else source
 
 
 def describe(options) -> str:

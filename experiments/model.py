@@ -10,8 +10,8 @@ from flax import struct
 
 import embedders
 import losses
+from experiments import limits, optimizer
 from experiments import mesh as meshes
-from experiments import optimizer
 
 
 @struct.dataclass
@@ -40,6 +40,7 @@ class Model(NamedTuple):
 
 def build(config, num_classes: int, num_examples: int, mesh: jax.sharding.Mesh) -> Model:
     """Raises ValueError for a name, field or value that the parts do not know."""
+    limits.check(config)
     _check_batch(config, mesh)
     embedder = make_embedder(config)
     loss = make_loss(config, num_classes, mesh)

@@ -82,11 +82,22 @@ def make_train_step(model: Model, config, mesh: jax.sharding.Mesh) -> Callable:
 def make_embed_step(embedder, config, mesh: jax.sharding.Mesh) -> Callable:
     """jit'ed (variables, images u8[B,S,S,3] split along B) -> f32[B,D] on every device, not normalised."""
 
+    layer = config.evaluation.layer
+
+    def one_view(variables, images):
+        if not layer:
+            return embedder.apply(variables, images, train=False)
+        named = embedder.apply(variables, images, train=False, method="features")
+        if layer not in named:
+            raise ValueError(f"evaluation.layer {layer!r} is not one of {', '.join(named)}")
+        values = named[layer].astype(jnp.float32)
+        return values if values.ndim == 2 else jnp.mean(values, axis=(1, 2))
+
     def embed(variables, images):
         images = normalize(images, config)
-        embeddings = embedder.apply(variables, images, train=False)
+        embeddings = one_view(variables, images)
         if config.evaluation.average_horizontal_flips:
-            embeddings = (embeddings + embedder.apply(variables, images[:, :, ::-1], train=False)) / 2
+            embeddings = (embeddings + one_view(variables, images[:, :, ::-1])) / 2
         return embeddings
 
     sharded = jax.shard_map(embed, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS))

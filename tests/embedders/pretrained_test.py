@@ -1,4 +1,5 @@
-"""Ours against public implementations, from seeded weights: every named layer, the running statistics, the gradient.
+"""Ours against public implementations, from seeded weights: every named layer, the running statistics, the gradient;
+and what conversion refuses.
 
 The goldens are float64 results of torch (make_goldens.py); ours is computed in float32. A relative error is
 |ours - golden| / |golden| over 64 sampled entries, their mean and their standard deviation.
@@ -13,7 +14,7 @@ import pytest
 from flax import linen as nn
 
 import embedders
-from embedders import pretrained
+from embedders import layouts, pretrained
 from tests.embedders import goldens, seeded
 
 TOLERANCE = 1e-5
@@ -145,3 +146,105 @@ def check_products(ours: dict, names: list[str], expected: np.ndarray, name: str
 
 def leaf(tree: dict, path: str):
     return functools.reduce(lambda node, key: node[key], path.split("/"), tree)
+
+
+TINY = {"stage_sizes": (1, 1, 1, 1)}
+
+
+def tiny_state(name: str = "resnet50_tiny") -> dict[str, np.ndarray]:
+    return seeded.state_dict(torch_shapes(name, 64))
+
+
+def test_a_prefix_and_a_head_are_found():
+    state = tiny_state()
+    plain = pretrained.inspect(state, "resnet50", fields=TINY)
+    prefixed = {f"module.backbone.{key}": value for key, value in state.items()}
+    prefixed = pretrained.inspect(prefixed, "resnet50", fields=TINY)
+    assert not prefixed.missing and not prefixed.unexpected
+    jax.tree.map(np.testing.assert_array_equal, prefixed.variables, plain.variables)
+    np.testing.assert_array_equal(plain.head["kernel"], state["fc.weight"].T)
+    np.testing.assert_array_equal(plain.head["bias"], state["fc.bias"])
+
+
+def test_a_tensor_that_is_missing_or_left_over_is_named():
+    state = tiny_state()
+    del state["layer2.0.bn2.running_var"]
+    state["projector.weight"] = np.zeros((2, 2), np.float32)
+    conversion = pretrained.inspect(state, "resnet50", fields=TINY)
+    assert conversion.missing == ["batch_stats/stage2_block1/bn2/var"]
+    assert conversion.unexpected == ["projector.weight"]
+    with pytest.raises(ValueError, match="not a whole resnet50: batch_stats/stage2_block1/bn2/var missing"):
+        pretrained.check(conversion, "resnet50")
+    with pytest.raises(ValueError, match=r"not only a resnet50: projector\.weight left over"):
+        pretrained.check(conversion, "resnet50", allow_missing=conversion.missing)
+    pretrained.check(conversion, "resnet50", conversion.missing, conversion.unexpected)
+    filled = pretrained.complete(conversion, "resnet50", jax.random.key(0))
+    np.testing.assert_array_equal(filled["batch_stats"]["stage2_block1"]["bn2"]["var"], np.ones(128))
+
+
+def test_another_depth_is_refused():
+    with pytest.raises(ValueError, match=r"torchvision weights are not a whole resnet50: .* and \d+ more missing"):
+        pretrained.convert(tiny_state(), "resnet50")
+
+
+def test_another_width_is_refused():
+    state = tiny_state() | {"layer1.0.conv2.weight": np.zeros((64, 4, 3, 3), np.float32)}
+    with pytest.raises(ValueError, match=r"has params/stage1_block1/conv2/kernel of shape \(3, 3, 64, 64\); these"):
+        pretrained.inspect(state, "resnet50", fields=TINY)
+
+
+def test_an_unknown_layout_is_refused():
+    with pytest.raises(ValueError, match=r"no layout known for resnet50: known are torchvision \(has conv1\.weight\)"):
+        pretrained.convert({"patch_embed.proj.weight": np.zeros((3, 3))}, "resnet50")
+
+
+def keras_state(seed: int = 0) -> dict[str, np.ndarray]:
+    """A version-1 ResNet with one block in each stage, under the names of Keras."""
+    rng = np.random.default_rng(seed)
+    units = {"conv1": ("bn_conv1", 7, 3, 64)}
+    inputs = 64
+    for stage, width in zip("2345", (64, 128, 256, 512), strict=True):
+        for branch, kernel, first, last in (("1", 1, inputs, 4 * width), ("2a", 1, inputs, width),
+                                            ("2b", 3, width, width), ("2c", 1, width, 4 * width)):
+            units[f"res{stage}a_branch{branch}"] = (f"bn{stage}a_branch{branch}", kernel, first, last)
+        inputs = 4 * width
+    state = {"fc1000/kernel": np.zeros((2048, 10), np.float32), "fc1000/bias": np.zeros(10, np.float32)}
+    for conv, (norm, kernel, first, last) in units.items():
+        values = rng.standard_normal((kernel, kernel, first, last), np.float32)
+        state[f"{conv}/kernel"] = values / (kernel * first ** 0.5)
+        for name in (f"{conv}/bias", f"{norm}/gamma", f"{norm}/beta", f"{norm}/moving_mean"):
+            state[name] = rng.standard_normal(last, np.float32)
+        state[f"{norm}/moving_variance"] = rng.uniform(0.5, 1.5, last).astype(np.float32)
+    return state
+
+
+def test_keras_biases_and_channel_order_are_folded():
+    """The stem by hand: a convolution with bias on blue-green-red images, then BatchNorm."""
+    state = keras_state()
+    conversion = pretrained.inspect(state, "resnet50", fields=TINY)
+    pretrained.check(conversion, "resnet50")
+    assert conversion.fields["version"] == "v1" and conversion.fields["bn_epsilon"] == 1e-3
+    embedder = embedders.build("resnet50", **conversion.fields)
+    red_first = seeded.images(1, 32)
+    named = jax.jit(functools.partial(embedder.apply, method="features"))(conversion.variables, red_first)
+    x = jax.lax.conv_general_dilated(red_first[..., ::-1], state["conv1/kernel"], (2, 2), ((3, 3), (3, 3)),
+                                     dimension_numbers=("NHWC", "HWIO", "NHWC")) + state["conv1/bias"]
+    x = (x - state["bn_conv1/moving_mean"]) / np.sqrt(state["bn_conv1/moving_variance"] + 1e-3)
+    x = np.maximum(x * state["bn_conv1/gamma"] + state["bn_conv1/beta"], 0)
+    expected = nn.max_pool(jnp.asarray(x), (3, 3), (2, 2), ((1, 1), (1, 1)))
+    assert relative_error(named["stem"], np.asarray(expected, np.float64)) < 1e-5
+
+
+def test_names_of_an_h5_file_and_of_deeper_keras_models():
+    state = {f"{name.split('/')[0]}/{name}:0": value for name, value in keras_state().items()}
+    pretrained.check(pretrained.inspect(state, "resnet50", fields=TINY), "resnet50")
+    assert layouts.path(layouts.KERAS_RESNET, "res4b22_branch2b.kernel", np.zeros((3, 3, 1, 1))) == (
+        "params", "stage3_block23/conv2/kernel")
+    assert layouts.path(layouts.KERAS_RESNET, "bn3d_branch2c.gamma", np.zeros(1)) == (
+        "params", "stage2_block4/bn3/scale")
+
+
+def test_a_scale_that_is_fixed_here_and_not_there_is_left_over():
+    state = tiny_state("iresnet18_tiny") | {"features.weight": np.full(512, 2.0, np.float32)}
+    conversion = pretrained.inspect(state, "iresnet18", fields=TINY)
+    assert conversion.unexpected == ["features.weight"]

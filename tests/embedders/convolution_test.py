@@ -1,0 +1,81 @@
+"""All forms of a convolution and of a max-pool compute the same values and gradients."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from embedders import convolution
+
+
+def close(left, right) -> None:
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        assert np.linalg.norm(a - b) < 1e-5 * np.linalg.norm(b)
+
+
+def value_and_gradients(function, *arrays):
+    def both(*arrays):
+        out, pull = jax.vjp(function, *arrays)
+        return out, pull(jnp.cos(jnp.arange(out.size, dtype=jnp.float32)).reshape(out.shape))
+
+    return jax.jit(both)(*arrays)
+
+
+def arrays(side: int, kernel: int, groups: int, width: int = 16):
+    rng = np.random.default_rng(0)
+    return (jnp.asarray(rng.standard_normal((2, side, side + 1, width), np.float32)),
+            jnp.asarray(rng.standard_normal((kernel, kernel, width // groups, 2 * width), np.float32)))
+
+
+@pytest.mark.parametrize("form", ("taps", "merged", "auto"))
+@pytest.mark.parametrize(("side", "kernel", "strides", "groups"), [
+    (7, 3, 1, 8), (7, 3, 2, 4), (8, 3, 2, 16), (6, 3, 1, 1), (2, 3, 1, 1), (2, 3, 2, 4), (7, 1, 2, 1), (8, 1, 1, 1),
+    (8, 5, 2, 1)])
+def test_every_form_computes_the_same(form, side, kernel, strides, groups):
+    values = arrays(side, kernel, groups)
+    run = lambda form: value_and_gradients(
+        functools.partial(convolution.convolve, strides=strides, groups=groups, form=form), *values)
+    close(run(form), run("native"))
+
+
+@pytest.mark.parametrize("width", (4, 12, 1000))
+def test_any_width_of_the_merged_groups(width):
+    x, kernel = arrays(5, 3, 8)
+    merged = functools.partial(convolution._merged, strides=1, groups=8, width=width)
+    close(value_and_gradients(merged, x, kernel),
+          value_and_gradients(functools.partial(convolution._native, strides=1, groups=8), x, kernel))
+
+
+def test_the_native_form_is_one_convolution_and_the_fast_ones_are_ungrouped():
+    x, kernel = arrays(8, 3, 8)
+    text = lambda form: str(jax.make_jaxpr(functools.partial(convolution.convolve, strides=1, groups=8, form=form))(
+        x, kernel))
+    assert "feature_group_count=8" in text("native")
+    assert "feature_group_count=8" not in text("merged")
+    assert "conv_general_dilated" not in text("taps")
+    assert "feature_group_count=8" not in text("auto")  # tests run on the CPU
+
+
+def test_auto_is_native_off_the_cpu(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    x, kernel = arrays(8, 3, 8)
+    assert "feature_group_count=8" in str(
+        jax.make_jaxpr(functools.partial(convolution.convolve, strides=1, groups=8))(x, kernel))
+    assert "reduce_window" in str(jax.make_jaxpr(lambda x: convolution.max_pool(x, 2, ((1, 1), (1, 1))))(x))
+
+
+@pytest.mark.parametrize("padding", (((1, 1), (1, 1)), ((0, 1), (0, 0))))
+@pytest.mark.parametrize("strides", (1, 2))
+def test_max_pool(strides, padding):
+    # Rounded, so that windows have ties: the first of equals gets the whole gradient in both.
+    x = jnp.round(jnp.asarray(np.random.default_rng(1).standard_normal((2, 8, 9, 3), np.float32)))
+    run = lambda form: value_and_gradients(
+        functools.partial(convolution.max_pool, strides=strides, padding=padding, form=form), x)
+    close(run("auto"), run("native"))
+
+
+def test_an_unknown_form():
+    with pytest.raises(ValueError, match="unknown form of convolution 'fast'; known: auto, native, taps, merged"):
+        convolution.convolve(*arrays(4, 3, 1), 1, 1, form="fast")
