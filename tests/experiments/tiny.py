@@ -12,7 +12,8 @@ from experiments import model
 from tests.datasets import images
 
 # Two blocks in two stages; registered only while tests run.
-embedders.EMBEDDERS["tiny"] = functools.partial(ResNet, (1, 1), BasicBlock, width=8, stem="small", layer="stage2")
+embedders.EMBEDDERS["tiny"] = functools.partial(ResNet, stage_sizes=(1, 1), block=BasicBlock, width=8, stem="small",
+                                              layer="stage2")
 
 
 def config(folder="", **changes):
