@@ -29,9 +29,9 @@ def make(batch):
     x = rng.normal(size=(cases.BATCH, cases.SIZE)).astype(np.float32)
     for row, (kind, label) in enumerate(zip(rows, labels, strict=True)):
         x[row] = {"random": x[row], "zero": 0 * x[row], "first": x[0], "own": prototypes[label],
-                  "minus own": -prototypes[label], "other": prototypes[label - 1], "minus other": -prototypes[label - 1],
-                  "axis": np.eye(cases.SIZE)[label % cases.SIZE], "huge": 1e6 * x[row], "tiny": 1e-6 * x[row],
-                  "underflowing": 1e-25 * x[row]}[kind]
+                  "minus own": -prototypes[label], "other": prototypes[label - 1],
+                  "minus other": -prototypes[label - 1], "axis": np.eye(cases.SIZE)[label % cases.SIZE],
+                  "huge": 1e6 * x[row], "tiny": 1e-6 * x[row], "underflowing": 1e-25 * x[row]}[kind]
     return prototypes, x, np.array(labels, np.int32)
 
 

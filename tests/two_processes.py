@@ -35,13 +35,13 @@ def main(address: str, index: str, *names: str) -> None:
         results = []
         for loss, put in ((losses.build(name, num_classes=cases.CLASSES), lambda values, sharding: values),
                           (losses.build(name, num_classes=cases.CLASSES, mesh=mesh), place)):
-            params, state = jax.tree.map(np.asarray, losses.build(
-                name, num_classes=16 if put is place else cases.CLASSES).init(jax.random.key(0), cases.SIZE))
+            params, state = jax.tree.map(np.asarray, loss.init(jax.random.key(0), cases.SIZE))
 
             def value(params, embeddings, state, labels, loss=loss):
                 return loss.apply(params, state, embeddings, labels, jax.random.key(7))[0]
 
-            step = cases.jit(jax.value_and_grad(value, argnums=(0, 1)), **({"out_shardings": whole} if put is place else {}))
+            everywhere = {"out_shardings": whole} if put is place else {}
+            step = cases.jit(jax.value_and_grad(value, argnums=(0, 1)), **everywhere)
             found, (params, x) = step(jax.tree.map(lambda p, put=put: put(p, split), params), put(embeddings, split),
                                       jax.tree.map(lambda s, put=put: put(s, whole), state), put(labels, split))
             results.append((np.asarray(found), cases.real_classes(params), np.asarray(x)))

@@ -44,6 +44,12 @@ def init(name: str, devices: int = 0, **options):
     return jit(build(name, devices, **options).init, static_argnums=1)(jax.random.key(0), SIZE)
 
 
+@functools.cache
+def applied(name: str, devices: int = 0, **options):
+    """jit'ed (params, state, embeddings, labels, rng) -> (loss, state, scalars), where no gradient is wanted."""
+    return jit(build(name, devices, **options).apply)
+
+
 def batch(seed: int = 0, count: int = BATCH, length: float = 1.0):
     """(embeddings f32[count, SIZE], labels i32[count]); labels repeat and leave classes out."""
     rng = np.random.default_rng(seed)

@@ -64,5 +64,5 @@ def test_labels_that_floats_would_confuse_stay_apart():
     """2^24 and 2^24 + 1 are one number in float32; here they are two classes."""
     labels = np.array([2**24, 2**24 + 1, 2**24, 2**24 + 1], np.int32)
     loss = losses.build("contrastive", num_classes=2**24 + 2)
-    apart = loss.apply({}, {}, jnp.asarray(SQUARE, jnp.float32), labels, cases.key())[0]
+    apart = cases.jit(loss.apply)({}, {}, jnp.asarray(SQUARE, jnp.float32), labels, cases.key())[0]
     assert float(apart) == pytest.approx(2.0, rel=1e-5)  # opposite corners are the positives

@@ -25,9 +25,16 @@ def anchor_at(angles, index=0):
                             cases.key(), embedding_size=16)
 
 
+def mine(anchor, mining):
+    """(distances, mined) at margin .2."""
+    found = jax.jit(lambda s, p, n, i, rng: triplets._mine(
+        pair_axis.Anchor(s, p, n, i, rng, anchor.embedding_size), mining, 0.2))
+    return found(*anchor[:5])
+
+
 def test_distance_weighted_draws_one_negative_for_every_positive():
     anchor = anchor_at(np.array([0.0, 0.2, 0.4, 0.3, 0.6, 3.0]))
-    d, mined = triplets._mine(anchor, "distance_weighted", 0.2)
+    d, mined = mine(anchor, "distance_weighted")
     np.testing.assert_array_equal(np.asarray(mined).sum(axis=1), [0, 1, 1, 0, 0, 0])
     assert not mined[:, 5].any(), "beyond the cutoff of 1.4"
     assert float(d[5]) > triplets.NONZERO_LOSS_CUTOFF
@@ -47,7 +54,7 @@ def test_distance_weighted_draws_are_even_over_distances():
 
 def test_semi_hard_negatives_are_further_but_within_the_margin():
     anchor = anchor_at(np.array([0.0, 0.5, 0.4, 0.6, 0.9, 0.55])[[0, 1, 1, 2, 3, 4]])
-    d, mined = triplets._mine(anchor, "semi_hard", 0.2)
+    d, mined = mine(anchor, "semi_hard")
     gap = np.asarray(d)[None, :] - np.asarray(d)[:, None]
     assert np.asarray(mined).any() and np.all((gap[mined] > 0) & (gap[mined] < 0.2))
 
