@@ -21,6 +21,7 @@ def start_loss(config, num_classes: int, embedding_size: int) -> float | None:
              "normface": lambda: 0.0}.get(name)
     if added is None:
         return None
+    num_classes *= config.loss.sample_rate  # those in one step's softmax
     return math.log(num_classes) + options.scale ** 2 / (2 * embedding_size) + added()
 
 
