@@ -68,7 +68,9 @@ class BottleneckBlock(Block):
 
 
 class ResNet(Embedder, kw_only=True):
-    """Four stages of residual blocks; see `Embedder` for the fields that all families have.
+    """Stages of residual blocks, each of half the size and twice the width of the one before.
+
+    See `Embedder` for the fields that all families have.
 
     stage_sizes: blocks of each stage. block: their class. width: channels of the first stage.
     version: "v1.5" or "v1", where a bottleneck has its stride.
