@@ -102,7 +102,7 @@ def test_the_trunks_learning_rate_factor_spares_the_neck():
 def test_the_templates_schedule_drops_every_few_epochs():
     rate = schedule(total=650, name="step_every", first_step_epoch=25.0, step_every_epochs=7.0, step_factor=0.5)
     drops = [step for step in range(1, 650) if rate(step) < rate(step - 1)]
-    assert drops == [251, 321, 391, 461, 531, 601]  # the update after epochs 25, 32, 39, 46, 53 and 60
+    assert drops == [250, 320, 390, 460, 530, 600]  # the first update after epochs 25, 32, 39, 46, 53 and 60
     assert rate(649) == pytest.approx(0.4 / 64)
 
 
