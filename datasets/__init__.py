@@ -4,14 +4,19 @@
     batches = datasets.train_batches(source, config, seed=0, process_index=0, process_count=1)
 """
 
-from datasets import image_folder, orl_faces
+from datasets import arrays, image_folder, manifest, orl_faces
 from datasets.batches import eval_batches, train_batches
 from datasets.decoding import decode
+from datasets.record_io import RecordIO
 from datasets.source import Classes, Files, Source
 
 SOURCES = {
     "orl_faces": orl_faces.load,
     "image_folder": image_folder.load,
+    "manifest": manifest.load,
+    "record_io": RecordIO,
+    "npz": arrays.load_npz,
+    "idx": arrays.load_idx,
 }
 
 # To be shown wherever pictures of a source are.

@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Callable
 
 import matplotlib
 
@@ -25,6 +26,8 @@ MAX_TSNE, MAX_THUMBNAILS = 5000, 200
 
 # A query's path, and (path, cosine) of what it found, best first.
 Found = tuple[str, list[tuple[str, float]]]
+# From an image's path, as its source names it, to u8[H,W,3].
+Reader = Callable[[str], np.ndarray]
 
 plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
                      "grid.alpha": 0.25, "figure.constrained_layout.use": True})
@@ -41,12 +44,17 @@ def write_png(figure: Figure, path: str) -> None:
     workdir.write_atomically(path, png(figure))
 
 
-def thumbnail(path: str, side: int = 96) -> PIL.Image.Image:
-    """At most side x side pixels, RGB. A grey square where the file has gone or is damaged."""
+def read_file(path: str) -> np.ndarray:
+    """u8[H,W,3]."""
+    with open(path, "rb") as file:
+        return datasets.decode({"image": file.read(), "path": path})
+
+
+def thumbnail(path: str, side: int, read: Reader = read_file) -> PIL.Image.Image:
+    """At most side x side pixels, RGB. A grey square where the image has gone or is damaged."""
     try:
-        with open(path, "rb") as file:
-            image = PIL.Image.fromarray(datasets.decode({"image": file.read(), "path": path}))
-    except (OSError, ValueError):
+        image = PIL.Image.fromarray(read(path))
+    except (OSError, ValueError, KeyError):
         return PIL.Image.new("RGB", (side, side), (200, 200, 200))
     image.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
     return image
@@ -82,7 +90,8 @@ def curves(metrics: list[dict], untrained: dict | None) -> Figure:
     scores = [record for record in metrics if "map@r" in record]
     axes[0].plot([r["step"] for r in steps], [r["loss"] for r in steps], color="tab:red")
     axes[0].set(title="training loss", xlabel="step")
-    axes[1].plot([r["step"] for r in steps], [r["accuracy"] for r in steps], color="tab:orange")
+    accurate = [record for record in steps if "accuracy" in record]  # not every loss has one
+    axes[1].plot([r["step"] for r in accurate], [r["accuracy"] for r in accurate], color="tab:orange")
     axes[1].set(title="training accuracy, without margin", xlabel="step", ylim=(0, 1.02))
     axes[2].plot([r["step"] for r in scores], [r["map@r"] for r in scores], marker="o", label="trained")
     if untrained:
@@ -104,7 +113,7 @@ def roc(curves_by_name: dict[str, tuple[np.ndarray, np.ndarray]], emphasised: st
 
 
 def embedding_map(embeddings: np.ndarray, labels: np.ndarray, paths: list[str], class_names: list[str],
-                  seed: int) -> Figure:
+                  seed: int, read: Reader = read_file) -> Figure:
     """Embeddings in two dimensions, t-SNE by cosine (PCA past 5,000 points), framed in the colour of their class."""
     few = len(embeddings) <= MAX_TSNE and len(embeddings) > 3
     reduce = (TSNE(2, metric="cosine", init="random", perplexity=min(20, (len(embeddings) - 1) / 3), random_state=seed)
@@ -118,7 +127,7 @@ def embedding_map(embeddings: np.ndarray, labels: np.ndarray, paths: list[str], 
     axis.scatter(*points.T, s=6, c=[color_of[label] for label in labels])
     if len(points) <= MAX_THUMBNAILS:
         for point, label, path in zip(points, labels, paths, strict=True):
-            image = OffsetImage(np.asarray(thumbnail(path, 48)), zoom=0.45)
+            image = OffsetImage(np.asarray(thumbnail(path, 48, read)), zoom=0.45)
             frame = {"edgecolor": color_of[label], "linewidth": 1.6}
             axis.add_artist(AnnotationBbox(image, point, pad=0.12, bboxprops=frame))
     if few_classes:

@@ -65,27 +65,33 @@ class Clock:
         self._last, self._last_step, self._waited = time.monotonic(), step, 0.0
 
     def read(self, step: int) -> dict[str, float]:
-        """images_per_second and data_wait (share) since the last reading; eta in seconds at that rate."""
+        """images_per_second and data_wait (share) since the last reading, eta in seconds at that rate.
+
+        Nothing where no step has been timed: the first one waits for the compiler.
+        """
+        if step == self._last_step:
+            return {}
         now = time.monotonic()
         seconds = max(now - self._last, 1e-9)
         rate = (step - self._last_step) / seconds
         values = {"images_per_second": rate * self._batch_size, "data_wait": min(self._waited / seconds, 1.0),
-                  "eta_seconds": (self._total - step) / rate if rate else float("nan")}
+                  "eta_seconds": (self._total - step) / rate}
         self._last, self._last_step, self._waited = now, step, 0.0
         return values
 
 
 def line(step: int, total_steps: int, values: dict[str, float]) -> str:
-    return (f"step {step:>{len(str(total_steps))}}/{total_steps}  loss {values['loss']:7.4f}  "
-            f"accuracy {values['accuracy']:6.1%}  lr {values['learning_rate']:.2e}  "
-            f"{values['images_per_second']:7.1f} img/s  data wait {values['data_wait']:4.0%}  "
+    accuracy = f"accuracy {values['accuracy']:6.1%}  " if "accuracy" in values else ""  # not every loss has one
+    text = (f"step {step:>{len(str(total_steps))}}/{total_steps}  loss {values['loss']:7.4f}  {accuracy}"
+            f"lr {values['learning_rate']:.2e}")
+    if "images_per_second" not in values:
+        return text
+    return (f"{text}  {values['images_per_second']:7.1f} img/s  data wait {values['data_wait']:4.0%}  "
             f"ETA {duration(values['eta_seconds'])}")
 
 
 def duration(seconds: float) -> str:
     """1:02:03 or 2:03 (minutes:seconds)."""
-    if seconds != seconds:
-        return "?"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

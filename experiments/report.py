@@ -13,6 +13,7 @@ import string
 import numpy as np
 from absl import flags
 
+import datasets
 from experiments import cli, data, evaluate, pictures, progress, workdir
 from metrics import retrieval
 
@@ -37,6 +38,7 @@ def render(config, folder: str) -> str:
     embeddings, labels, paths = arrays["embeddings"], arrays["labels"], arrays["paths"].tolist()
     names = arrays["class_names"].tolist()
     trained = record["trained"]
+    read = _reader(data.test_source(config))
     curves = {name: (arrays[f"far/{name}"], arrays[f"tar/{name}"]) for name in record["scores"]}
     with open(_TEMPLATE) as file:
         template = string.Template(file.read())
@@ -49,8 +51,8 @@ def render(config, folder: str) -> str:
         curves=_plot(pictures.curves(progress.read_metrics(folder), record["scores"]["untrained network"]),
                      "training curves"),
         roc=_plot(pictures.roc(curves, trained), "ROC of the trained network and the baselines"),
-        neighbours=_neighbours(embeddings, labels, paths, names),
-        map=_plot(pictures.embedding_map(embeddings, labels, paths, names, config.seed), "map of embeddings"),
+        neighbours=_neighbours(embeddings, labels, paths, names, read),
+        map=_plot(pictures.embedding_map(embeddings, labels, paths, names, config.seed, read), "map of embeddings"),
         config=html.escape(json.dumps(workdir.as_dict(config), indent=2)),
         environment=html.escape(json.dumps({key: record[key] for key in (
             "seed", "config_hash", "checkpoint_step", "checkpoint_digest", "environment")}, indent=2)),
@@ -81,7 +83,13 @@ def _scores(record: dict) -> str:
     return f"<table><tr><th></th>{head}</tr>{rows}</table>"
 
 
-def _neighbours(embeddings, labels, paths, names) -> str:
+def _reader(source: datasets.Source) -> pictures.Reader:
+    """Images by the paths that the evaluation stored; not every source has a file for each."""
+    index = {path: position for position, path in enumerate(source.paths)}
+    return lambda path: datasets.decode(source[index[path]])
+
+
+def _neighbours(embeddings, labels, paths, names, read: pictures.Reader) -> str:
     """The queries with the highest and the lowest average precision, with their nearest neighbours."""
     k = min(_NEIGHBOURS, len(labels) - 1)
     precision = retrieval.average_precision_at_r(embeddings, labels)
@@ -93,16 +101,16 @@ def _neighbours(embeddings, labels, paths, names) -> str:
         found, cosines = retrieval.neighbors(embeddings[queries], embeddings, k, exclude=queries)
         parts.append(f"<h3>{title}</h3>")
         for query, row, scores in zip(queries, found, cosines, strict=True):
-            cells = [_cell(paths[query], "query", f"class {names[labels[query]]}, map@r {precision[query]:.2f}")]
-            cells += [_cell(paths[index], "hit" if labels[index] == labels[query] else "miss",
+            cells = [_cell(paths[query], read, "query", f"class {names[labels[query]]}, map@r {precision[query]:.2f}")]
+            cells += [_cell(paths[index], read, "hit" if labels[index] == labels[query] else "miss",
                             f"{names[labels[index]]} · {score:.2f}") for index, score in zip(row, scores, strict=True)]
             parts.append(f'<div class="row">{"".join(cells)}</div>')
     return "\n".join(parts)
 
 
-def _cell(path: str, kind: str, caption: str) -> str:
+def _cell(path: str, read: pictures.Reader, kind: str, caption: str) -> str:
     buffer = io.BytesIO()
-    pictures.thumbnail(path, 112).save(buffer, "JPEG", quality=85)
+    pictures.thumbnail(path, 112, read).save(buffer, "JPEG", quality=85)
     return (f'<figure class="{kind}" title="{html.escape(path)}">'
             f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
             f"<figcaption>{html.escape(caption)}</figcaption></figure>")

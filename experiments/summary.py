@@ -21,6 +21,7 @@ def start_loss(config, num_classes: int, embedding_size: int) -> float | None:
              "normface": lambda: 0.0}.get(name)
     if added is None:
         return None
+    num_classes *= config.loss.sample_rate  # those in one step's softmax
     return math.log(num_classes) + options.scale ** 2 / (2 * embedding_size) + added()
 
 
@@ -40,7 +41,8 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh, n
     lines = {
         "devices": f"{mesh.size} x {device.device_kind} ({device.platform}), {jax.process_count()} host(s)",
         "embedder": f"{config.embedder.name}, {count(state.params['embedder']):,} parameters, {config.embedder.dtype}, "
-                    f"{config.input.image_size} px -> {model.embedding_size}",
+                    f"{config.input.image_size} px -> {model.embedding_size} (layer {model.embedder.layer}, "
+                    f"{model.embedder.pooling} pooling, neck {model.embedder.neck})",
         "loss": f"{config.loss.name} {dict(config.loss[config.loss.name])}, {model.num_classes:,} classes, "
                 f"{count(state.params['loss']):,} parameters",
         "compute": f"{forward_flops(model, config) / 1e9:.3f} GFLOP per image forward, about three times that to train",

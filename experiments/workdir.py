@@ -69,9 +69,17 @@ def environment(devices) -> dict[str, object]:
     """What a number depends on besides configuration and data."""
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "opencv-python-headless")
     return {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "commit": _commit(),
-            "python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "python": platform.python_version(), "machine": f"{_processor()}, {os.cpu_count()} cores",
             "devices": f"{len(devices)} x {devices[0].device_kind}",
             "packages": {name: importlib.metadata.version(name) for name in packages}}
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):  # not Linux, or not x86
+        return platform.machine()
 
 
 def _commit() -> str:

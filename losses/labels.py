@@ -1,7 +1,7 @@
 """Labels that a loss can use: integers within its classes. A label out of range would silently count as no class."""
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from losses.loss import Loss
 
@@ -15,13 +15,13 @@ def check_labels(labels, num_classes: int) -> None:
             raise ValueError(f"multi-hot labels need a column for each of the {num_classes} classes; "
                              f"got {labels.shape[1]} columns")
         return
-    if not np.issubdtype(labels.dtype, np.integer):
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels are integers, as floats confuse classes above 2^24; got {labels.dtype}")
     if isinstance(labels, jax.core.Tracer) or not labels.size:
         return
     if isinstance(labels, jax.Array) and not labels.is_fully_addressable:
         return
-    labels = np.asarray(labels)  # jnp would trace, under the caller's jit
+    labels = jax.device_get(labels)  # jnp would trace, under the caller's jit
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         raise ValueError(f"labels run from {low} to {high}, but the loss has {num_classes} classes, 0 to "

@@ -32,5 +32,5 @@ def test_no_folder_raises(tmp_path):
 
 
 def test_an_unknown_source_raises_with_the_known_ones():
-    with pytest.raises(ValueError, match="unknown source 'imagnet'; known: orl_faces, image_folder"):
+    with pytest.raises(ValueError, match="unknown source 'imagnet'; known: orl_faces, image_folder, "):
         datasets.build("imagnet")

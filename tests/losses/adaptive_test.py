@@ -37,7 +37,7 @@ def test_adacos_is_the_public_definition():
 def test_fixed_adacos_is_normface_with_its_scale():
     embeddings, labels = cases.batch()
     params, _ = cases.init("normface")
-    value = lambda name, **values: float(cases.build(name, **values).apply(
+    value = lambda name, **values: float(cases.applied(name, **values)(
         params, {}, embeddings, labels, cases.key())[0])
     expected = value("normface", scale=math.sqrt(2) * math.log(cases.CLASSES - 1))
     assert value("adacos", dynamic=False) == pytest.approx(expected, rel=1e-6)
@@ -50,7 +50,7 @@ def test_elasticface_without_deviation_is_its_plain_loss(kind, plain, mean):
     embeddings, labels = cases.batch()
     params, _ = cases.init("normface")
     gradient = {"gradient": "full"} if kind == "arc" else {}
-    value = lambda name, **values: float(cases.build(name, **values).apply(
+    value = lambda name, **values: float(cases.applied(name, **values)(
         params, {}, embeddings, labels, cases.key())[0])
     assert value("elasticface", kind=kind, std=0.0) == pytest.approx(value(plain, margin=mean, **gradient), rel=1e-6)
 

@@ -13,7 +13,7 @@ COSINES = np.linspace(-1, 1, 4001, dtype=np.float32)
 @pytest.mark.parametrize("gradient", angle.GRADIENTS)
 @pytest.mark.parametrize("margin", [0.0, 0.5, 1.5])
 def test_targets_are_finite_and_below_the_cosine_of_no_angle(gradient, margin):
-    values, slopes = jax.vmap(jax.value_and_grad(lambda c: angle.arc_target(c, margin, gradient)))(COSINES)
+    values, slopes = jax.jit(jax.vmap(jax.value_and_grad(lambda c: angle.arc_target(c, margin, gradient))))(COSINES)
     assert np.all(np.isfinite(values)) and np.all(np.isfinite(slopes))
     if gradient in ("fallback", "clip"):
         assert np.all(slopes >= 0), "monotone"
@@ -28,7 +28,7 @@ def test_sums_of_angles():
 
 def test_theta_and_its_capped_slope():
     np.testing.assert_allclose(angle.theta(COSINES), np.arccos(COSINES), atol=1e-6)
-    slopes = jax.vmap(jax.grad(angle.theta))(COSINES)
+    slopes = jax.jit(jax.vmap(jax.grad(angle.theta)))(COSINES)
     inside = np.abs(COSINES) < 0.9999
     np.testing.assert_allclose(slopes[inside], -1 / np.sqrt(1 - COSINES[inside].astype(np.float64) ** 2), rtol=1e-3)
     assert np.all(np.isfinite(slopes)) and np.min(slopes) >= -1001

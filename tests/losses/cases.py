@@ -38,8 +38,16 @@ def compiled(name: str, devices: int = 0, **options):
     return jit(jax.value_and_grad(value, argnums=(0, 2), has_aux=True))
 
 
-def init(name: str, devices: int = 0, seed: int = 0, **options):
-    return build(name, devices, **options).init(jax.random.key(seed), SIZE)
+@functools.cache
+def init(name: str, devices: int = 0, **options):
+    """(params, state); shared, so not to be changed."""
+    return jit(build(name, devices, **options).init, static_argnums=1)(jax.random.key(0), SIZE)
+
+
+@functools.cache
+def applied(name: str, devices: int = 0, **options):
+    """jit'ed (params, state, embeddings, labels, rng) -> (loss, state, scalars), where no gradient is wanted."""
+    return jit(build(name, devices, **options).apply)
 
 
 def batch(seed: int = 0, count: int = BATCH, length: float = 1.0):

@@ -1,0 +1,115 @@
+"""insightface's training sets: a RecordIO file (.rec) with its index (.idx), as MXNet wrote them. Pure Python.
+
+A record is a magic number, a length, and a payload padded to 4 bytes; the payload starts with a header (flag, label,
+two ids), and where flag > 0 that many float32 labels follow. Record 0 of an insightface set says where its
+identities are listed; the record of an identity says which records are its images. A file without these two kinds
+is a plain list of images, with the label in each header.
+"""
+
+import os
+import struct
+
+import numpy as np
+
+_MAGIC = 0xCED7230A
+_FRAME = struct.Struct("<II")       # magic, 3 bits of continuation and 29 of length
+_HEADER = struct.Struct("<IfQQ")    # flag, label, id, id2
+_LARGEST_EXACT_LABEL = 2 ** 24      # labels are float32: above this, neighbours are one number
+
+
+class RecordIO:
+    """A `Source` over `path`, the .rec file. Raises FileNotFoundError without its .idx, ValueError for damage."""
+
+    def __init__(self, path: str):
+        self._path = path
+        self._offsets = _read_index(os.path.splitext(path)[0] + ".idx")
+        self._file = os.open(path, os.O_RDONLY)
+        self._size = os.fstat(self._file).st_size
+        self._keys, labels = self._images()
+        if not len(self._keys):
+            raise ValueError(f"{path} lists no image")
+        if labels.min() < 0 or labels.max() >= _LARGEST_EXACT_LABEL or (labels != np.floor(labels)).any():
+            raise ValueError(f"{path} has labels that are no class numbers: {labels.min()} to {labels.max()}")
+        self.labels = labels.astype(np.int64)
+        self.num_classes = int(self.labels.max()) + 1
+        self.class_names = [str(label) for label in range(self.num_classes)]
+        self.paths = [f"{path}#{key}" for key in self._keys]
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, index: int) -> dict:
+        labels, content = self._read(int(self._keys[index]))
+        if labels[0] != self.labels[index]:
+            raise ValueError(f"{self.paths[index]} has label {labels[0]:g}; its identity has {self.labels[index]}")
+        return {"image": content, "label": int(self.labels[index]), "path": self.paths[index]}
+
+    def __del__(self):
+        if hasattr(self, "_file"):
+            os.close(self._file)
+
+    def __reduce__(self):  # file descriptors do not travel to loader processes
+        return RecordIO, (self._path,)
+
+    def _images(self) -> tuple[np.ndarray, np.ndarray]:
+        """Keys of the image records and their labels."""
+        if 0 in self._offsets:
+            first_labels, content = self._read(0)
+            if len(first_labels) >= 2 and not content:
+                return self._images_of_identities(int(first_labels[0]), int(first_labels[1]))
+        keys = np.array(sorted(self._offsets), np.int64)
+        return keys, np.array([self._read(int(key))[0][0] for key in keys], np.float64)
+
+    def _images_of_identities(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        keys, labels = [], []
+        for identity in range(first, last):
+            bounds, _ = self._read(identity)
+            if len(bounds) < 2:
+                raise ValueError(f"{self._path}#{identity} should list an identity's images and does not")
+            images = np.arange(int(bounds[0]), int(bounds[1]))
+            if len(images):
+                keys.append(images)
+                labels.append(np.full(len(images), self._read(int(images[0]))[0][0], np.float64))
+        return np.concatenate(keys or [np.zeros(0, np.int64)]), np.concatenate(labels or [np.zeros(0)])
+
+    def _read(self, key: int) -> tuple[np.ndarray, bytes]:
+        """(labels f64[L], what follows them) of a record."""
+        payload = self._payload(key)
+        if len(payload) < _HEADER.size:
+            raise ValueError(f"{self._path}#{key} is damaged: {len(payload)} bytes are no header")
+        flag, label, _, _ = _HEADER.unpack_from(payload)
+        end = _HEADER.size + 4 * flag
+        if end > len(payload):
+            raise ValueError(f"{self._path}#{key} is damaged: {flag} labels do not fit into {len(payload)} bytes")
+        labels = np.frombuffer(payload[_HEADER.size:end], "<f4").astype(np.float64) if flag else np.array([label])
+        return labels, payload[end:]
+
+    def _payload(self, key: int) -> bytes:
+        if key not in self._offsets:
+            raise ValueError(f"{self._path} has no record {key}: its .idx does not list it")
+        offset, parts = self._offsets[key], []
+        while True:
+            frame = os.pread(self._file, _FRAME.size, offset)
+            magic, word = _FRAME.unpack(frame) if len(frame) == _FRAME.size else (0, 0)
+            continuation, length = word >> 29, word & (2 ** 29 - 1)
+            if magic != _MAGIC or offset + _FRAME.size + length > self._size:
+                raise ValueError(f"{self._path}#{key} is damaged: no whole record at byte {offset}")
+            parts.append(os.pread(self._file, length, offset + _FRAME.size))
+            # A payload that holds the magic number is written in parts, without it: 1 begins, 2 goes on, 3 ends.
+            if continuation in (0, 3):
+                return struct.pack("<I", _MAGIC).join(parts)
+            offset += _FRAME.size + length + (-length) % 4
+
+
+def _read_index(path: str) -> dict[int, int]:
+    """Key -> byte offset. Raises FileNotFoundError, or ValueError for a line that is not two numbers."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no index {path!r} beside the .rec file")
+    offsets = {}
+    with open(path, errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            fields = line.split()
+            if len(fields) != 2 or not all(field.isdecimal() for field in fields):
+                raise ValueError(f"{path}, line {number}: expected a key and an offset, got {line.strip()[:40]!r}")
+            offsets[int(fields[0])] = int(fields[1])
+    return offsets

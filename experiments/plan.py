@@ -1,0 +1,135 @@
+"""What a run will need on every device, from its compiled training step, before any device time is spent.
+
+    python -m experiments.plan --config=configs/quickstart.py [--devices=256] [--memory_gib=80]
+
+Without --devices, the step is compiled for this machine's devices. With it, for so many devices that need not be
+here: these are fake CPU devices, so sizes of arrays and what crosses devices are exact, and temporaries are those of
+the CPU's compiler: a GPU's or TPU's fuses more. Nothing is computed, and no data is read if loss.num_classes is set.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from experiments import cli, collectives, data, model, runtime
+from experiments import mesh as meshes
+from experiments import step as steps
+
+flags.DEFINE_integer("devices", 0, "Plan for this many devices, here or not; 0 is this machine's own.")
+flags.DEFINE_float("memory_gib", 0.0, "Memory of one device in GiB, to say whether the run fits; 0 says nothing.")
+
+GIB = 2**30
+
+
+class Plan(NamedTuple):
+    """Of one device, in bytes."""
+
+    devices: int
+    arrays: dict[str, int]      # what the step is given, by what it is
+    temporaries: int            # what it needs besides: activations, gradients, logits
+    outputs: int                # results that do not take the place of what was given
+    logits: int                 # of the temporaries, one copy of the largest piece of logits at a time; 0 for none
+    moved: dict[str, int]       # results of collectives in one step, by kind
+
+    @property
+    def total(self) -> int:
+        return sum(self.arrays.values()) + self.temporaries + self.outputs
+
+
+def main(config, flags) -> int:
+    if flags.devices:
+        runtime.start(flags.devices)
+    plan = make_plan(config, meshes.make())
+    print(describe(plan, flags.memory_gib))
+    return 0 if not flags.memory_gib or plan.total <= flags.memory_gib * GIB else 1
+
+
+def make_plan(config, mesh: jax.sharding.Mesh) -> Plan:
+    """Compiles the training step of `config` for `mesh`. Raises ValueError where the configuration cannot be run."""
+    classes, examples = config.loss.num_classes, config.batch_size
+    if not classes:
+        source = data.train_source(config)
+        classes, examples = source.num_classes, len(source)
+    built = model.build(config, classes, examples, mesh)
+    state, batch = model.abstract_state(built, config, mesh), _abstract_batch(config, mesh)
+    program = steps.make_train_step(built, config, mesh).lower(state, batch).compile()
+    memory = program.memory_analysis()
+    return Plan(mesh.size, _arrays(state, batch), memory.temp_size_in_bytes,
+                memory.output_size_in_bytes - memory.alias_size_in_bytes, _logits(config, state, mesh),
+                collectives.bytes_moved(program.as_text()))
+
+
+def describe(plan: Plan, memory_gib: float) -> str:
+    """The plan, one fact a line, and a verdict if there is a memory to fit."""
+    lines = [f"per device, of {plan.devices}:"]
+    rows = plan.arrays | {"temporaries": plan.temporaries, "outputs": plan.outputs, "in all": plan.total}
+    lines += [f"  {name:<22}{_size(count)}" for name, count in rows.items()]
+    if plan.logits:
+        lines.append(f"  one copy of the logits is {_size(plan.logits).strip()} of the temporaries")
+    lines.append("collectives per step, bytes that arrive at a device:")
+    lines += [f"  {kind:<22}{_size(count)}" for kind, count in sorted(plan.moved.items())] or ["  none"]
+    if memory_gib:
+        share = plan.total / (memory_gib * GIB)
+        verdict = "FITS" if share <= 1 else "DOES NOT FIT"
+        lines.append(f"{verdict}: {_size(plan.total).strip()} is {share:.0%} of {memory_gib:g} GiB")
+    return "\n".join(lines)
+
+
+def _abstract_batch(config, mesh: jax.sharding.Mesh) -> dict:
+    parts, size = config.accumulation_steps, config.input.image_size
+    sharding = NamedSharding(mesh, P(None, meshes.AXIS))
+    array = lambda shape, dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+    count = config.batch_size // parts
+    return {"image": array((parts, count, size, size, 3), jnp.uint8), "label": array((parts, count), jnp.int32)}
+
+
+def _arrays(state: model.TrainState, batch: dict) -> dict[str, int]:
+    """Bytes of one device's part of everything that the step is given."""
+    local = lambda leaf: leaf.dtype.itemsize * _count(leaf.sharding.shard_shape(leaf.shape))
+    bytes_of = lambda tree: sum(local(leaf) for leaf in jax.tree.leaves(tree))
+    by_class = lambda path: any(getattr(key, "key", None) == "prototypes" for key in path)
+    split = lambda tree, wanted: [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+                                  if by_class(path) == wanted]
+    return {
+        "embedder parameters": bytes_of(state.params["embedder"]),
+        "prototypes": bytes_of(split(state.params["loss"], True)),
+        "other loss parameters": bytes_of(split(state.params["loss"], False)),
+        "optimizer, prototypes": bytes_of(split(state.opt_state, True)),
+        "optimizer, the rest": bytes_of(split(state.opt_state, False)),
+        "statistics, memories": bytes_of((state.step, state.batch_stats, state.loss_state)),
+        "batch": bytes_of(batch),
+    }
+
+
+def _logits(config, state: model.TrainState, mesh: jax.sharding.Mesh) -> int:
+    """float32, every example of an accumulation step against the prototypes that a device handles at a time."""
+    rows = [leaf.shape[0] // mesh.size * _count(leaf.shape[1:-1]) for path, leaf in
+            jax.tree_util.tree_leaves_with_path(state.params["loss"]) if getattr(path[-1], "key", None) == "prototypes"]
+    if not rows:
+        return 0
+    classes = int(max(rows) * config.loss.sample_rate)
+    classes = min(classes, config.loss.chunk_size or classes)
+    return 4 * classes * (config.batch_size // config.accumulation_steps)
+
+
+def _count(shape) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def _size(count: int) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:10.4g} {unit}"
+        count /= 1024
+    return f"{count:10.4g} GiB"
+
+
+if __name__ == "__main__":
+    cli.run(main, required=("config",))

@@ -1,0 +1,60 @@
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from experiments import cli, plan
+from experiments import mesh as meshes
+from tests.experiments import tiny
+
+CLASSES = 1000
+
+
+def planned(devices=8, **changes):
+    config = tiny.config(loss__num_classes=CLASSES, **changes)
+    return plan.make_plan(config, meshes.make(jax.devices()[:devices]))
+
+
+def test_arrays_are_those_of_one_device():
+    found = planned()
+    prototypes = 4 * 16 * CLASSES // 8
+    assert found.arrays["prototypes"] == found.arrays["optimizer, prototypes"] == prototypes  # SGD remembers one copy
+    assert found.arrays["batch"] == 16 * 16 * 3 + 4
+    assert found.logits == 4 * 8 * CLASSES // 8
+    assert found.temporaries > found.logits
+    assert found.total == sum(found.arrays.values()) + found.temporaries + found.outputs
+    # Embeddings [8, 16] go out; every parameter of the trunk has its gradient summed.
+    assert 4 * 8 * 16 <= found.moved["all-gather"] < 4 * 8 * CLASSES // 8
+    assert found.moved["all-reduce"] > found.arrays["embedder parameters"]
+    assert "all-to-all" not in found.moved
+
+
+def test_configuration_reaches_the_plan():
+    found = planned(devices=2, optimizer__name="adamw", loss__chunk_size=125, accumulation_steps=2)
+    assert found.arrays["optimizer, prototypes"] == 2 * found.arrays["prototypes"] == 2 * 4 * 16 * CLASSES // 2
+    assert found.logits == 4 * 125 * 4
+
+
+def test_verdict():
+    found = plan.Plan(8, {"prototypes": 2 * plan.GIB}, plan.GIB, 0, 2**20, {"all-gather": 3 * 2**10})
+    text = plan.describe(found, memory_gib=4)
+    assert "FITS: 3 GiB is 75% of 4 GiB" in text and "of 8" in text
+    assert "all-gather" in text and "3 KiB" in text and "one copy of the logits is 1 MiB" in text
+    assert "DOES NOT FIT: 3 GiB is 150% of 2 GiB" in plan.describe(found, memory_gib=2)
+    assert "FIT" not in plan.describe(found, memory_gib=0)
+
+
+def test_requests_that_cannot_run_are_refused():
+    with pytest.raises(ValueError, match="batch_size 8 does not divide into 3 devices"):
+        planned(devices=3)
+
+
+@pytest.mark.slow
+def test_more_devices_than_there_are():
+    run = subprocess.run(
+        [sys.executable, "-m", "experiments.plan", "--config=configs/quickstart.py", "--devices=64",
+         "--memory_gib=0.001", "--config.batch_size=64", "--config.evaluation.batch_size=64"],
+        capture_output=True, text=True, cwd=cli.ROOT, timeout=300, check=False)
+    assert run.returncode == 1, run.stderr
+    assert "per device, of 64" in run.stdout and "DOES NOT FIT" in run.stdout
