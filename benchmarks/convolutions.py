@@ -1,9 +1,10 @@
 """The forms of a convolution and of a max-pool on this machine: milliseconds for the value and all gradients.
 
-    python -m benchmarks.convolutions [--torch]
+    python -m benchmarks.convolutions [--torch] [--native]
 
 Writes benchmarks/convolutions.md. Forms take turns, and the least of the rounds counts, so that a busy machine
-slows all of them alike. --torch adds the peer (requirements-peers.txt), channels last.
+slows all of them alike. --torch adds the peer (requirements-peers.txt), channels last; --native adds XLA's own
+grouped convolution, seconds each on a CPU.
 """
 
 import datetime
@@ -36,7 +37,8 @@ def main() -> None:
         forms = {f"merged {width}": functools.partial(convolution._merged, width=width, **fields)
                  for width in (32, 64, 128, 256)}
         forms["taps"] = functools.partial(convolution._taps, **fields)
-        forms["native"] = functools.partial(convolution._native, **fields)
+        if "--native" in sys.argv:
+            forms["native"] = functools.partial(convolution._native, **fields)
         rows.append(("grouped", shape, measure(forms, *arrays(shape), peer=torch_conv(shape))))
     for shape in DENSE:
         forms = {"native": functools.partial(convolution._native, strides=shape[5], groups=1),

@@ -88,3 +88,28 @@ def test_the_losss_learning_rate_factor():
     update = updates(learning_rate=1.0, weight_decay=0.0, loss_learning_rate_factor=100.0)
     np.testing.assert_allclose(update["loss"]["prototypes"], -50)
     np.testing.assert_allclose(update["embedder"]["kernel"], -0.5)
+
+
+def test_the_trunks_learning_rate_factor_spares_the_neck():
+    params = {"embedder": {"conv1": np.ones(2), "neck": np.ones(2)}, "loss": {"prototypes": np.ones(2)}}
+    config = default.get_config()
+    config.optimizer.update(learning_rate=1.0, weight_decay=0.0, trunk_learning_rate_factor=0.1)
+    made = optimizer.make_optimizer(config, optax.constant_schedule(1.0))
+    update, _ = made.update(params, made.init(params), params)
+    assert [float(leaf[0]) for leaf in jax.tree.leaves(update)] == pytest.approx([-0.1, -1.0, -1.0])
+
+
+def test_the_templates_schedule_drops_every_few_epochs():
+    rate = schedule(total=650, name="step_every", first_step_epoch=25.0, step_every_epochs=7.0, step_factor=0.5)
+    drops = [step for step in range(1, 650) if rate(step) < rate(step - 1)]
+    assert drops == [250, 320, 390, 460, 530, 600]  # the first update after epochs 25, 32, 39, 46, 53 and 60
+    assert rate(649) == pytest.approx(0.4 / 64)
+
+
+def test_a_learning_rate_per_item_grows_with_the_batch():
+    config = default.get_config()
+    config.batch_size = 64
+    config.optimizer.learning_rate_per_item = 7.8125e-5
+    assert optimizer.peak_learning_rate(config) == pytest.approx(0.005)
+    config.batch_size = 640
+    assert optimizer.peak_learning_rate(config) == pytest.approx(0.05)
