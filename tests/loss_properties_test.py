@@ -1,5 +1,8 @@
 """Whatever batch the trunk produces: no loss is NaN, infinite or negative, nor is any of its gradients."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -35,17 +38,48 @@ def make(batch):
     return prototypes, x, np.array(labels, np.int32)
 
 
-def check(name, batch, dtype):
+def from_seed(seed):
+    """One of BATCHES, without hypothesis's work for every choice."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, cases.CLASSES, 8) if rng.random() < 0.8 else np.full(8, rng.integers(0, cases.CLASSES))
+    return seed, list(rng.choice(ROWS, 8)), list(labels)
+
+
+def with_prototypes(params, prototypes):
+    if "prototypes" not in params:
+        return params
+    shape = params["prototypes"].shape
+    spread = prototypes if len(shape) == 2 else jnp.repeat(prototypes[:, None], shape[1], axis=1)
+    return {**params, "prototypes": jnp.asarray(spread)}
+
+
+def check(name, batch):
     prototypes, x, labels = make(batch)
     params, state = cases.init(name)
-    if "prototypes" in params:
-        shape = params["prototypes"].shape
-        spread = prototypes if len(shape) == 2 else np.repeat(prototypes[:, None], shape[1], axis=1)
-        params = {**params, "prototypes": jnp.asarray(spread)}
     (value, (new_state, scalars)), gradients = cases.compiled(name)(
-        params, state, jnp.asarray(x, dtype), labels, cases.key(batch[0]))
+        with_prototypes(params, prototypes), state, x, labels, cases.key(batch[0]))
     assert np.isfinite(value) and value >= 0
     assert cases.all_finite((gradients, new_state, scalars))
+
+
+@functools.cache
+def many(name):
+    """jit'ed (prototypes, embeddings, labels, seeds), all [N,...] -> (losses f32[N], whether all is finite bool[N])."""
+    params, state = cases.init(name)
+
+    def one(batch):
+        prototypes, x, labels, seed = batch
+
+        def value(params, x):
+            loss, *state_and_scalars = cases.build(name).apply(params, state, x, labels, jax.random.key(seed))
+            return loss, state_and_scalars
+
+        (loss, aux), gradients = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)(
+            with_prototypes(params, prototypes), x)
+        leaves = jax.tree.leaves((loss, aux, gradients))
+        return loss, jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+    return cases.jit(lambda batches: jax.lax.map(one, batches))
 
 
 def hypothesis(examples):
@@ -56,10 +90,20 @@ def hypothesis(examples):
 @hypothesis(20)
 @given(batch=BATCHES)
 def test_losses_and_gradients_are_finite(name, batch):
-    check(name, batch, jnp.float32)
+    check(name, batch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_losses_and_gradients_are_finite_a_thousand_times(name, dtype):
-    hypothesis(1000)(given(batch=BATCHES)(lambda batch: check(name, batch, dtype)))()
+    """Forty times twenty-five batches."""
+
+    @hypothesis(40)
+    @given(seeds=st.lists(st.integers(0, 2**32 - 1), min_size=25, max_size=25))
+    def check_many(seeds):
+        arrays = zip(*(make(from_seed(seed)) for seed in seeds), strict=True)
+        prototypes, x, labels = (np.stack(array) for array in arrays)
+        values, finite = many(name)((prototypes, jnp.asarray(x, dtype), labels, np.array(seeds, np.uint32)))
+        assert np.all(finite) and np.min(values) >= 0
+
+    check_many()

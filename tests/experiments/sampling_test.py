@@ -1,13 +1,15 @@
 """Partial FC in the training step: what `sampled` leaves alone, it leaves alone bit for bit."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 
 from configs import default
 from experiments import mesh as meshes
-from experiments import model, optimizer
+from experiments import model, optimizer, sampling
 from experiments import step as steps
 
 CLASSES = 40
@@ -75,6 +77,21 @@ def test_all_moves_every_prototype():
     state, _ = train_step(state, batch(config, mesh, 0)[0])
     for path, values in by_class(state, opt_state_too=False).items():
         assert np.all(np.any(values != before[path], axis=1)), path  # weight decay
+
+
+def test_parts_of_a_combination_have_their_own_masks():
+    masks = {"a": np.array([True, False]), "b": np.array([False, True])}
+    loss_state = {name: {"sampled": {"prototypes": jnp.asarray(mask)}} for name, mask in masks.items()}
+    loss_state["c"] = {}
+    params = {"embedder": {"bias": jnp.zeros(2)}, "loss": {name: {"prototypes": jnp.zeros((2, 3))} for name in "abc"}}
+    momentum = optax.trace(0.9).init(params)
+    add = lambda tree: jax.tree.map(lambda x: x + 1, tree)
+    kept, momentum = sampling.keep_unsampled(loss_state, (add(params), add(momentum)), (params, momentum))
+    for tree in kept, momentum.trace:
+        for name, mask in masks.items():
+            np.testing.assert_array_equal(tree["loss"][name]["prototypes"][:, 0], mask)
+        assert np.all(tree["loss"]["c"]["prototypes"] == 1) and np.all(tree["embedder"]["bias"] == 1)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(sampling.clear(loss_state)))
 
 
 def test_arrays_by_class_are_split_by_class():
