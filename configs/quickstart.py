@@ -27,6 +27,6 @@ def get_config():
     config.schedule.update(name="cosine", warmup_epochs=1.0)
     config.batch_size = 16
     config.num_epochs = 60
-    config.evaluation.update(every_epochs=6.0, batch_size=100, average_horizontal_flips=True)
+    config.evaluation.update(every_epochs=6.0, batch_size=64, average_horizontal_flips=True)
     config.run.log_every_steps = 50
     return config
