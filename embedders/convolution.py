@@ -5,7 +5,7 @@ taps    one product of channels for each of the kernel's taps, batched over the 
 merged  neighbouring groups become one dense group, zero off its diagonal blocks
 
 On the CPU, XLA's grouped convolution, its 3x3 convolution of small maps, the gradient of a 1x1 kernel and the
-gradient of a max-pool take slow paths (benchmarks/convolutions.md has the measurements). "auto" avoids them there.
+gradient of a max-pool take slow paths (`python -m benchmarks.convolutions` measures them). "auto" avoids them there.
 """
 
 import jax
@@ -14,7 +14,8 @@ from jax import lax
 
 FORMS = ("auto", "native", "taps", "merged")
 
-# From the measurements in benchmarks/convolutions.md, CPU.
+# The widest merged group that was found fast on two CPU cores: 128 channels in one dense 3x3 convolution of a 56x56
+# map train 50 times faster than in 32 groups.
 _MERGED_WIDTH = 128   # channels of a merged group
 _SMALL_MAP = 4        # pixels, height times width, of an output that is better gathered into one product
 
