@@ -70,7 +70,8 @@ def soft_triple(axis: ClassAxis, *, k: int = 10, la: float = 20.0, gamma: float 
     """Softmax over classes of k centres each; params["prototypes"] is f32[C,k,D].
 
     A class's similarity is the mean of its centres' cosines under softmax(cosines / gamma); logits are la times it,
-    less the margin at the label. tau weighs the mean distance of a class's centres, which merges those not needed.
+    less the margin at the label. tau weighs the mean distance of a class's centres, which merges those not needed;
+    it reaches every class, those that Partial FC has not sampled too.
     Qian, Shang, Sun, Hu, Li, Jin: SoftTriple Loss, 2019, arXiv:1909.05235.
     """
     if k < 1:
