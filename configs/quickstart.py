@@ -15,10 +15,10 @@ def get_config():
     config.train_data.classes = (0, 30)
     config.test_data.classes = (30, 40)
     config.input.image_size = 64
-    # Affine views only: each person was photographed in one light, so brightness and contrast tell people apart here,
-    # and augmenting them away costs a fifth of the TAR at FAR .01.
-    config.augment.update(rotation=10.0, translation=0.06, scaling=0.15)
-    config.embedder.update(name="resnet8", embedding_size=128)
+    # Affine views only: each person was photographed in one light, so brightness and contrast tell people apart
+    # here, and teaching the network to ignore them lowers the TAR.
+    config.augment.update(rotation=12.0, translation=0.08, scaling=0.2)
+    config.embedder.update(name="resnet8", embedding_size=512)
     # 30 classes need a smaller scale than the 10,000s that 64 is made for.
     config.loss.arcface.update(scale=16.0, margin=0.3)
     config.loss.cosface.update(scale=16.0, margin=0.2)

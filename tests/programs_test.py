@@ -105,7 +105,7 @@ def test_embed_reports_and_skips_a_broken_image(embedded, faces):
     out, output = embedded
     assert f"skipped: cannot read the image {faces / 'class1' / '0.jpg'}" in output
     content = embedding_file.read(str(out))
-    assert len(content.paths) == 8 and content.embeddings.shape == (8, 128)
+    assert len(content.paths) == 8 and content.embeddings.shape == (8, 512)
     assert str(faces / "class1" / "0.jpg") not in content.paths
     np.testing.assert_allclose(np.linalg.norm(content.embeddings, axis=1), 1, rtol=1e-5)
 
@@ -190,7 +190,7 @@ def test_a_folder_that_is_no_workdir_is_left_alone(tmp_path):
 
 def test_a_checkpoint_of_another_model_is_refused(trained, tmp_path):
     line = fails("evaluate", f"--workdir={trained[0]}", "--config.embedder.embedding_size=64")
-    assert "is of another model" in line and "(128,)" in line and "(64,)" in line
+    assert "is of another model" in line and "(512,)" in line and "(64,)" in line
 
 
 @pytest.mark.parametrize("program", ["evaluate", "report"])
