@@ -18,12 +18,15 @@ flags.DEFINE_bool("traceback", False, "Show where in the code an error was found
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; default: the one stored in --workdir.")
 
 
-def run(main: Callable, required: tuple[str, ...] = ("workdir",)) -> None:
+def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[str, ...] = ("workdir",)) -> None:
     """Parses the flags, starts JAX, and exits with what `main(config, flags)` returns (None: 0).
+
+    define_flags: adds the program's own. Not at import, where two programs in one process would collide.
 
     An error that this project raises, or that the system does (a missing file, a full disk), is one line on
     stderr and exit status 1. Anything else is a defect and keeps its traceback.
     """
+    define_flags()
     values = flags.FLAGS
     try:
         arguments = values(_with_stored_config(sys.argv))
@@ -38,7 +41,7 @@ def run(main: Callable, required: tuple[str, ...] = ("workdir",)) -> None:
     try:
         runtime.start(values.cpu_devices)
         sys.exit(main(config, values))
-    except (ValueError, OSError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         if values.traceback or not (isinstance(error, OSError) or _raised_here(error)):
             raise
         sys.exit(f"error: {_one_line(error)}")

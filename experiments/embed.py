@@ -13,9 +13,11 @@ from experiments import cli, embedding, embedding_file
 from experiments import mesh as meshes
 from metrics import retrieval
 
-flags.DEFINE_string("images", "", "Folder of images to embed, searched with its sub-folders.")
-flags.DEFINE_string("out", "", "Where to write the embeddings: a .parquet or .npz file.")
-flags.DEFINE_bool("overwrite", False, "Replace --out where it exists.")
+
+def define_flags() -> None:
+    flags.DEFINE_string("images", "", "Folder of images to embed, searched with its sub-folders.")
+    flags.DEFINE_string("out", "", "Where to write the embeddings: a .parquet or .npz file.")
+    flags.DEFINE_bool("overwrite", False, "Replace --out where it exists.")
 
 
 def main(config, values) -> int:
@@ -45,4 +47,4 @@ def main(config, values) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, required=("workdir", "images", "out"))
+    cli.run(main, define_flags, required=("workdir", "images", "out"))

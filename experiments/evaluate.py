@@ -16,7 +16,9 @@ from experiments import cli, data, embedding, evaluation, workdir
 from experiments import mesh as meshes
 from metrics import retrieval
 
-flags.DEFINE_integer("step", -1, "Step of the checkpoint to evaluate; -1 is the last one.")
+
+def define_flags() -> None:
+    flags.DEFINE_integer("step", -1, "Step of the checkpoint to evaluate; -1 is the last one.")
 
 
 def main(config, values) -> None:
@@ -88,4 +90,4 @@ def read_arrays(folder: str) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, define_flags)

@@ -16,15 +16,17 @@ from configs import default
 from embedders import pretrained, weight_files
 from experiments import cli, weights
 
-flags.DEFINE_string("weights", "", "File of public weights.")
-flags.DEFINE_string("embedder", "", "Whose weights they are, a name of embedders.EMBEDDERS.")
-flags.DEFINE_string("out", "", "Folder to write, which must be new or empty.")
-flags.DEFINE_list("allow_missing", [], "Paths of ours that the file may lack; they keep their random start.")
-flags.DEFINE_list("allow_unexpected", [], "Names of the file that may be left out.")
-flags.DEFINE_enum("channel_order", "", ["", "rgb", "bgr"], "Of the images they were trained on, if not the layout's.")
-flags.DEFINE_list("mean", [], "Three numbers, red first, in units of 0..255, if not the layout's.")
-flags.DEFINE_list("std", [], "Three numbers, red first, in units of 0..255, if not the layout's.")
-flags.DEFINE_integer("image_size", 0, "Pixels, if not the layout's.")
+
+def define_flags() -> None:
+    flags.DEFINE_string("weights", "", "File of public weights.")
+    flags.DEFINE_string("embedder", "", "Whose weights they are, a name of embedders.EMBEDDERS.")
+    flags.DEFINE_string("out", "", "Folder to write, which must be new or empty.")
+    flags.DEFINE_list("allow_missing", [], "Paths of ours that the file may lack; they keep their random start.")
+    flags.DEFINE_list("allow_unexpected", [], "Names of the file that may be left out.")
+    flags.DEFINE_enum("channel_order", "", ["", "rgb", "bgr"], "Of its images, if not the layout's.")
+    flags.DEFINE_list("mean", [], "Three numbers, red first, in units of 0..255, if not the layout's.")
+    flags.DEFINE_list("std", [], "Three numbers, red first, in units of 0..255, if not the layout's.")
+    flags.DEFINE_integer("image_size", 0, "Pixels, if not the layout's.")
 
 
 def main(config, values) -> None:
@@ -86,4 +88,4 @@ def _three(name: str, given: list[str]) -> tuple[float, ...]:
 
 
 if __name__ == "__main__":
-    cli.run(main, required=("weights", "embedder", "out"))
+    cli.run(main, define_flags, required=("weights", "embedder", "out"))

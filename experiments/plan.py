@@ -19,8 +19,10 @@ from experiments import cli, collectives, data, model, runtime
 from experiments import mesh as meshes
 from experiments import step as steps
 
-flags.DEFINE_integer("devices", 0, "Plan for this many devices, here or not; 0 is this machine's own.")
-flags.DEFINE_float("memory_gib", 0.0, "Memory of one device in GiB, to say whether the run fits; 0 says nothing.")
+
+def define_flags() -> None:
+    flags.DEFINE_integer("devices", 0, "Plan for this many devices, here or not; 0 is this machine's own.")
+    flags.DEFINE_float("memory_gib", 0.0, "Memory of one device in GiB, to say whether the run fits; 0 says nothing.")
 
 GIB = 2**30
 
@@ -132,4 +134,4 @@ def _size(count: int) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, required=("config",))
+    cli.run(main, define_flags, required=("config",))

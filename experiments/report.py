@@ -17,7 +17,9 @@ import datasets
 from experiments import cli, data, evaluate, pictures, progress, workdir
 from metrics import retrieval
 
-flags.DEFINE_string("out", "", "Where to write the page; default: report.html in --workdir.")
+
+def define_flags() -> None:
+    flags.DEFINE_string("out", "", "Where to write the page; default: report.html in --workdir.")
 
 # Queries shown at each end of the ranking, and neighbours of each.
 _QUERIES, _NEIGHBOURS = 5, 9
@@ -122,4 +124,4 @@ def _plot(figure, alt: str) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, define_flags)

@@ -14,10 +14,12 @@ from experiments import cli, embedding, embedding_file, pictures
 from experiments import mesh as meshes
 from metrics import retrieval
 
-flags.DEFINE_string("embeddings", "", "File of experiments.embed to search in.")
-flags.DEFINE_string("query", "", "An image, or a folder of images.")
-flags.DEFINE_string("out", "", "Where to write the contact sheet, a .png file; default: search.png in --workdir.")
-flags.DEFINE_integer("k", 8, "Neighbours to show.")
+
+def define_flags() -> None:
+    flags.DEFINE_string("embeddings", "", "File of experiments.embed to search in.")
+    flags.DEFINE_string("query", "", "An image, or a folder of images.")
+    flags.DEFINE_string("out", "", "Where to write the contact sheet, a .png file; default: search.png in --workdir.")
+    flags.DEFINE_integer("k", 8, "Neighbours to show.")
 
 
 def main(config, values) -> None:
@@ -80,4 +82,4 @@ def _queries(path: str) -> datasets.Source:
 
 
 if __name__ == "__main__":
-    cli.run(main, required=("workdir", "embeddings", "query"))
+    cli.run(main, define_flags, required=("workdir", "embeddings", "query"))

@@ -177,7 +177,7 @@ def test_inception_takes_every_size_of_the_template():
 
 
 @pytest.mark.parametrize(("fields", "message"), (
-    ({"name": "resnet51"}, "unknown embedder 'resnet51'; known: resnet10_quarter"),
+    ({"name": "resnet51"}, "unknown embedder 'resnet51'; known: resnet8"),
     ({"groups": 3}, "resnet18 has no field 'groups'; it has"),
     ({"neck": "mlp"}, "neck is one of none, linear, bn_fc_bn, layer_norm; got 'mlp'"),
     ({"dropout": 1.0}, "dropout is a share, 0 <= dropout < 1; got 1.0"),

@@ -31,7 +31,9 @@ PUBLISHED = {
 
 
 def test_every_public_name_has_a_published_size():
-    assert set(PUBLISHED) == set(embedders.EMBEDDERS) - {"resnet8"}
+    # resnet8 is the quickstart's own; the tiny ones are registered by other tests.
+    public = {name for name in embedders.EMBEDDERS if name != "resnet8" and "tiny" not in name}
+    assert set(PUBLISHED) == public
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

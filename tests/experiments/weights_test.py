@@ -122,7 +122,7 @@ def test_training_starts_from_the_trunk_and_keeps_its_own_neck(tmp_path):
 def test_another_trunk_is_refused(tmp_path):
     folder = run_import(tmp_path, state_dict())
     config = training(folder, tmp_path)
-    config.embedder.update(name="resnet10_quarter")
+    config.embedder.update(name="resnet8")
     built, mesh = tiny.built(config, jax.devices()[:1])
     with pytest.raises(ValueError, match=r"has another trunk than config\.embedder: .* arrays differ"):
         weights.initialise(model.init_state(built, config, mesh), folder, config)
