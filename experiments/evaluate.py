@@ -35,8 +35,8 @@ def main(config, values) -> None:
     record = {
         "protocol": {
             "source": data.describe(config.test_data), "images": len(labels), "classes": len(np.unique(labels)),
-            "retrieval": "every image queries all others by cosine; ties by index; map@r of Musgrave et al. 2020",
-            "verification": "all pairs of images by cosine; thresholds exact, not interpolated",
+            "retrieval": "Every image queries all others by cosine; ties by index; map@r of Musgrave et al. 2020",
+            "verification": "All pairs of images by cosine; thresholds exact, not interpolated",
             "selected_on": "last step" if values.step < 0 else "step given by hand",
         },
         "seed": config.seed, "config_hash": workdir.config_hash(config), "checkpoint_step": trained.step,

@@ -92,14 +92,16 @@ def _reader(source: datasets.Source) -> pictures.Reader:
 
 
 def _neighbours(embeddings, labels, paths, names, read: pictures.Reader) -> str:
-    """The queries with the highest and the lowest average precision, with their nearest neighbours."""
+    """The queries with the highest and the lowest average precision, of different classes, and their neighbours."""
     k = min(_NEIGHBOURS, len(labels) - 1)
     precision = retrieval.average_precision_at_r(embeddings, labels)
     order = np.argsort(-precision, kind="stable")
     order = order[np.isfinite(precision[order])]
-    best, worst = order[:_QUERIES], order[::-1][:_QUERIES]
     parts = []
-    for title, queries in (("Best queries", best), ("Worst queries", worst)):
+    for title, ranked in (("Best queries", order), ("Worst queries", order[::-1])):
+        # One of each class: five photographs of the easiest person would show nothing new.
+        _, first = np.unique(labels[ranked], return_index=True)
+        queries = ranked[np.sort(first)][:_QUERIES]
         found, cosines = retrieval.neighbors(embeddings[queries], embeddings, k, exclude=queries)
         parts.append(f"<h3>{title}</h3>")
         for query, row, scores in zip(queries, found, cosines, strict=True):
