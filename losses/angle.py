@@ -9,6 +9,9 @@ import jax.numpy as jnp
 # 1 / sin(theta) stay finite at cos = +-1.
 MIN_SIN_SQUARED = 1e-6
 
+# Radians that "clip" keeps away from 0 and pi.
+CLIP = 1e-3
+
 GRADIENTS = ("full", "fallback", "easy", "detached", "clip")
 
 
@@ -51,6 +54,7 @@ def arc_target(cosine: jax.Array, margin: jax.Array | float, gradient: str) -> j
         case "detached":
             return cosine + jax.lax.stop_gradient(full - cosine)
         case "clip":
-            return jnp.where(past_pi, -1.0, full)
+            return jnp.minimum(jnp.where(cosine <= jnp.cos(math.pi - CLIP - margin), -math.cos(CLIP), full),
+                               math.cos(CLIP))
         case _:
             raise ValueError(f"unknown gradient {gradient!r}; known: {', '.join(GRADIENTS)}")

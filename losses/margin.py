@@ -24,7 +24,7 @@ def arcface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0.5, gradie
       fallback  cos - m sin(pi - m) there: monotone, but the value jumps at the threshold
       easy      cos where cos <= 0
       detached  the value of `full`, with derivative 1 everywhere
-      clip      theta + m clipped to [0, pi]
+      clip      theta + m clipped to [.001, pi - .001]
     filter_threshold: other classes with a larger cosine, probably the same person under another label, get the
     logit 0 without gradient (An et al. 2022, arXiv:2203.15565, with .4); None: off.
     Raises ValueError for another name. Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698.

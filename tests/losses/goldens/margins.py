@@ -67,7 +67,7 @@ def arcface(gradient, m=0.5):
                 "fallback": lambda: torch.where(c > math.cos(math.pi - m), full, c - m * math.sin(math.pi - m)),
                 "easy": lambda: torch.where(c > 0, full, c),
                 "detached": lambda: c + (full - c).detach(),
-                "clip": lambda: torch.cos(torch.clamp(theta + m, 0, math.pi))}[gradient]()
+                "clip": lambda: torch.cos(torch.clamp(theta + m, 1e-3, math.pi - 1e-3))}[gradient]()
     return target
 
 
