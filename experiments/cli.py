@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from absl import flags
+from absl import app, flags
 from ml_collections import config_flags
 
 from experiments import runtime, workdir
@@ -27,8 +27,10 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
     stderr and exit status 1. Anything else is a defect and keeps its traceback.
     """
     define_flags()
+    app.define_help_flags()
     values = flags.FLAGS
     try:
+        _check_config_file(sys.argv)
         arguments = values(_with_stored_config(sys.argv))
         if len(arguments) > 1:
             raise ValueError(f"unexpected argument {arguments[1]!r}: every option is --name=value")
@@ -47,6 +49,13 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
         sys.exit(f"error: {_one_line(error)}")
 
 
+def _check_config_file(argv: list[str]) -> None:
+    for argument in argv[1:]:
+        name, _, value = argument.lstrip("-").partition("=")
+        if name == "config" and not os.path.exists(value.partition(":")[0]):
+            raise ValueError(f"no configuration file {value!r}: see configs/ for those that there are")
+
+
 def _with_stored_config(argv: list[str]) -> list[str]:
     """Adds --config for a workdir that has one, where none is given."""
     names = {argument.lstrip("-").split("=")[0] for argument in argv[1:] if argument.startswith("-")}
@@ -62,7 +71,7 @@ def _with_stored_config(argv: list[str]) -> list[str]:
 
 
 def _flag_error(error: Exception) -> str:
-    text = str(error).replace("\\'", "'").strip("\"'")
+    text = str(error).replace("\\'", "'").replace("\\n", "\n").strip("\"'")
     if isinstance(error, AttributeError | KeyError):
         # ml_collections: 'margn'\nDid you mean "margin" instead of "margn"?
         field, _, hint = text.partition("\n")

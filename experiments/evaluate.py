@@ -45,7 +45,7 @@ def main(config, values) -> None:
         "scores": {name: evaluation.score(embeddings, labels, config) for name, embeddings in rows.items()},
     }
     curves = {name: evaluation.roc(embeddings, labels) for name, embeddings in rows.items()}
-    write_arrays(values.workdir, embeddings=retrieval.normalized(rows[trained_name]), labels=labels,
+    write_arrays(values.workdir, embeddings=retrieval.normalized(rows[trained_name]), labels=labels, index=kept,
                  paths=np.asarray([test.paths[index] for index in kept]), class_names=np.asarray(test.class_names),
                  **{f"far/{name}": curve.far for name, curve in curves.items()},
                  **{f"tar/{name}": curve.tar for name, curve in curves.items()})

@@ -40,7 +40,7 @@ def render(config, folder: str) -> str:
     embeddings, labels, paths = arrays["embeddings"], arrays["labels"], arrays["paths"].tolist()
     names = arrays["class_names"].tolist()
     trained = record["trained"]
-    read = _reader(data.test_source(config))
+    read = _reader(data.test_source(config), dict(zip(paths, arrays["index"].tolist(), strict=True)))
     curves = {name: (arrays[f"far/{name}"], arrays[f"tar/{name}"]) for name in record["scores"]}
     with open(_TEMPLATE) as file:
         template = string.Template(file.read())
@@ -85,10 +85,12 @@ def _scores(record: dict) -> str:
     return f"<table><tr><th></th>{head}</tr>{rows}</table>"
 
 
-def _reader(source: datasets.Source) -> pictures.Reader:
-    """Images by the paths that the evaluation stored; not every source has a file for each."""
-    index = {path: position for position, path in enumerate(source.paths)}
-    return lambda path: datasets.decode(source[index[path]])
+def _reader(source: datasets.Source, place: dict[str, int]) -> pictures.Reader:
+    """Images by the paths that the evaluation stored, through their places in the source.
+
+    Not every source has a file for each image, and files may have moved with their folder since.
+    """
+    return lambda path: datasets.decode(source[place[path]])
 
 
 def _neighbours(embeddings, labels, paths, names, read: pictures.Reader) -> str:
