@@ -88,4 +88,6 @@ def _one_line(error: Exception | str) -> str:
 def _raised_here(error: Exception) -> bool:
     """Whether the innermost frame is a `raise` of this project's own code."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return frame.filename.startswith(ROOT + os.sep) and (frame.line or "").lstrip().startswith("raise")
+    # The virtual environment lies below ROOT too.
+    ours = frame.filename.startswith(ROOT + os.sep) and "site-packages" not in frame.filename
+    return ours and (frame.line or "").lstrip().startswith("raise")
