@@ -27,6 +27,7 @@ lint: $(VENV)/dev
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.quickstart_seeds
+	$(BIN)/python -m benchmarks.million_classes --steps=5
 
 $(VENV)/run: requirements.txt
 	$(PYTHON) -m venv $(VENV)
