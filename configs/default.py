@@ -217,7 +217,7 @@ def get_config() -> ConfigDict:
         template="",            # the template whose ranges of values are checked; "" = none
         seed=0,
         train_data=_data(),
-        test_data=_data(),      # classes never trained on
+        test_data=_data(),      # what is evaluated on: classes never trained on, where generalisation is the question
         input=_input(),
         augment=_augment(),
         embedder=_embedder(),

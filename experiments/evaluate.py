@@ -35,13 +35,14 @@ def main(config, values) -> None:
     record = {
         "protocol": {
             "source": data.describe(config.test_data), "images": len(labels), "classes": len(np.unique(labels)),
+            "classes_trained_on": len({*data.train_source(config).class_names} & {*test.class_names}),
             "retrieval": "Every image queries all others by cosine; ties by index; map@r of Musgrave et al. 2020",
             "verification": "All pairs of images by cosine; thresholds exact, not interpolated",
             "selected_on": "last step" if values.step < 0 else "step given by hand",
         },
         "seed": config.seed, "config_hash": workdir.config_hash(config), "checkpoint_step": trained.step,
         "checkpoint_digest": trained.digest, "trained": trained_name, "unreadable": embedded.problems,
-        "environment": workdir.environment(jax.devices()), 
+        "environment": workdir.environment(jax.devices()),
         "scores": {name: evaluation.score(embeddings, labels, config) for name, embeddings in rows.items()},
     }
     curves = {name: evaluation.roc(embeddings, labels) for name, embeddings in rows.items()}
@@ -57,8 +58,8 @@ def main(config, values) -> None:
 
 def print_table(record: dict) -> None:
     """A column for each way to embed, a row for each metric: narrow enough for any terminal."""
-    scores, protocol = record["scores"], record["protocol"]
-    table = rich.table.Table(title=f"{protocol['images']} images of {protocol['classes']} classes never trained on")
+    scores = record["scores"]
+    table = rich.table.Table(title=what_was_tested(record))
     table.add_column("")
     for name in scores:
         table.add_column(name, justify="right", style="bold" if name == record["trained"] else None)
@@ -66,6 +67,13 @@ def print_table(record: dict) -> None:
         if isinstance(value, float):
             table.add_row(metric, *(f"{scores[name][metric]:.3f}" for name in scores))
     rich.print(table)
+
+
+def what_was_tested(record: dict) -> str:
+    protocol = record["protocol"]
+    seen = protocol["classes_trained_on"]
+    return (f"{protocol['images']:,} images of {protocol['classes']:,} classes"
+            + (f", {seen:,} of them also trained on" if seen else " never trained on"))
 
 
 def read(folder: str) -> dict:

@@ -84,7 +84,7 @@ def _show(axis, path: str, title: str, color: str | None) -> None:
 
 
 def curves(metrics: list[dict], untrained: dict | None) -> Figure:
-    """Loss and accuracy on the training images; map@r on unseen classes where it was measured."""
+    """Loss and accuracy on the training images; map@r on the test images where it was measured."""
     figure, axes = plt.subplots(1, 3, figsize=(10, 2.8))
     steps = [record for record in metrics if "loss" in record]
     scores = [record for record in metrics if "map@r" in record]
@@ -97,7 +97,7 @@ def curves(metrics: list[dict], untrained: dict | None) -> Figure:
     if untrained:
         axes[2].axhline(untrained["map@r"], color="grey", linestyle=":", label="untrained network")
         axes[2].legend()
-    axes[2].set(title="map@r on unseen classes", xlabel="step")
+    axes[2].set(title="map@r on the test images", xlabel="step")
     return figure
 
 
@@ -134,6 +134,6 @@ def embedding_map(embeddings: np.ndarray, labels: np.ndarray, paths: list[str], 
         for label in classes:
             axis.scatter([], [], color=color_of[label], label=class_names[label])
         axis.legend(title="class", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    axis.set(xticks=[], yticks=[], title=f"{'t-SNE' if few else 'PCA'} of {len(points):,} embeddings of unseen classes")
+    axis.set(xticks=[], yticks=[], title=f"{'t-SNE' if few else 'PCA'} of {len(points):,} test embeddings")
     axis.grid(False)
     return figure

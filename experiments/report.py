@@ -46,8 +46,8 @@ def render(config, folder: str) -> str:
         template = string.Template(file.read())
     return template.substitute(
         title=html.escape(f"{config.embedder.name} + {config.loss.name}"),
-        protocol=html.escape(f"{record['protocol']['images']} images of {record['protocol']['classes']} classes never "
-                             f"trained on. {record['protocol']['retrieval']}. {record['protocol']['verification']}."),
+        protocol=html.escape(f"{evaluate.what_was_tested(record)}. {record['protocol']['retrieval']}. "
+                             f"{record['protocol']['verification']}."),
         cards=_cards(record),
         scores=_scores(record),
         curves=_plot(pictures.curves(progress.read_metrics(folder), record["scores"]["untrained network"]),

@@ -136,7 +136,7 @@ class _Loop:
         labels = self.test.labels[embedded.readable]
         scores = evaluation.score(embedded.embeddings[embedded.readable], labels, self.config)
         self.metrics.write(step, **{name: value for name, value in scores.items() if isinstance(value, float)})
-        print(f"step {step}: unseen classes  map@r {scores['map@r']:.3f}  recall@1 {scores['recall@1']:.3f}  "
+        print(f"step {step}: test  map@r {scores['map@r']:.3f}  recall@1 {scores['recall@1']:.3f}  "
               f"EER {scores['eer']:.3f}", flush=True)
 
     def save(self, step: int, state: model.TrainState, batches) -> None:
