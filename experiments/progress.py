@@ -16,7 +16,8 @@ class Metrics:
 
     def __init__(self, workdir: str, first_step: int):
         path = workdirs.metrics_path(workdir)
-        kept = [record for record in read_metrics(workdir) if record["step"] <= first_step]
+        # A run from step 0 evaluates there again; a resumed one does not repeat what its checkpoint has seen.
+        kept = [record for record in read_metrics(workdir) if first_step and record["step"] <= first_step]
         workdirs.write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
         self._file = open(path, "a", buffering=1)
         self._board = tensorboardX.SummaryWriter(os.path.join(workdir, "tensorboard"), purge_step=first_step + 1)

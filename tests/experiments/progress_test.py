@@ -15,6 +15,15 @@ def test_records_past_the_restored_step_are_redone(tmp_path):
     assert [record["loss"] for record in progress.read_metrics(folder)] == [1, 2, 30]
 
 
+def test_a_run_from_the_start_keeps_nothing(tmp_path):
+    """Killed before its first checkpoint: the evaluation of step 0 will be done again."""
+    for _ in range(2):
+        metrics = progress.Metrics(str(tmp_path), 0)
+        metrics.write(0, **{"map@r": 0.5})
+        metrics.close()
+    assert len(progress.read_metrics(str(tmp_path))) == 1
+
+
 def test_no_metrics_yet(tmp_path):
     assert progress.read_metrics(str(tmp_path)) == []
 
