@@ -88,7 +88,8 @@ class _Loop:
                     if stop or self.save_is_due(step):
                         self.save(step, state, batches)
             if stop:
-                print(f"stopped at step {step}, saved; the same command goes on from there", flush=True)
+                kept = ", saved" if step else ""  # before the first step there is nothing to save
+                print(f"stopped at step {step}{kept}; the same command goes on from there", flush=True)
                 return 128 + stop
             with jax.transfer_guard("disallow"):
                 started = time.monotonic()
@@ -143,6 +144,7 @@ class _Loop:
         if step not in (0, self.saved):
             self.checkpoints.save(step, state, batches.get_state())
             self.saved = step
+
 
 if __name__ == "__main__":
     cli.run(main)
