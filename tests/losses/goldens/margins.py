@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from pytorch_metric_learning import losses as peer
 
 from tests.losses.goldens import FOLDER
+from tests.losses.goldens.recording import RESULTS, record
 
 BATCH, CLASSES, SIZE, SCALE, CENTRES = 8, 7, 5, 16.0, 3
-RESULTS: dict[str, np.ndarray] = {}
 
 
 def inputs():
@@ -32,16 +32,6 @@ def inputs():
     return {"x": x.astype(np.float32), "w": w.astype(np.float32), "labels": labels.astype(np.int32),
             "sub": sub.astype(np.float32), "bias": rng.normal(size=CLASSES).astype(np.float32),
             "multi_hot": multi_hot.astype(np.int32)}
-
-
-def record(name: str, function, *arrays: np.ndarray) -> None:
-    """Value of `function(*arrays)` and gradient with respect to each."""
-    tensors = [torch.tensor(array, dtype=torch.float64, requires_grad=True) for array in arrays]
-    value = function(*tensors)
-    value.backward()
-    RESULTS[f"{name}/value"] = value.detach().numpy()
-    for index, tensor in enumerate(tensors):
-        RESULTS[f"{name}/gradient{index}"] = tensor.grad.numpy()
 
 
 def cosines(x, w):

@@ -12,9 +12,9 @@ from pytorch_metric_learning import distances, miners
 from pytorch_metric_learning import losses as peer
 
 from tests.losses.goldens import FOLDER
+from tests.losses.goldens.recording import RESULTS, record
 
 CLASSES, SIZE, CENTRES = 7, 5, 4
-RESULTS: dict[str, np.ndarray] = {}
 
 
 def inputs():
@@ -25,16 +25,6 @@ def inputs():
     return {"x": x.astype(np.float32), "labels": labels.astype(np.int32),
             "w": rng.normal(size=(CLASSES, SIZE)).astype(np.float32),
             "centres": rng.normal(size=(CLASSES, CENTRES, SIZE)).astype(np.float32)}
-
-
-def record(name: str, function, *arrays: np.ndarray) -> None:
-    """Value of `function(*arrays)` and gradient with respect to each."""
-    tensors = [torch.tensor(array, dtype=torch.float64, requires_grad=True) for array in arrays]
-    value = function(*tensors)
-    value.backward()
-    RESULTS[f"{name}/value"] = value.detach().numpy()
-    for index, tensor in enumerate(tensors):
-        RESULTS[f"{name}/gradient{index}"] = tensor.grad.numpy()
 
 
 def peers(x, y):
