@@ -2,7 +2,7 @@
 
     python -m benchmarks.convolutions [--torch] [--native]
 
-Writes benchmarks/convolutions.md. Forms take turns, and the least of the rounds counts, so that a busy machine
+Writes benchmarks/results/convolutions.md. Forms take turns, and the least of the rounds counts, so that a busy machine
 slows all of them alike. --torch adds the peer (requirements-peers.txt), channels last; --native adds XLA's own
 grouped convolution, seconds each on a CPU.
 """
@@ -35,7 +35,7 @@ def main() -> None:
     for shape in GROUPED:
         fields = {"strides": shape[5], "groups": shape[6]}
         forms = {f"merged {width}": functools.partial(convolution._merged, width=width, **fields)
-                 for width in (32, 64, 128, 256)}
+                 for width in (16, 32, 64, 128)}
         forms["taps"] = functools.partial(convolution._taps, **fields)
         if "--native" in sys.argv:
             forms["native"] = functools.partial(convolution._native, **fields)
@@ -134,7 +134,7 @@ def write(rows) -> None:
         lines.append("")
     text = "\n".join(lines)
     print(text)
-    pathlib.Path(__file__).with_suffix(".md").write_text(text)
+    (pathlib.Path(__file__).parent / "results" / "convolutions.md").write_text(text)
 
 
 if __name__ == "__main__":

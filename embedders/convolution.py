@@ -14,9 +14,9 @@ from jax import lax
 
 FORMS = ("auto", "native", "taps", "merged")
 
-# Chosen on two CPU cores.
-_MERGED_WIDTH = 128   # channels of a merged group
-_SMALL_MAP = 4        # pixels, height times width, of an output that is better gathered into one product
+# Chosen on two CPU cores (benchmarks/results/convolutions.md): narrower groups are little faster and slow to compile.
+_MERGED_WIDTH = 32    # channels of a merged group
+_SMALL_MAP = 49       # pixels, height times width, of an output that is better gathered into one product
 
 
 def convolve(x: jax.Array, kernel: jax.Array, strides: int, groups: int, form: str = "auto") -> jax.Array:
