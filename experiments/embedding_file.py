@@ -24,7 +24,8 @@ def identity(trained, config) -> dict:
     """What decides the values of an embedding: the weights, and how pixels become input."""
     return {"checkpoint": trained.digest, "step": trained.step, "embedder": config.embedder.name,
             "input": workdirs.as_dict(config)["input"],
-            "average_horizontal_flips": config.evaluation.average_horizontal_flips}
+            "average_horizontal_flips": config.evaluation.average_horizontal_flips,
+            "layer": config.evaluation.layer}
 
 
 def write(path: str, content: Embeddings) -> None:
