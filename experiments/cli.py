@@ -18,10 +18,12 @@ flags.DEFINE_bool("traceback", False, "Show where in the code an error was found
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; default: the one stored in --workdir.")
 
 
-def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[str, ...] = ("workdir",)) -> None:
+def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[str, ...] = ("workdir",),
+        configured: bool = True) -> None:
     """Parses the flags, starts JAX, and exits with what `main(config, flags)` returns (None: 0).
 
     define_flags: adds the program's own. Not at import, where two programs in one process would collide.
+    configured: whether --workdir is a run's, with a configuration of its own to go by.
 
     An error that this project raises, or that the system does (a missing file, a full disk), is one line on
     stderr and exit status 1. Anything else is a defect and keeps its traceback.
@@ -31,7 +33,7 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
     values = flags.FLAGS
     try:
         _check_config_file(sys.argv)
-        arguments = values(_with_stored_config(sys.argv))
+        arguments = values(_with_stored_config(sys.argv) if configured else sys.argv)
         if len(arguments) > 1:
             raise ValueError(f"unexpected argument {arguments[1]!r}: every option is --name=value")
         for name in required:

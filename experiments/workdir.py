@@ -61,7 +61,11 @@ def as_dict(config) -> dict:
 
 def config_hash(config) -> str:
     """12 hex digits that name the configuration, `run` left out."""
-    values = {key: value for key, value in as_dict(config).items() if key != "run"}
+    return values_hash({key: value for key, value in as_dict(config).items() if key != "run"})
+
+
+def values_hash(values: dict) -> str:
+    """12 hex digits that name these values, whatever their order."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 

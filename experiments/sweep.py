@@ -1,0 +1,129 @@
+"""Runs a sweep: every trial that is not done yet. The same command again does only what is missing.
+
+    python -m experiments.sweep --sweep=configs/sweeps/margins.py --workdir=runs/margins [--workers=2]
+    python -m experiments.sweep --sweep=... --workdir=... --dry_run
+    python -m experiments.sweep --sweep=... --workdir=... --launcher=slurm --slurm=timeout_min=600,gpus_per_node=1
+    python -m experiments.sweep --sweep=... --workdir=... --trial=$JOB_COMPLETION_INDEX
+
+`experiments.sweep_report` shows how it stands, while it runs and after.
+"""
+
+import os
+import signal
+import time
+
+import rich
+import rich.table
+from absl import flags
+
+from experiments import cli, progress
+from experiments.sweeping import local, running, search, slurm, trials
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("sweep", "", "The file of the sweep, with a get_sweep().")
+    flags.DEFINE_bool("dry_run", False, "Print the trials, their folders and what would run; start nothing.")
+    flags.DEFINE_integer("workers", 0, "Trials at once; 0 = one for each GPU or four cores (Slurm: all).")
+    flags.DEFINE_float("trial_memory_gib", 0.0, "A trial that takes more is stopped and has failed; 0 = no limit.")
+    flags.DEFINE_integer("trial", -1, "Run this one trial, by its number in --dry_run; for JobSet, xpk and the like.")
+    flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "Where trials run.")
+    flags.DEFINE_list("slurm", [], "name=value options of submitit, such as timeout_min=600,slurm_partition=gpu.")
+    flags.DEFINE_string("storage", "", "A search's Optuna storage; default: SQLite in --workdir. Many hosts need "
+                                       "a server's URL.")
+
+
+def main(_, values) -> int:
+    """Exit status 0, 1 where a trial failed, 143 where it was stopped."""
+    sweep = trials.load_sweep(values.sweep)
+    if sweep.search:
+        return _search(sweep, values)
+    expanded = trials.expand(sweep, values.workdir)
+    if values.trial >= len(expanded):
+        raise ValueError(f"--trial={values.trial}: the sweep has trials 0 to {len(expanded) - 1}")
+    if values.dry_run:
+        return _show_plan(expanded)
+    chosen = range(len(expanded)) if values.trial < 0 else [values.trial]
+    missing = [number for number in chosen if running.read(expanded[number])["state"] not in ("done", "running")]
+    print(f"{len(expanded)} trials, {len(missing)} to run, in {values.workdir}", flush=True)
+    if values.launcher == "slurm":
+        return _submit(values, missing)
+    return _run(expanded, missing, values)
+
+
+def _run(expanded: list[trials.Trial], missing: list[int], values) -> int:
+    stop = running.Stop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):  # USR2 is what submitit has Slurm send
+        signal.signal(number, stop.ask)
+    started, workers = time.monotonic(), values.workers or local.default_workers()
+    ended = []
+
+    def tell(trial: trials.Trial, record: dict) -> None:
+        ended.append(trial)
+        eta = (time.monotonic() - started) / len(ended) * (len(missing) - len(ended))
+        print(f"[{len(ended)}/{len(missing)}] {describe(trial, record)}  ETA {progress.duration(eta)}", flush=True)
+
+    local.run([expanded[number] for number in missing], workers, values.trial_memory_gib, stop, tell)
+    states = [running.read(expanded[number])["state"] for number in missing]
+    if stop.asked:
+        print("stopped; the same command goes on from there", flush=True)
+        return 128 + signal.SIGTERM
+    print(f"{states.count('done')} done, {states.count('failed')} failed; "
+          f"`python -m experiments.sweep_report --sweep={values.sweep} --workdir={values.workdir}` has the table")
+    return int("failed" in states)
+
+
+def describe(trial: trials.Trial, record: dict) -> str:
+    """One line: what became of it, and its scores or why it failed."""
+    text = f"{record['state']}: {trial.label}, seed {trial.seed} ({trial.hash})"
+    if record["state"] == "failed":
+        return f"{text}: {record['reason']}: {record['last_lines'][-1] if record['last_lines'] else 'no output'}"
+    scores = record["scores"] if "scores" in record else {}
+    return "  ".join([text, *(f"{name} {scores[name]:.3f}" for name in ("map@r", "recall@1") if name in scores)])
+
+
+def _submit(values, missing: list[int]) -> int:
+    options = {}
+    for option in values.slurm:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise ValueError(f"--slurm takes name=value,...; got {option!r}")
+        options[name] = int(value) if value.isdigit() else value
+    os.makedirs(values.workdir, exist_ok=True)
+    jobs = slurm.submit(values.sweep, values.workdir, missing, values.workers, options) if missing else []
+    print(f"submitted {len(jobs)} jobs: {', '.join(job.job_id for job in jobs)}")
+    return 0
+
+
+def _search(sweep, values) -> int:
+    if values.launcher == "slurm" or values.trial >= 0:
+        raise ValueError("a search asks for one trial after another: start `experiments.sweep` with one --storage on "
+                         "as many hosts as you like, instead of --launcher=slurm or --trial")
+    if values.dry_run:
+        print(f"a search of {sweep.search.trials} trials for {'more' if sweep.search.maximise else 'less'} "
+              f"{sweep.search.metric} over {', '.join(sweep.search.space)}")
+        return 0
+    stop = running.Stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop.ask)
+    best = search.run(sweep, values.workdir, values.storage, values.workers or local.default_workers(),
+                      values.trial_memory_gib, stop,
+                      lambda trial, record: print(describe(trial, record), flush=True))
+    if stop.asked:
+        print("stopped; the same command goes on from there", flush=True)
+        return 128 + signal.SIGTERM
+    print(f"best: {best}" if best else "no trial has finished")
+    return int(not best)
+
+
+def _show_plan(expanded: list[trials.Trial]) -> int:
+    table = rich.table.Table("number", "folder", "state", "seed", "point", title=f"{len(expanded)} trials")
+    for number, trial in enumerate(expanded):
+        state = running.read(trial)["state"]
+        table.add_row(str(number), trial.hash, f"bad value: {trial.problem}" if trial.problem else
+                      state if state in ("done", "running") else f"{state}, would run", str(trial.seed), trial.label)
+    rich.print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags, required=("sweep", "workdir"), configured=False)

@@ -1,0 +1,96 @@
+"""The table of a sweep, live while it runs: means over seeds, intervals, differences to the baseline, plots.
+
+    python -m experiments.sweep_report --sweep=configs/sweeps/margins.py --workdir=runs/margins [--watch]
+
+Writes report.md, report.csv and report.html (one file that opens offline) into the workdir, or to --out.
+"""
+
+import html
+import os
+import string
+import time
+
+import rich.console
+import rich.live
+import rich.table
+from absl import flags
+
+from experiments import cli, workdir
+from experiments.sweeping import pictures, running, search, statistics, tables, trials
+
+_TEMPLATE = os.path.join(os.path.dirname(__file__), "sweeping", "report.html")
+_SECONDS = 2.0
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("sweep", "", "The file of the sweep, with a get_sweep().")
+    flags.DEFINE_bool("watch", False, "Show the table again every two seconds until no trial waits or runs.")
+    flags.DEFINE_string("out", "", "Where to write .md, .csv, .html and .png; default: report in --workdir.")
+    flags.DEFINE_string("storage", "", "A search's Optuna storage, where it is not the default one.")
+
+
+def main(_, values) -> None:
+    sweep = trials.load_sweep(values.sweep)
+    if not os.path.isdir(values.workdir):
+        raise FileNotFoundError(f"no sweep in {values.workdir!r}: start it with experiments.sweep")
+    expanded, records = read(sweep, values)
+    if values.watch:
+        with rich.live.Live(live_table(expanded, records), refresh_per_second=1) as live:
+            while any(record["state"] in ("waiting", "running", "interrupted") for record in records):
+                time.sleep(_SECONDS)
+                expanded, records = read(sweep, values)
+                live.update(live_table(expanded, records))
+    else:
+        rich.print(live_table(expanded, records))
+    write(sweep, expanded, records, values)
+
+
+def read(sweep, values) -> tuple[list[trials.Trial], list[dict]]:
+    if sweep.search:
+        asked = search.points(sweep, values.workdir, values.storage)
+        expanded = [trials.make(sweep, point, seed, values.workdir) for point in asked for seed in sweep.seeds]
+    else:
+        expanded = trials.expand(sweep, values.workdir)
+    return expanded, [running.read(trial) for trial in expanded]
+
+
+def live_table(expanded: list[trials.Trial], records: list[dict]) -> rich.table.Table:
+    """A row for each trial that is not simply done, and a count of each state with the time to go in the title."""
+    count = {state: sum(record["state"] == state for record in records) for state in running.STATES}
+    text = ", ".join(f"{number} {state}" for state, number in count.items() if number)
+    table = rich.table.Table("trial", "state", "what it last said", title=f"{text}{tables.eta(records)}")
+    for trial, record in zip(expanded, records, strict=True):
+        if record["state"] in ("running", "interrupted", "failed"):
+            said = (f"{record['reason']}: " + " ".join(record["last_lines"][-1:]) if record["state"] == "failed"
+                    else running.last_line(trial))
+            table.add_row(f"{trial.label}, seed {trial.seed} ({trial.hash})", record["state"], said)
+    return table
+
+
+def write(sweep, expanded, records, values) -> None:
+    done = [record for record in records if record["state"] == "done"]
+    if not done:
+        print("no trial has finished: nothing written")
+        return
+    rows = statistics.rows(expanded, records, sweep.metrics, sweep.baseline)
+    out = values.out or os.path.join(values.workdir, "report")
+    markdown = tables.markdown(sweep, rows, values.sweep)
+    figures = {"axes": pictures.axes(rows, sweep.metrics), "curves": pictures.curves(rows, sweep.metrics[0]),
+               "points": pictures.points(rows, sweep.metrics, sweep.baseline)}
+    pngs = {name: pictures.png(figure) for name, figure in figures.items() if figure is not None}
+    with open(_TEMPLATE) as file:
+        page = string.Template(file.read()).substitute(
+            title=html.escape(os.path.basename(values.sweep)), table=tables.html_table(sweep, rows),
+            plots="\n".join(pictures.embedded(name, png) for name, png in pngs.items()),
+            failures=tables.html_failures(expanded, records), commands=tables.html_commands(rows, values.sweep),
+            environment=html.escape(tables.environment(done)))
+    workdir.write_atomically(f"{out}.md", markdown.encode())
+    workdir.write_atomically(f"{out}.csv", tables.csv_text(sweep, rows).encode())
+    workdir.write_atomically(f"{out}.html", page.encode())
+    workdir.write_atomically(f"{out}.png", pngs["points"])
+    rich.console.Console(soft_wrap=True).print(markdown, markup=False, highlight=False)
+    print(f"written to {out}.md, .csv, .html and .png")
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags, required=("sweep", "workdir"), configured=False)

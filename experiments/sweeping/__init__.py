@@ -1,0 +1,1 @@
+"""Many runs and what they say together: trials, where they run, and their statistics."""

@@ -1,0 +1,97 @@
+"""A sweep's plots: every point with its interval, the metric against each numeric axis, curves with bands."""
+
+import base64
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments import progress
+from experiments.pictures import png as png  # the same paper, the same style
+from experiments.sweeping import running
+from experiments.sweeping.statistics import Row
+
+
+def embedded(name: str, data: bytes) -> str:
+    return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+
+
+def points(rows: list[Row], metrics: tuple[str, ...], baseline: str) -> Figure:
+    """A line for each point: its seeds as dots, mean and 95 % interval, and the baseline's mean across."""
+    figure, panels = plt.subplots(1, len(metrics), figsize=(4.2 * len(metrics) + 1.5, 0.34 * len(rows) + 1.1),
+                                  sharey=True, squeeze=False)
+    for panel, metric in zip(panels[0], metrics, strict=True):
+        for place, row in enumerate(rows):
+            if metric not in row.means:
+                continue
+            values, mean = list(row.values[metric].values()), row.means[metric]
+            panel.plot(values, [place] * len(values), ".", color="tab:grey", markersize=5)
+            spread = [[mean.mean - mean.low], [mean.high - mean.mean]] if len(values) > 1 else None
+            panel.errorbar(mean.mean, place, xerr=spread, fmt="o", color="tab:blue", capsize=3, markersize=5)
+            if row.label == (baseline or rows[0].label):
+                panel.axvline(mean.mean, color="tab:blue", linestyle=":", linewidth=1)
+        panel.set(title=metric, yticks=range(len(rows)), yticklabels=[row.label for row in rows])
+    panels[0][0].invert_yaxis()
+    return figure
+
+
+def axes(rows: list[Row], metrics: tuple[str, ...]) -> Figure | None:
+    """The first metric against each field that has two numeric values or more; a line for each setting of the rest."""
+    fields = [field for field in dict.fromkeys(field for row in rows for field in row.trials[0].point)
+              if len({row.trials[0].point[field] for row in rows if _numeric(row, field)}) > 1]
+    metric, rows = metrics[0], [row for row in rows if metrics[0] in row.means]
+    if not fields or not rows:
+        return None
+    figure, panels = plt.subplots(1, len(fields), figsize=(4.6 * len(fields), 3.4), squeeze=False)
+    for panel, field in zip(panels[0], fields, strict=True):
+        lines: dict[str, list[Row]] = {}
+        for row in rows:
+            if _numeric(row, field):
+                rest = {name: value for name, value in row.trials[0].point.items() if name not in (field, "label")}
+                lines.setdefault(", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in rest.items()),
+                                 []).append(row)
+        for name, line in lines.items():
+            line = sorted(line, key=lambda row: row.trials[0].point[field])
+            means = [row.means[metric] for row in line]
+            spread = np.nan_to_num([[one.mean - one.low for one in means], [one.high - one.mean for one in means]])
+            panel.errorbar([row.trials[0].point[field] for row in line], [one.mean for one in means], yerr=spread,
+                           marker="o", capsize=3, label=name or None)
+        panel.set(xlabel=field, ylabel=metric)
+        if 1 < len(lines) <= 8:
+            panel.legend(fontsize=7)
+    return figure
+
+
+def curves(rows: list[Row], metric: str) -> Figure | None:
+    """The training loss and, where it was measured on the way, the metric: mean over seeds, band of their range."""
+    found = {name: {row.label: _curve(row, name) for row in rows} for name in ("loss", metric)}
+    found = {name: {label: curve for label, curve in lines.items() if curve is not None and len(curve[0]) > 1}
+             for name, lines in found.items()}
+    found = {name: lines for name, lines in found.items() if lines}
+    if not found:
+        return None
+    figure, panels = plt.subplots(1, len(found), figsize=(5 * len(found), 3.4), squeeze=False)
+    for panel, (name, lines) in zip(panels[0], found.items(), strict=True):
+        for label, (steps, values) in lines.items():
+            panel.plot(steps, values.mean(0), label=label)
+            panel.fill_between(steps, values.min(0), values.max(0), alpha=0.15)
+        panel.set(xlabel="step", ylabel=name)
+        if len(lines) <= 10:
+            panel.legend(fontsize=7)
+    return figure
+
+
+def _curve(row: Row, name: str) -> tuple[list[int], np.ndarray] | None:
+    """(steps, values [seeds, steps]) at the steps that all finished seeds have."""
+    logs = [progress.read_metrics(running.run_path(trial))
+            for trial, record in zip(row.trials, row.records, strict=True) if record["state"] == "done"]
+    runs = [{record["step"]: record[name] for record in log if name in record} for log in logs]
+    if not runs:
+        return None
+    steps = sorted(set.intersection(*map(set, runs)))
+    return steps, np.array([[run[step] for step in steps] for run in runs])
+
+
+def _numeric(row: Row, field: str) -> bool:
+    point = row.trials[0].point
+    return field in point and isinstance(point[field], int | float) and not isinstance(point[field], bool)

@@ -1,0 +1,202 @@
+"""One trial: it trains, then evaluates, as the programs do by themselves, and what became of it stays in its folder.
+
+    trials/HASH/trial.json   point, seed, state, seconds, and for a failure the last lines of its output
+    trials/HASH/log.txt      everything its programs printed
+    trials/HASH/run/         the workdir of experiments.train and experiments.evaluate
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import psutil
+
+from experiments import workdir
+from experiments.sweeping.trials import Trial
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# Lines of a failed trial's output that are kept beside its state, and seconds between two looks at a running one.
+_LAST_LINES, _POLL = 12, 0.5
+
+STATES = ("waiting", "running", "interrupted", "pruned", "failed", "done")
+
+
+class Limits(NamedTuple):
+    """Of one trial on this machine."""
+
+    cores: tuple[int, ...] = ()   # it runs on these; () = all
+    gpu: str = ""                 # CUDA_VISIBLE_DEVICES; "" = as it is
+    memory_gib: float = 0.0       # killed above this; 0 = no limit
+
+
+class Stop:
+    """Asked once, all trials of this process stop at their next checkpoint."""
+
+    def __init__(self):
+        self._event = threading.Event()
+
+    def ask(self, *_) -> None:
+        self._event.set()
+
+    @property
+    def asked(self) -> bool:
+        return self._event.is_set()
+
+
+def run_path(trial: Trial) -> str:
+    return os.path.join(trial.folder, "run")
+
+
+def log_path(trial: Trial) -> str:
+    return os.path.join(trial.folder, "log.txt")
+
+
+def read(trial: Trial) -> dict:
+    """What is known of a trial: {"state": one of STATES, ...}. A trial that is marked as running and is not is
+    "interrupted"."""
+    record = _stored(trial)
+    if record["state"] == "running" and not _is_locked(trial):
+        return record | {"state": "interrupted"}
+    return record
+
+
+def run(trial: Trial, limits: Limits, stop: Stop,
+        prune: Callable[[str], bool] = lambda run: False) -> dict:
+    """Runs what is missing of a trial; its record. Does nothing where it is done, or where another process runs it.
+
+    prune: asked now and then with the trial's workdir; True ends the trial as "pruned".
+    """
+    os.makedirs(trial.folder, exist_ok=True)
+    with _lock(trial) as lock:
+        record = _stored(trial)
+        if lock is None or record["state"] in ("done", "pruned"):
+            return record
+        record = {"state": "running", "label": trial.label, "seed": trial.seed, "point": trial.point,
+                  "seconds": record["seconds"] + _unaccounted(record, trial), "started": time.time()}
+        _write(trial, record)
+        if trial.problem:
+            outcome = {"state": "failed", "reason": "bad value", "last_lines": [trial.problem]}
+        else:
+            outcome = _run_programs(trial, limits, stop, prune, lock)
+        record |= outcome | {"seconds": record["seconds"] + time.time() - record.pop("started")}
+        _write(trial, record)
+        return record
+
+
+def _run_programs(trial: Trial, limits: Limits, stop: Stop, prune, lock: int) -> dict:
+    config = os.path.join(trial.folder, "config.json")
+    workdir.write_json(config, workdir.as_dict(trial.config))
+    stored = f"--config={os.path.join(ROOT, 'configs', 'stored.py')}:{config}"
+    peak = 0.0
+    for program in ("train", "evaluate"):
+        command = [sys.executable, "-m", f"experiments.{program}", f"--workdir={run_path(trial)}", stored]
+        status, reason, memory = _run_program(command, trial, limits, stop, prune, lock)
+        peak = max(peak, memory)
+        if stop.asked:
+            return {"state": "interrupted"}
+        if reason == "pruned":
+            return {"state": "pruned"}
+        if status:
+            return {"state": "failed", "reason": reason or f"{program} ended with status {status}",
+                    "last_lines": _last_lines(trial), "peak_gib": peak}
+    with open(workdir.evaluation_path(run_path(trial))) as file:
+        evaluation = json.load(file)
+    scores = evaluation["scores"][evaluation["trained"]]
+    return {"state": "done", "peak_gib": peak, "environment": evaluation["environment"],
+            "scores": {name: value for name, value in scores.items() if isinstance(value, float)}}
+
+
+def _run_program(command: list[str], trial: Trial, limits: Limits, stop: Stop, prune, lock: int):
+    """(exit status, reason, peak GiB). The program holds the trial's lock: should this process die, nobody else starts
+    the trial while it lives."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))}
+    if limits.gpu:
+        environment["CUDA_VISIBLE_DEVICES"] = limits.gpu
+    with open(log_path(trial), "ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                   env=environment, pass_fds=(lock,), start_new_session=True)
+    if limits.cores:
+        with contextlib.suppress(psutil.Error):  # it may be over already
+            psutil.Process(process.pid).cpu_affinity(list(limits.cores))
+    reason, asked, peak = "", False, 0.0
+    while process.poll() is None:
+        peak = max(peak, _memory_gib(process.pid))
+        if limits.memory_gib and peak > limits.memory_gib and not reason:
+            reason = f"out of memory: more than {limits.memory_gib:g} GiB"
+            _signal(process, signal.SIGKILL)
+        if not asked and (stop.asked or prune(run_path(trial))):
+            asked, reason = True, reason or ("" if stop.asked else "pruned")
+            _signal(process, signal.SIGTERM)
+        time.sleep(_POLL)
+    if process.returncode == -signal.SIGKILL:
+        reason = reason or "killed by the system: out of memory?"
+    return process.returncode, reason, peak
+
+
+def _signal(process: subprocess.Popen, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.killpg(process.pid, number)
+
+
+def _memory_gib(pid: int) -> float:
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return sum(part.memory_info().rss for part in (process, *process.children(recursive=True))) / 2 ** 30
+    return 0.0
+
+
+def last_line(trial: Trial) -> str:
+    """What the trial last printed, or ""."""
+    return "".join(_last_lines(trial)[-1:]) if os.path.exists(log_path(trial)) else ""
+
+
+def _last_lines(trial: Trial) -> list[str]:
+    with open(log_path(trial), errors="replace") as file:
+        return [line.rstrip() for line in file.readlines() if line.strip()][-_LAST_LINES:]
+
+
+def _unaccounted(record: dict, trial: Trial) -> float:
+    """Seconds of an attempt that could not write down its end: until it last printed."""
+    if "started" not in record:
+        return 0.0
+    with contextlib.suppress(FileNotFoundError):
+        return max(os.path.getmtime(log_path(trial)) - record["started"], 0.0)
+    return 0.0
+
+
+@contextlib.contextmanager
+def _lock(trial: Trial):
+    """The descriptor of the trial's lock, or None where another holds it. The system frees it with its holders."""
+    descriptor = os.open(os.path.join(trial.folder, "lock"), os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    except BlockingIOError:
+        yield None
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(trial: Trial) -> bool:
+    with _lock(trial) as lock:
+        return lock is None
+
+
+def _stored(trial: Trial) -> dict:
+    try:
+        with open(os.path.join(trial.folder, "trial.json")) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return {"state": "waiting", "seconds": 0.0}
+
+
+def _write(trial: Trial, record: dict) -> None:
+    workdir.write_json(os.path.join(trial.folder, "trial.json"), record)

@@ -1,0 +1,143 @@
+"""A search instead of a grid: Optuna chooses the points, its storage remembers them, and poor trials end early.
+
+A point runs with every seed of the sweep, and its value is their mean. Pruning looks at the evaluations of the first
+seed in metrics.jsonl (evaluation.every_epochs).
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from configs import sweeps
+from experiments import progress
+from experiments.sweeping import running, trials
+
+_STARTUP_TRIALS = 5     # that are never pruned: a median of fewer says little
+_HEARTBEAT_SECONDS = 60  # of a host, to a storage that many share
+_ABANDONED = "abandoned"  # of a trial that was stopped, and whose point has been asked again
+
+
+class FailedError(Exception):
+    """A trial without a value. Its folder says why."""
+
+
+def run(sweep: sweeps.Sweep, folder: str, storage: str, workers: int, trial_memory_gib: float, stop: running.Stop,
+        ended: Callable[[trials.Trial, dict], None]) -> str:
+    """Runs until the study has as many ended trials as asked; the best point, as text, or "".
+
+    storage: Optuna's URL, which many hosts may share; "" = a SQLite file in `folder`. What a killed search was running
+    is asked again: its folders are there, and it goes on where it stopped. Raises ValueError where another search
+    has that file.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    os.makedirs(folder, exist_ok=True)
+    limits = running.Limits(memory_gib=trial_memory_gib)
+
+    def objective(trial: optuna.Trial) -> float:
+        point = {field: _suggest(trial, field, values) for field, values in sweep.search.space.items()}
+        value = _value(sweep, folder, trial, point, limits, stop, ended)
+        if value is None:
+            _ask_again(study, trial)
+            study.stop()
+            raise FailedError("stopped")
+        return value
+
+    def enough(study: optuna.Study, _) -> None:
+        if stop.asked or _counted(study) >= sweep.search.trials:
+            study.stop()
+
+    with _alone(folder) if not storage else contextlib.nullcontext():
+        study = _open_study(sweep, folder, storage)
+        if not storage:  # with a storage that others use, heartbeats tell who is gone
+            for left in study.get_trials(states=[TrialState.RUNNING]):
+                _ask_again(study, optuna.Trial(study, left._trial_id))
+                study.tell(left.number, state=TrialState.FAIL)
+        remaining = sweep.search.trials - _counted(study)
+        if remaining > 0:
+            study.optimize(objective, n_trials=remaining, n_jobs=workers, catch=(FailedError,), callbacks=[enough])
+        finished = study.get_trials(states=[TrialState.COMPLETE])
+    return f"{sweep.search.metric} {study.best_value:.4f} at {trials.label(study.best_params)}" if finished else ""
+
+
+def points(sweep: sweeps.Sweep, folder: str, storage: str) -> list[dict]:
+    """Every point that the search has asked for so far, each once."""
+    asked = [trial.params for trial in _open_study(sweep, folder, storage).get_trials()
+             if trial.state != TrialState.WAITING]
+    return [point for index, point in enumerate(asked) if point and point not in asked[:index]]
+
+
+def _open_study(sweep: sweeps.Sweep, folder: str, storage: str) -> optuna.Study:
+    search = sweep.search
+    shared = {"heartbeat_interval": _HEARTBEAT_SECONDS,
+              "failed_trial_callback": optuna.storages.RetryFailedTrialCallback()} if storage else {}
+    url = storage or f"sqlite:///{os.path.abspath(folder)}/search.sqlite3"
+    return optuna.create_study(
+        study_name="geodesic", storage=optuna.storages.RDBStorage(url, **shared), load_if_exists=True,
+        direction="maximize" if search.maximise else "minimize", sampler=optuna.samplers.TPESampler(seed=search.seed),
+        pruner=optuna.pruners.MedianPruner(_STARTUP_TRIALS, search.warmup_reports))
+
+
+def _value(sweep, folder, trial, point, limits, stop, ended) -> float | None:
+    """The mean over the seeds; None where it was stopped. Raises TrialPruned and FailedError."""
+    scores = []
+    for seed in sweep.seeds:
+        made = trials.make(sweep, point, seed, folder)
+        prune = _pruner(trial, sweep.search.metric) if not scores else lambda run: False
+        record = running.run(made, limits, stop, prune)
+        if stop.asked and record["state"] != "done":
+            return None
+        ended(made, record)
+        if record["state"] == "pruned":
+            raise optuna.TrialPruned
+        if record["state"] != "done":
+            raise FailedError(record["state"])
+        scores.append(record["scores"][sweep.search.metric])
+    return float(np.mean(scores))
+
+
+def _pruner(trial: optuna.Trial, metric: str) -> Callable[[str], bool]:
+    """Tells Optuna each new evaluation of a run, and asks whether to go on."""
+    told = set()
+
+    def prune(run: str) -> bool:
+        for record in progress.read_metrics(run):
+            if metric in record and record["step"] not in told:
+                told.add(record["step"])
+                trial.report(record[metric], record["step"])
+        return bool(told) and trial.should_prune()
+
+    return prune
+
+
+def _ask_again(study: optuna.Study, trial: optuna.Trial) -> None:
+    trial.set_user_attr(_ABANDONED, True)
+    study.enqueue_trial(trial.params)
+
+
+def _counted(study: optuna.Study) -> int:
+    """Trials that ended, one way or another: where all fail, the search ends too."""
+    ended = study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
+    return sum(_ABANDONED not in trial.user_attrs for trial in ended)
+
+
+def _suggest(trial: optuna.Trial, field: str, values: sweeps.Range | tuple):
+    if not isinstance(values, sweeps.Range):
+        return trial.suggest_categorical(field, values)
+    if values.integer:
+        return trial.suggest_int(field, int(values.low), int(values.high), log=values.log)
+    return trial.suggest_float(field, values.low, values.high, log=values.log)
+
+
+@contextlib.contextmanager
+def _alone(folder: str):
+    with open(os.path.join(folder, "search.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another search runs in {folder}: give a --storage that both can use") from None
+        yield

@@ -1,0 +1,102 @@
+"""From a sweep to its trials. A trial is its content: its folder has the hash of its resolved configuration."""
+
+import importlib.util
+import os
+from typing import Any, NamedTuple
+
+from configs import sweeps
+from experiments import workdir
+
+
+class Trial(NamedTuple):
+    folder: str            # of the trial, in the sweep's workdir
+    label: str             # of its point: the row of the report
+    point: dict[str, Any]  # the fields that the sweep sets, without the seed
+    seed: int
+    config: Any            # resolved and locked; None where the point cannot be applied
+    problem: str           # why not, or ""
+
+    @property
+    def hash(self) -> str:
+        return os.path.basename(self.folder)
+
+
+def load_sweep(path: str) -> sweeps.Sweep:
+    """What `get_sweep()` of a file returns. Raises FileNotFoundError, or ValueError for a file that has none."""
+    try:
+        result = _module(path).get_sweep()
+    except AttributeError as error:
+        raise ValueError(f"{path} has no get_sweep(): see configs/sweeps/ for examples") from error
+    if not isinstance(result, sweeps.Sweep):
+        raise ValueError(f"get_sweep() of {path} returns a {type(result).__name__}; return configs.sweeps.sweep(...)")
+    return result
+
+
+def expand(sweep: sweeps.Sweep, folder: str) -> list[Trial]:
+    """The trials of a sweep without a search, seeds innermost. Trials that come to the same configuration are one.
+
+    Raises ValueError where a field does not exist, or where two points share a label. A value that a field cannot
+    take makes a trial with a problem.
+    """
+    trials, labels = {}, {}
+    for point in sweep.points:
+        name = label(point)
+        if labels.setdefault(name, point) != point:
+            raise ValueError(f"two points of the sweep are both called {name!r}: give each its own \"label\"")
+        for seed in sweep.seeds:
+            trial = make(sweep, point, seed, folder)
+            trials.setdefault(trial.folder, trial)
+    return list(trials.values())
+
+
+def make(sweep: sweeps.Sweep, point: sweeps.Point, seed: int, folder: str) -> Trial:
+    fields = {name: value for name, value in point.items() if name != "label"}
+    config, problem = resolve(sweep.config, {**sweep.common, **fields, "seed": seed})
+    digest = workdir.config_hash(config) if config is not None else workdir.values_hash(
+        {"config": sweep.config, **sweep.common, **fields, "seed": seed})
+    return Trial(os.path.join(folder, "trials", digest), label(point), fields, seed, config, problem)
+
+
+def resolve(path: str, fields: dict) -> tuple[Any, str]:
+    """(configuration, "") or (None, why a value does not fit). Raises ValueError for a field that does not exist."""
+    file, _, argument = path.partition(":")
+    module = _module(file)
+    config = module.get_config(argument) if argument else module.get_config()
+    for name, value in fields.items():
+        section, _, key = name.rpartition(".")
+        try:
+            owner = config
+            for part in filter(None, section.split(".")):
+                owner = owner[part]
+            if key not in owner:
+                raise KeyError(key)
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError(f"the configuration has no field {name!r}: see configs/default.py") from None
+        try:
+            owner[key] = value
+        except (TypeError, ValueError):
+            return None, f"{name} takes {type(owner[key]).__name__}, got {value!r}"
+    return config, ""
+
+
+def label(point: sweeps.Point) -> str:
+    """The point's own label, or its fields by their last names: "margin=0.5, scale=64"."""
+    if "label" in point:
+        return point["label"]
+    return ", ".join(f"{name.rpartition('.')[2]}={_short(value)}" for name, value in point.items()) or "default"
+
+
+def _short(value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _module(path: str):
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no file {path!r}: see configs/ and configs/sweeps/ for those that there are")
+    spec = importlib.util.spec_from_file_location(os.path.basename(path).removesuffix(".py"), path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError, NameError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return module
