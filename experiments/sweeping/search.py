@@ -34,7 +34,7 @@ def run(sweep: sweeps.Sweep, folder: str, storage: str, workers: int, trial_memo
     is asked again: its folders are there, and it goes on where it stopped. Raises ValueError where another search
     has that file.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the programs tell of failures themselves
     os.makedirs(folder, exist_ok=True)
     limits = running.Limits(memory_gib=trial_memory_gib)
 
@@ -76,10 +76,13 @@ def _open_study(sweep: sweeps.Sweep, folder: str, storage: str) -> optuna.Study:
     shared = {"heartbeat_interval": _HEARTBEAT_SECONDS,
               "failed_trial_callback": optuna.storages.RetryFailedTrialCallback()} if storage else {}
     url = storage or f"sqlite:///{os.path.abspath(folder)}/search.sqlite3"
-    return optuna.create_study(
+    study = optuna.create_study(
         study_name="geodesic", storage=optuna.storages.RDBStorage(url, **shared), load_if_exists=True,
-        direction="maximize" if search.maximise else "minimize", sampler=optuna.samplers.TPESampler(seed=search.seed),
+        direction="maximize" if search.maximise else "minimize",
         pruner=optuna.pruners.MedianPruner(_STARTUP_TRIALS, search.warmup_reports))
+    # Begun again with the same seed, the sampler would ask for the same points again.
+    study.sampler = optuna.samplers.TPESampler(seed=search.seed + len(study.get_trials(deepcopy=False)))
+    return study
 
 
 def _value(sweep, folder, trial, point, limits, stop, ended) -> float | None:

@@ -26,9 +26,10 @@ def markdown(sweep, rows: list[Row], path: str) -> str:
     lines += [f"| {' | '.join(cells)} |" for cells in _cells(sweep, rows)]
     failed = sum(record["state"] == "failed" for row in rows for record in row.records)
     done = [record for row in rows for record in row.records if record["state"] == "done"]
+    compared = sum(any(difference.seeds for difference in row.differences.values()) for row in rows)
     notes = [f"{len(done)} trials done, {failed} failed. Mean over seeds and 95 % interval (Student's t). "
              f"Differences are paired by seed against {_baseline(sweep, rows)!r}; p of the paired t-test, after Holm's "
-             f"adjustment for {len(rows) - 1} comparisons. {environment(done)}",
+             f"adjustment for {compared} comparisons. {environment(done)}",
              f"`python -m experiments.sweep --sweep={path} --workdir=...`"]
     return "\n".join([*lines, "", *notes]) + "\n"
 

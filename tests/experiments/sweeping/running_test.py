@@ -1,0 +1,93 @@
+"""What becomes of a trial, with a program that stands in for training."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from experiments.sweeping import local, running, trials
+from tests.experiments.sweeping.sweeps import write
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch):
+    monkeypatch.setattr(running, "PROGRAMS", ("tests.experiments.sweeping.fake_program",))
+    monkeypatch.setattr(running, "_POLL", 0.02)
+
+
+def expand(tmp_path, margins, **options) -> list[trials.Trial]:
+    return trials.expand(trials.load_sweep(write(tmp_path / "sweep.py", margins, **options)), str(tmp_path / "runs"))
+
+
+def run(trial, memory_gib=0.0, stop=None, **options) -> dict:
+    return running.run(trial, running.Limits(memory_gib=memory_gib), stop or running.Stop(), **options)
+
+
+def test_a_trial_runs_once(tmp_path):
+    trial = expand(tmp_path, (0.3,))[1]
+    assert running.read(trial)["state"] == "waiting"
+    record = run(trial)
+    assert record["state"] == "done" and record["scores"] == {"map@r": pytest.approx(0.31), "recall@1": 0.7}
+    assert record["seconds"] > 0.05 and record["peak_gib"] > 0
+    changed = os.stat(running.log_path(trial)).st_mtime_ns
+    assert run(trial) == record and os.stat(running.log_path(trial)).st_mtime_ns == changed
+
+
+def test_failures_say_why_and_spoil_nothing(tmp_path):
+    raising, large, bad, good = expand(tmp_path, (0.9, 0.8, "wide", 0.3), seeds=(0,))
+    record = run(raising)
+    assert record["state"] == "failed" and record["last_lines"][-1] == "ArithmeticError: the fake one fails"
+    record = run(large, memory_gib=0.2)
+    assert record["state"] == "failed" and record["reason"] == "out of memory: more than 0.2 GiB"
+    record = run(bad)
+    assert (record["reason"], record["last_lines"]) == ("bad value", ["loss.arcface.margin takes float, got 'wide'"])
+    assert run(good, memory_gib=0.2)["state"] == "done"
+
+
+def test_a_trial_that_the_system_kills(tmp_path):
+    trial, = expand(tmp_path, (0.7,), seeds=(0,))
+    results = []
+    thread = threading.Thread(target=lambda: results.append(run(trial)))
+    thread.start()
+    os.kill(_child_of(trial), signal.SIGKILL)
+    thread.join(20)
+    assert results[0]["reason"] == "killed by the system: out of memory?"
+
+
+def test_stopping_interrupts_and_a_running_trial_is_left_alone(tmp_path):
+    trial, = expand(tmp_path, (0.7,), seeds=(0,))
+    stop, results = running.Stop(), []
+    thread = threading.Thread(target=lambda: results.append(run(trial, stop=stop)))
+    thread.start()
+    _child_of(trial)
+    assert running.read(trial)["state"] == "running"
+    assert run(trial)["state"] == "running"  # by the other
+    stop.ask()
+    thread.join(20)
+    assert results[0]["state"] == running.read(trial)["state"] == "interrupted"
+
+
+def test_pruning(tmp_path):
+    trial, = expand(tmp_path, (0.7,), seeds=(0,))
+    assert run(trial, prune=lambda folder: os.path.exists(f"{folder}/metrics.jsonl"))["state"] == "pruned"
+    assert run(trial)["state"] == "pruned"
+
+
+def test_workers_share_the_cores_and_every_trial_runs(tmp_path):
+    found, ended = expand(tmp_path, (0.1, 0.2, 0.9), seeds=(0, 1)), []
+    local.run(found, 2, 0.0, running.Stop(), lambda trial, record: ended.append((trial.label, record["state"])))
+    assert sorted(ended) == [("margin=0.1", "done")] * 2 + [("margin=0.2", "done")] * 2 + [("margin=0.9", "failed")] * 2
+
+
+def _child_of(trial) -> int:
+    """The process of a trial, once it has said something."""
+    import psutil
+
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if running.read(trial)["state"] == "running" and running.last_line(trial):
+            return psutil.Process().children(recursive=True)[-1].pid
+        time.sleep(0.02)
+    raise AssertionError("the trial did not start")
