@@ -96,34 +96,52 @@ def watch(model: nn.Module, source: str) -> dict[str, torch.Tensor]:
 
 
 def run(case: goldens.Case, size: int, train: bool, arrays: dict, prefix: str) -> None:
-    torch.manual_seed(0)
-    model = build(case, size).double()
+    model, layers = forward(case, size, train, torch.float64)
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     arrays["names"] = np.array(list(shapes))
     arrays[f"{size}/shapes"] = np.array([",".join(map(str, shape)) for shape in shapes.values()])
+    arrays |= {f"{prefix}/{name}": summary(channels_last(case, name, layers)) for name in layers}
+    if train:
+        statistics(model, arrays, prefix)
+        # What single precision costs PyTorch itself: with few pixels in a batch, its statistics magnify rounding.
+        _, single = forward(case, size, train, torch.float32)
+        arrays[f"{prefix}/float32_error"] = max(
+            np.linalg.norm(summary(channels_last(case, name, single)) - value) / np.linalg.norm(value)
+            for name, value in ((name, arrays[f"{prefix}/{name}"]) for name in layers))
+    if train and case.gradient:
+        gradients(model, layers["embedding" if case.source == "own" else "pool"], arrays, prefix)
+
+
+def forward(case: goldens.Case, size: int, train: bool, dtype: torch.dtype) -> tuple[nn.Module, dict]:
+    """(model, every named layer) from seeded weights and images."""
+    torch.manual_seed(0)
+    model = build(case, size).to(dtype)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     model.load_state_dict({name: torch.from_numpy(value) for name, value in seeded.state_dict(shapes).items()})
     model.train(train)
-    images = torch.from_numpy(seeded.images(goldens.BATCH, size)).double()
+    images = torch.from_numpy(seeded.images(goldens.BATCH, size)).to(dtype)
     if case.source == "Cadene":
         images = images.flip(-1)  # blue first
     seen = watch(model, case.source)
     images = images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-    last = "inception_5b/concat" if case.source == "Cadene" else "stage4"
     if case.source == "Cadene":
-        seen[last] = model.features(images)  # its head pools maps of 7x7 only
+        seen[last_layer(case)] = model.features(images)  # its head pools maps of 7x7 only
     else:
         model(images)
     if "pool" not in seen:
-        seen["pool"] = seen[last].mean((2, 3))
-    for name, value in seen.items():
-        value = value.detach().numpy()
-        channels_last = flattened(value, seen[last]) if name == "pool" and case.source == "own" else (
-            np.moveaxis(value, 1, -1) if value.ndim == 4 else value)
-        arrays[f"{prefix}/{name}"] = summary(channels_last)
-    if train:
-        statistics(model, arrays, prefix)
-    if train and case.gradient:
-        gradients(model, seen["embedding" if case.source == "own" else "pool"], arrays, prefix)
+        seen["pool"] = seen[last_layer(case)].mean((2, 3))
+    return model, seen
+
+
+def last_layer(case: goldens.Case) -> str:
+    return "inception_5b/concat" if case.source == "Cadene" else "stage4"
+
+
+def channels_last(case: goldens.Case, name: str, layers: dict[str, torch.Tensor]) -> np.ndarray:
+    value = layers[name].detach().numpy()
+    if name == "pool" and case.source == "own":
+        return flattened(value, layers[last_layer(case)])
+    return np.moveaxis(value, 1, -1) if value.ndim == 4 else value
 
 
 def flattened(value: np.ndarray, last: torch.Tensor) -> np.ndarray:

@@ -2,7 +2,8 @@
 and what conversion refuses.
 
 The goldens are float64 results of torch (make_goldens.py); ours is computed in float32. A relative error is
-|ours - golden| / |golden| over 64 sampled entries, their mean and their standard deviation.
+|ours - golden| / |golden| over 64 sampled entries, their mean and their standard deviation. It stays below 1e-5, or,
+where batch statistics of few pixels magnify rounding, below twice what PyTorch's own float32 is away from its float64.
 """
 
 import functools
@@ -59,14 +60,18 @@ def summary(values) -> np.ndarray:
     return np.concatenate([seeded.samples(values), [values.mean(), values.std()]])
 
 
-def check_layers(named: dict, name: str, prefix: str) -> dict[str, float]:
-    others = ("statistics", "gradients", "gradient_names")
+def check_layers(named: dict, name: str, prefix: str) -> None:
+    others = ("statistics", "gradients", "gradient_names", "float32_error")
     expected = {key.removeprefix(prefix): value for key, value in golden(name).items() if key.startswith(prefix)}
     expected = {layer: value for layer, value in expected.items() if layer not in others}
     assert set(expected) == set(named) - ({"embedding"} - set(expected))
     errors = {layer: relative_error(summary(named[layer]), value) for layer, value in expected.items()}
-    assert max(errors.values()) < TOLERANCE, errors
-    return errors
+    assert max(errors.values()) < tolerance(name, prefix), errors
+
+
+def tolerance(name: str, prefix: str) -> float:
+    arrays = golden(name)
+    return max(TOLERANCE, 2 * float(arrays[f"{prefix}float32_error"])) if "train" in prefix else TOLERANCE
 
 
 @pytest.mark.parametrize(("name", "which"), cases(*EVALUATED))
@@ -99,7 +104,8 @@ def test_training(name, which):
     check_layers(named, name, f"{size}/train/")
     statistics = {"batch_stats": unbiased(statistics, embedder, variables, images)}
     running = [key for key in torch_shapes(name, size) if "running" in key]
-    check_products(statistics, running, golden(name)[f"{size}/train/statistics"], name, size, TOLERANCE)
+    check_products(statistics, running, golden(name)[f"{size}/train/statistics"], name, size,
+                   tolerance(name, f"{size}/train/"))
     if case.gradient:
         names = golden(name)[f"{size}/train/gradient_names"].tolist()
         check_products({"params": gradients}, names, golden(name)[f"{size}/train/gradients"], name, size, 1e-3)
