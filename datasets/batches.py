@@ -25,9 +25,9 @@ class TrainBatches:
     Its state is the number of the next global batch, and nothing else: not a matter of hosts, threads or workers.
     """
 
-    def __init__(self, load: "_TrainLoader", config):
+    def __init__(self, load: "_TrainLoader", config, first_step: int):
         self._load, self._run = load, config.run
-        self._step, self._batches = 0, None
+        self._step, self._batches = first_step, None
 
     def __iter__(self) -> Iterator[dict]:
         return self
@@ -104,17 +104,19 @@ def stand_ins(labels: np.ndarray, index: int) -> Iterator[int]:
             yield other
 
 
-def train_batches(source: Source, config, *, seed: int, process_index: int, process_count: int) -> TrainBatches:
+def train_batches(source: Source, config, *, seed: int, process_index: int, process_count: int,
+                  first_step: int = 0) -> TrainBatches:
     """Endless {"image": u8[b,S,S,3], "label": i32[b], "replaced": i64[b]}, b = batch_size / process_count.
 
-    All processes together see the global batch that one process alone would see; datasets/order.py says which.
+    The first of them is that of `first_step`. All processes together see the global batch that one process alone
+    would see; datasets/order.py says which.
     replaced is -1, or the record whose image could not be read and for which `stand_ins` gave another. config:
     batch_size, input, augment, sampling, invalid_data_tolerance_percent and run.loader_*.
     Raises ValueError, naming the file, where an image cannot be read and the tolerance is 0, and where more
     images in a row than the tolerance allows cannot be.
     """
     transforms.check_options(config.input, config.augment)
-    return TrainBatches(_TrainLoader(source, config, seed, process_index, process_count), config)
+    return TrainBatches(_TrainLoader(source, config, seed, process_index, process_count), config, first_step)
 
 
 def eval_batches(source: Source, config, *, batch_size: int, process_index: int, process_count: int):
