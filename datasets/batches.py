@@ -34,8 +34,8 @@ class TrainBatches:
 
     def __next__(self) -> dict:
         if self._batches is None:
-            self._batches = _iterate(functools.partial(self._load, self._step), _FOREVER, self._load.local_size,
-                                     self._run)
+            load = functools.partial(self._load, self._step)
+            self._batches = _iterate(load, _FOREVER, self._load.local_size, self._run)
         batch = next(self._batches)
         self._step += 1
         return batch
@@ -127,7 +127,7 @@ def eval_batches(source: Source, config, *, batch_size: int, process_index: int,
     """
     transforms.check_options(config.input, config.augment)
     load = _EvalLoader(source, config.input, batch_size, process_index, process_count)
-    return _iterate(load, math.ceil(len(source) / batch_size) * load.local_size, load.local_size, config.run)
+    return _iterate(load, math.ceil(len(source) / batch_size), load.local_size, config.run)
 
 
 class _EvalLoader:
@@ -159,10 +159,13 @@ def _plain(section) -> types.SimpleNamespace:
     return types.SimpleNamespace(**section)
 
 
-def _iterate(load, length: int, batch_size: int, run):
+def _iterate(load, count: int, size: int, run):
+    """`count` batches of `size` examples. Threads and processes make whole batches: a hand-over for each example would
+    cost as much as a small image.
+    """
     if run.loader_workers:
-        return workers.Batches(load, length // batch_size, batch_size, run.loader_workers, run.loader_buffer)
+        return workers.Batches(load, count, size, run.loader_workers, run.loader_buffer)
     options = grain.ReadOptions(num_threads=run.loader_threads,
-                                prefetch_buffer_size=run.loader_buffer * batch_size)
-    elements = grain.MapDataset.range(length).map(load)
-    return iter(elements.to_iter_dataset(options).batch(batch_size, drop_remainder=True))
+                                prefetch_buffer_size=max(run.loader_buffer, run.loader_threads))
+    return iter(grain.MapDataset.range(count).map(functools.partial(workers.batch, load, size))
+                .to_iter_dataset(options))
