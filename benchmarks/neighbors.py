@@ -163,8 +163,8 @@ def table(record: dict) -> str:
         f"precision@1, r_precision, map@r and map of all queries in {full['seconds']:.1f} s "
         f"({full['processor_seconds']:.1f} s of processor), compilation included; peak memory of the process "
         f"{full['peak_gib_beyond_embeddings']:.2f} GiB beyond the embeddings' {full['embeddings_gib']:.2f}.", "",
-        "| all queries, in interleaved blocks | ours s | FAISS s | ratio | median ratio of the blocks | ours, processor s "
-        "| FAISS, processor s | ratio | median |",
+        "| all queries, in interleaved blocks | ours s | FAISS s | ratio | median ratio of the blocks | "
+        "ours, processor s | FAISS, processor s | ratio | median |",
         "|---|---|---|---|---|---|---|---|---|"]
     for name, both in record["ratios"].items():
         cells = [f"{both[c]['ours']:.1f} | {both[c]['faiss']:.1f} | {both[c]['ratio']:.2f} | "

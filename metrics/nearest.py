@@ -20,7 +20,7 @@ _CPU_BLOCK, _BLOCK = 128, 2048
 # Similarities of a block on one device: 1 GiB.
 _BLOCK_ELEMENTS = 2**28
 # Counting one rank reads all similarities once; beyond this many ranks for one query they are sorted instead.
-_COUNT_AT_MOST = 128
+_COUNT_AT_MOST = 512
 
 
 class Gallery:
@@ -67,9 +67,8 @@ class Gallery:
         rows = np.asarray(rows, np.int32)
         wide = rows.shape[1] > _COUNT_AT_MOST
         program = _ranks_program(self.mesh, self.size, wide)
-        # Widths are rounded up to a power of two, so that few programs are compiled.
-        padding = (1 << max(rows.shape[1] - 1, 0).bit_length()) - rows.shape[1]
-        padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=-1)
+        # Widths are rounded up, so that few programs are compiled.
+        padded = np.pad(rows, ((0, 0), (0, rounded(rows.shape[1]) - rows.shape[1])), constant_values=-1)
         found = [np.zeros((0, rows.shape[1]), np.int32)]
         for (ranks,) in self._ask(program, queries, exclude, padded):
             found.append(np.sort(ranks, axis=1)[:, :rows.shape[1]])
@@ -88,6 +87,12 @@ class Gallery:
             pending, last = answer, count
         if pending is not None:
             yield [np.asarray(part)[:last] for part in pending]
+
+
+def rounded(count: int) -> int:
+    """The next of 2, 4, 6, 8, 12, 16, 24, 32, 48, ..."""
+    power = 1 << max(count - 1, 1).bit_length()
+    return power * 3 // 4 if power > 4 and count <= power * 3 // 4 else power
 
 
 def _finite(rows) -> np.ndarray:
@@ -161,18 +166,41 @@ def _ranks_program(mesh, size: int, wide: bool):
 
 
 def _ranks_by_counting(similarity, first, wanted):
+    """Rows of a higher score, and, only where scores are equal, those of a lower index."""
     width = similarity.shape[1]
     local = wanted - first
     here = (local >= 0) & (local < width)
     own = jnp.take_along_axis(similarity, jnp.clip(local, 0, width - 1), axis=1)
     own = jax.lax.pmax(jnp.where(here, own, -jnp.inf), AXIS)
+    higher, equal = _counts(similarity, own)
     columns = first + jnp.arange(width)
 
-    def count(one):
-        row, value = one[0][:, None], one[1][:, None]
-        return jnp.sum(jnp.where(columns < row, similarity >= value, similarity > value), axis=1, dtype=jnp.int32)
+    def lower_index():
+        count = lambda one: jnp.sum((similarity == one[1][:, None]) & (columns < one[0][:, None]), axis=1,
+                                    dtype=jnp.int32)
+        return jax.lax.map(count, (wanted.T, own.T)).T
 
-    return jax.lax.psum(jax.lax.map(count, (wanted.T, own.T)).T, AXIS)
+    ties = jnp.any((equal > here) & (wanted >= 0))
+    return jax.lax.psum(higher + jax.lax.cond(ties, lower_index, lambda: jnp.zeros_like(higher)), AXIS)
+
+
+def _counts(similarity, own):
+    """How many of each row are greater than, and how many equal to, each of its own values [B,R]: i32[B,R] twice."""
+    if jax.default_backend() != "cpu":
+        compare = lambda values: tuple(jnp.sum(hit, axis=1, dtype=jnp.int32) for hit in (
+            similarity > values[:, None], similarity == values[:, None]))
+        higher, equal = jax.lax.map(compare, own.T)
+        return higher.T, equal.T
+    # XLA:CPU vectorises the count only of one row and one value: 8 times quicker. The parts run side by side.
+
+    def row(pair):
+        return jax.lax.map(lambda value: (jnp.sum(pair[0] > value, dtype=jnp.int32),
+                                          jnp.sum(pair[0] == value, dtype=jnp.int32)), pair[1])
+
+    step = -(-len(own) // 4)
+    parts = [jax.lax.map(row, (similarity[start:start + step], own[start:start + step]))
+             for start in range(0, len(own), step)]
+    return tuple(jnp.concatenate(part) for part in zip(*parts, strict=True))
 
 
 def _ranks_by_sorting(similarity, first, wanted):

@@ -44,10 +44,10 @@ class PerQuery(NamedTuple):
 def rank(queries, query_labels, gallery, gallery_labels, *, exclude=None, mesh=None) -> PerQuery:
     """Ranks the gallery by inner product for every query. No ranking is sorted where counting is quicker.
 
-    queries f[Q,D], gallery f[N,D] or a nearest.Gallery: L2-normalised for cosines. Labels: int[Q] and int[N], or multi-hot
-    (bool, or integers 0 and 1) [Q,L] and [N,L]. exclude: as in `neighbors`; an excluded row is neither ranked nor
-    counted in R. Memory is O(block x N). Raises ValueError for labels that are not integers, shapes that do not fit,
-    and values that are not finite.
+    queries f[Q,D], gallery f[N,D] or a nearest.Gallery: L2-normalised for cosines. Labels: int[Q] and int[N], or
+    multi-hot (bool, or integers 0 and 1) [Q,L] and [N,L]. exclude: as in `neighbors`; an excluded row is neither
+    ranked nor counted in R. Memory is O(block x N). Raises ValueError for labels that are not
+    integers, shapes that do not fit, and values that are not finite.
     """
     query_labels, gallery_labels = np.asarray(query_labels), np.asarray(gallery_labels)
     index = gallery if isinstance(gallery, nearest.Gallery) else nearest.Gallery(gallery, mesh)
@@ -58,15 +58,16 @@ def rank(queries, query_labels, gallery, gallery_labels, *, exclude=None, mesh=N
     result = PerQuery(np.zeros(len(queries), np.int64), np.full(len(queries), index.size, np.int64),
                       *(np.full(len(queries), np.nan) for _ in range(3)))
     # Queries of about as many relevant rows go together, so that little of a block is padding.
+    excluded = (exclude >= 0).any(axis=1)
     upper = relevant.counts()
     order = np.argsort(upper, kind="stable")
     order = order[upper[order] > 0]
-    span = index.block * 16
-    bucket = np.ceil(np.log2(np.maximum(upper[order], 1))).astype(int)
+    width = np.array([nearest.rounded(count) for count in range(upper.max(initial=0) + 1)])
+    bucket = width[np.maximum(upper - excluded, 1)[order]]
     for level in np.unique(bucket):
         members = order[bucket == level]
         # The table of relevant rows is bounded too.
-        step = max(index.block, min(span, 2**24 >> int(level)) // index.block * index.block)
+        step = max(index.block, min(16 * index.block, 2**24 // int(level)) // index.block * index.block)
         for start in range(0, len(members), step):
             _score(index, queries, relevant, exclude, members[start:start + step], result)
     return result
@@ -75,18 +76,19 @@ def rank(queries, query_labels, gallery, gallery_labels, *, exclude=None, mesh=N
 def _score(index, queries, relevant, exclude, members, result: PerQuery) -> None:
     """Fills in the rows `members` of `result`."""
     rows = relevant.rows(members)
-    rows[(rows[:, :, None] == exclude[members][:, None, :]).any(axis=2)] = -1
+    for column in exclude[members].T:
+        rows[rows == column[:, None]] = -1
     matches = (rows >= 0).sum(axis=1)
+    rows = -np.sort(-rows, axis=1)[:, :max(matches.max(initial=0), 1)]  # the padding last
     ranks = index.ranks(queries[members], rows, exclude[members])
     found = ranks < index.size
-    total = np.maximum(matches, 1)
     precision = np.where(found, np.arange(1, ranks.shape[1] + 1) / (ranks + 1.0), 0.0)
     within = ranks < matches[:, None]
     result.matches[members] = matches
     result.best[members] = ranks[:, 0]
     for name, value in (("r_precision", within.sum(axis=1)), ("map_at_r", (precision * within).sum(axis=1)),
                         ("average_precision", precision.sum(axis=1))):
-        getattr(result, name)[members] = np.where(matches > 0, value / total, np.nan)
+        getattr(result, name)[members] = np.where(matches > 0, value / np.maximum(matches, 1), np.nan)
 
 
 def _check_labels(rows: int, labels: np.ndarray) -> None:
