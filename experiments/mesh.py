@@ -19,15 +19,16 @@ def make(devices=None) -> jax.sharding.Mesh:
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
+def is_by_class(path, leaf) -> bool:
+    """Whether an array of a train state has a row for each class: `prototypes` of a loss, and its `bias`."""
+    keys = [getattr(key, "key", None) for key in path]
+    return leaf.ndim > 0 and ("prototypes" in keys or ("loss" in keys and keys[-1] == "bias"))
+
+
 def state_shardings(mesh: jax.sharding.Mesh, state):
-    """The sharding of every array of a train state: `prototypes` of a loss, and its `bias`, are split by class."""
-
-    def sharding(path, leaf):
-        keys = [getattr(key, "key", None) for key in path]
-        split = leaf.ndim > 0 and ("prototypes" in keys or ("loss" in keys and keys[-1] == "bias"))
-        return NamedSharding(mesh, P(AXIS) if split else P())
-
-    return jax.tree_util.tree_map_with_path(sharding, state)
+    """The sharding of every array of a train state: those by class are split, the others are everywhere."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: NamedSharding(mesh, P(AXIS) if is_by_class(path, leaf) else P()), state)
 
 
 def put_batch(mesh: jax.sharding.Mesh, batch: dict[str, np.ndarray], spec: P = SPLIT) -> dict[str, jax.Array]:
