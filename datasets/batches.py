@@ -19,12 +19,12 @@ cv2.setNumThreads(0)
 _FOREVER = 2 ** 40
 
 
-def train_batches(source: Source, config, *, seed: int, process_index: int, process_count: int):
+def train_batches(source: Source, config, *, seed: int, process_index: int, process_count: int, first_step: int = 0):
     """Endless batches {"image": u8[b,S,S,3], "label": i32[b]}, b = batch_size / process_count.
 
-    Each epoch is a new permutation of the whole source; a batch may span two. All processes together see the
-    global batch that one process alone would see. config: batch_size, input, augment, and run.loader_*.
-    Raises ValueError, naming the file, where an image cannot be read.
+    The first of them is that of `first_step`. Each epoch is a new permutation of the whole source; a batch may span
+    two. All processes together see the global batch that one process alone would see. config: batch_size, input,
+    augment, and run.loader_*. Raises ValueError, naming the file, where an image cannot be read.
     """
     transforms.check_fit(config.input.fit)
     local_size = config.batch_size // process_count
@@ -38,7 +38,7 @@ def train_batches(source: Source, config, *, seed: int, process_index: int, proc
         rng = np.random.default_rng((seed, 1, position))
         return {"image": transforms.augment(image, rng, config.augment), "label": np.int32(record["label"])}
 
-    return _iterate(load, _FOREVER, local_size, config)
+    return _iterate(load, first_step * local_size, _FOREVER, local_size, config)
 
 
 def eval_batches(source: Source, config, *, batch_size: int, process_index: int, process_count: int):
@@ -67,13 +67,13 @@ def eval_batches(source: Source, config, *, batch_size: int, process_index: int,
             return element
         return {**element, "image": transforms.fit(image, size, config.input.fit), "mask": np.bool_(True)}
 
-    return _iterate(load, batches * local_size, local_size, config)
+    return _iterate(load, 0, batches * local_size, local_size, config)
 
 
-def _iterate(load, length: int, batch_size: int, config):
+def _iterate(load, start: int, stop: int, batch_size: int, config):
     options = grain.ReadOptions(num_threads=config.run.loader_threads,
                                 prefetch_buffer_size=config.run.loader_buffer * batch_size)
-    elements = grain.MapDataset.range(length).map(load)
+    elements = grain.MapDataset.range(start, stop).map(load)
     return iter(elements.to_iter_dataset(options).batch(batch_size, drop_remainder=True))
 
 

@@ -141,6 +141,14 @@ class Checkpoints:
         except seal.DamagedError:
             return None
 
+    def improves(self, score: float | None) -> bool:
+        """Whether no checkpoint has a score as good as this one; None is no score."""
+        if score is None or not self._best:
+            return False
+        self.wait()
+        scores = {step: known for step in self.all_steps() if (known := self.score(step)) is not None}
+        return hosts.from_first(best_of(self._best, {**scores, -1: score}) == -1 and score not in scores.values())
+
     def _folder(self, step: int, prefix: str = "") -> str:
         return os.path.join(self._path, f"{prefix}{step}")
 

@@ -101,6 +101,16 @@ def add(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(gathered).view(np.uint64).sum(axis=0, dtype=np.uint64)
 
 
+def lost_peer(error: Exception) -> str:
+    """What to say of an error that tells of another process's end; "" of any other."""
+    signs = ("gloo", "connection", "heartbeat", "nccl", "coordination", "preempted", "barrier", "unavailable")
+    text = " ".join(str(error).split())
+    if not isinstance(error, jax.errors.JaxRuntimeError) or not any(sign in text.lower() for sign in signs):
+        return ""
+    return (f"error: process {jax.process_index()} has lost another one, and ends ({text[:160]}). Start all of them "
+            f"again: they go on from the last checkpoint")
+
+
 class Agreement:
     """A number that any process may raise, and that all of them learn of at the same call: when to stop.
 

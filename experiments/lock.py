@@ -6,22 +6,18 @@ import fcntl
 import os
 import socket
 
-NAME = ".lock"
+from experiments import workdir as workdirs
 
 
 @contextlib.contextmanager
-def held(folder: str, this_process: bool = True):
+def held(folder: str):
     """Holds the lock of a workdir, which is created. The system lets go of it when the process ends, however it ends.
 
-    this_process: False for those of a run that need not hold it: process 0 does.
     Raises ValueError, naming the holder, where another run has it.
     """
-    if not this_process:
-        yield
-        return
     os.makedirs(folder, exist_ok=True)
     # Not inherited by the loader's workers: they may outlive a killed run.
-    descriptor = os.open(os.path.join(folder, NAME), os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(os.path.join(folder, workdirs.LOCK), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _lock(descriptor, folder)
         os.ftruncate(descriptor, 0)

@@ -6,6 +6,7 @@ whatever the optimizer remembers of them. Everything else is on every device.
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -31,7 +32,15 @@ def state_shardings(mesh: jax.sharding.Mesh, state):
         lambda path, leaf: NamedSharding(mesh, P(AXIS) if is_by_class(path, leaf) else P()), state)
 
 
+def everywhere(array: jax.Array) -> np.ndarray:
+    """A global array, split as it may be, in the memory of every host."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
 def put_batch(mesh: jax.sharding.Mesh, batch: dict[str, np.ndarray], spec: P = SPLIT) -> dict[str, jax.Array]:
     """This host's part of a global batch -> global arrays, split by `spec`."""
     sharding = NamedSharding(mesh, spec)
-    return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}
+    with jax.transfer_guard("allow"):  # with many hosts jax takes this one for a mistake
+        return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}

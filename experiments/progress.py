@@ -33,6 +33,21 @@ class Metrics:
         self._board.close()
 
 
+class NoMetrics:
+    """Of the processes that do not write."""
+
+    def write(self, step: int, **values: float) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def last_evaluation(workdir: str) -> int | None:
+    """The last step with a record that is not of a training step."""
+    return max((record["step"] for record in read_metrics(workdir) if "loss" not in record), default=None)
+
+
 def read_metrics(workdir: str) -> list[dict]:
     """The records of metrics.jsonl, oldest first. A last line that a crash cut short is left out."""
     try:
