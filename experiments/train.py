@@ -125,7 +125,7 @@ class _Run:
                     if stop or last or self.save_is_due(step) or self.checkpoints.improves(self.score):
                         self.save(step, state)
                 if stop or last:
-                    return self.end(step, stop if self.evaluation_is_due(step) or not last else 0)
+                    return self.end(step, state, stop if self.evaluation_is_due(step) or not last else 0)
             with jax.transfer_guard("disallow"):
                 started = time.monotonic()
                 with self.watch.phase("loader"):
@@ -144,18 +144,24 @@ class _Run:
             unreported = (step + 1, scalars)
         raise AssertionError("the last step ends the run")
 
-    def end(self, step: int, stop: int) -> int:
+    def end(self, step: int, state: model.TrainState, stop: int) -> int:
         """The exit status of a run that has come to `step`, after the disk has."""
-        with self.watch.phase("save"):
-            self.checkpoints.wait()
-        failure = hosts.from_first(self.checkpoints.failure)
-        if failure:
+        if self.failure():  # it may have been a moment's: a clock set forward, a file server that restarted
+            self.saved = None
+            self.save(step, state)
+        if failure := self.failure():
             raise OSError(f"{failure}. The run stops at step {step}, and what it has learnt since the checkpoint "
                           f"before is lost: make room, and give the same command again")
         if stop:
             kept = ", saved" if step else ""  # before the first step there is nothing to save
             print(f"stopped at step {step}{kept}; the same command goes on from there", flush=True)
         return 128 + stop if stop else 0
+
+    def failure(self) -> str:
+        """Why the last save has failed, or ""."""
+        with self.watch.phase("save"):
+            self.checkpoints.wait()
+        return hosts.from_first(self.checkpoints.failure)
 
     def report(self, unreported, clock: progress.Clock, check: bool = False) -> None:
         """The step before: its numbers have arrived while the device works on the next one.

@@ -119,7 +119,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_only_at_its_end(one_de
     assert "the checkpoint of step 2 cannot be written: No space left on device; the run goes on" in \
         capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["1", "3", "4"]
-    full.add(4)
+    full.add(4)  # and stays full when the run tries again
     with pytest.raises(OSError, match=r"step 4 cannot be written: No space .* stops at step 4, .* make room"):
         train.train(config, str(tmp_path / "other"), StopAt())
 

@@ -24,19 +24,19 @@ from tests.faults.runs import Runs  # noqa: E402
 
 # Name in the table -> (what does it, tries).
 FAULTS = {
+    "SIGKILL at a random moment": (faults.sigkill, 50),
+    "SIGTERM to one of two processes": (faults.sigterm_one_of_two, 10),
     "one bit of a checkpoint flipped": (files.flipped_bits, 200),
     "a file of a checkpoint deleted or cut short": (files.truncated_or_deleted, 4),
-    "two runs started in one workdir": (faults.two_in_one_workdir, 3),
-    "NaN in a batch": (faults.not_a_number, 4),
-    "a thread of the loader raises": (faults.loader_dies, 3),
-    "a thread of the loader hangs": (faults.loader_hangs, 2),
-    "the clock changes": (faults.clock_changes, 4),
     "disk full during a save": (faults.disk_full, 4),
-    "the folder of checkpoints vanishes": (faults.folder_vanishes, 3),
+    "the folder of checkpoints vanishes": (faults.folder_vanishes, 2),
     "resumed on 8, 4, 1, 2 x 4 devices": (faults.other_devices, 2),
     "a peer process killed": (faults.peer_killed, 4),
-    "SIGTERM to one of two processes": (faults.sigterm_one_of_two, 10),
-    "SIGKILL at a random moment": (faults.sigkill, 50),
+    "NaN in a batch": (faults.not_a_number, 4),
+    "a thread of the loader raises": (faults.loader_dies, 2),
+    "a thread of the loader hangs": (faults.loader_hangs, 2),
+    "the clock changes": (faults.clock_changes, 4),
+    "two runs started in one workdir": (faults.two_in_one_workdir, 2),
 }
 
 

@@ -6,6 +6,7 @@ tries that came out as they must, what was lost, and what was done.
 
 import json
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,10 @@ def sigkill(runs: Runs, random, tries: int):
             killed = process.status is None
             process.kill()
         again, = runs.finish(run)
-        survived += again.status == 0 and runs.same(run)
+        same = again.status == 0 and runs.same(run)
+        if not same:
+            print(f"try {attempt}: status {again.status}\n{again.output()}", flush=True)
+        survived += same
         shutil.rmtree(runs.folder / run)
     return survived, "the steps since the last checkpoint, done again", \
         "at a random moment from the start of the program to its end, then the same command: final state, place in " \
@@ -67,8 +71,10 @@ def peer_killed(runs: Runs, random, tries: int):
         status, errors = other.wait(180), other.errors()
         longest = max(longest, time.monotonic() - killed)
         again = runs.finish(run, **layout)
-        survived += (status == 1 and len(errors) == 1 and "lost another" in errors[0] and again[0].status == 0
-                     and runs.same(run, **layout))
+        # jax's own watch over process 0 may be the first to notice, and ends the process in its own words.
+        told = (status == 1 and len(errors) == 1 and "lost another" in errors[0]) or \
+            (status == -signal.SIGABRT and "another task died" in other.output())
+        survived += told and again[0].status == 0 and runs.same(run, **layout)
         shutil.rmtree(runs.folder / run)
     return survived, "the steps since the last checkpoint, done again", \
         f"SIGKILL to either one of two processes: the other ends with one line (the slowest after {longest:.0f} s)"
@@ -174,9 +180,10 @@ def loader_hangs(runs: Runs, random, tries: int):
         process, = runs.finish(run, f"--loader_hangs={random.randrange(12, STEPS)}",
                                "--config.run.stall_timeout_seconds=10")
         stacks = (runs.folder / run / "stalled.txt").read_text()
-        told = process.status == 75 and "the loader hangs" in stacks and "in decode" in stacks
+        # Test images go through the same decoder: an evaluation may be the first to wait.
+        told = process.status == 75 and re.search("the (loader|evaluation) hangs", stacks) and "in decode" in stacks
         again, = runs.finish(run)
-        survived += told and again.status == 0 and runs.same(run)
+        survived += bool(told) and again.status == 0 and runs.same(run)
         shutil.rmtree(runs.folder / run)
     return survived, "the steps since the last checkpoint, done again", \
         "a thread of the loader that waits for ever: after run.stall_timeout_seconds (here 10) the run ends with " \
@@ -194,8 +201,8 @@ def clock_changes(runs: Runs, random, tries: int):
             process, = runs.finish(run, "--clock")
         survived += process.wait() == 0 and runs.same(run)
         shutil.rmtree(runs.folder / run)
-    return survived, "nothing", "time.time jumps by up to 12 days, to and fro, at every call; every second run is " \
-        "killed"
+    return survived, "nothing", "set forward or back by up to 12 days, before every fifth step; every second run is " \
+        "also killed"
 
 
 def two_in_one_workdir(runs: Runs, random, tries: int):

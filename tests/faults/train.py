@@ -27,12 +27,14 @@ def define_flags() -> None:
     flags.DEFINE_integer("poison", 0, "The batch of this step is not a number on the device.")
     flags.DEFINE_integer("loader_dies", 0, "A thread of the loader raises in the batch of this step.")
     flags.DEFINE_integer("loader_hangs", 0, "A thread of the loader waits for ever in the batch of this step.")
-    flags.DEFINE_bool("clock", False, "time.time jumps by days, to and fro, at every call.")
+    flags.DEFINE_bool("clock", False, "time.time is set forward or back by days, before every fifth batch.")
     flags.DEFINE_float("step_seconds", 0.0, "Every batch takes as long: time in which to be killed.")
 
 
 def main(config, values) -> int:
     normalize, train_batches, image_of = steps.normalize, datasets.train_batches, datasets.batches.decoding.decode
+
+    offset, offsets = [0.0], np.random.default_rng(os.getpid())
 
     def normalize_or_nan(images, config):
         marked = jnp.all(images == _MARK, axis=(1, 2, 3), keepdims=True)
@@ -42,6 +44,8 @@ def main(config, values) -> int:
         drawn = train_batches(*arguments, first_step=first_step, **options)
         for step, batch in enumerate(drawn, start=first_step + 1):
             time.sleep(values.step_seconds)
+            if step % 5 == 0:
+                offset[0] = float(offsets.uniform(-1, 1)) * 1e6
             if step == values.poison:
                 batch["image"] = np.concatenate([np.full_like(batch["image"][:1], _MARK), batch["image"][1:]])
             if values.record:
@@ -66,9 +70,8 @@ def main(config, values) -> int:
         return image_of(image)
 
     if values.clock:
-        offsets = np.random.default_rng(0)
         now = time.time
-        time.time = lambda: now() + float(offsets.uniform(-1, 1)) * 1e6
+        time.time = lambda: now() + offset[0]
         time.time_ns = lambda: int(time.time() * 1e9)
     steps.normalize, datasets.train_batches, datasets.batches.decoding.decode = normalize_or_nan, batches, decode
     print(f"pid {os.getpid()}", data.processes(), flush=True)
