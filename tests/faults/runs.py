@@ -33,10 +33,7 @@ class Runs:
         """devices: fake ones of each process."""
         many = []
         if processes > 1:
-            with socket.socket() as probe:
-                probe.bind(("localhost", 0))
-                address = f"localhost:{probe.getsockname()[1]}"
-            many = [f"--coordinator_address={address}", f"--num_processes={processes}"]
+            many = [f"--coordinator_address={free_address()}", f"--num_processes={processes}"]
         own = [f"--cpu_devices={devices}"] if devices else []
         return [Process(self.command(run, *options, *many, *own, *([f"--process_id={index}"] if many else [])),
                         self.folder / f"{run}.{index}.log") for index in range(processes)]
@@ -72,6 +69,12 @@ class Runs:
     def same(self, run: str, **layout) -> bool:
         expected = self.whole(**layout)
         return self.left_by(run) == {key: value for key, value in expected.items() if key != "seconds"}
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return f"localhost:{probe.getsockname()[1]}"
 
 
 class Process:

@@ -1,5 +1,5 @@
 #!/bin/bash
-# A Slurm cluster of this one machine, for tests/slurm/slurm_test.py. As root, on Debian:
+# A Slurm cluster of this one machine, for tests/slurm_test.py. As root, on Debian:
 #
 #   apt-get install --no-install-recommends slurm-wlm munge
 #   tests/slurm/setup.sh start FOLDER     the daemons, with their configuration and logs in FOLDER

@@ -11,8 +11,8 @@ import pytest
 
 from tests.faults.runs import Runs
 
-ROOT = pathlib.Path(__file__).parents[2]
-SETUP = str(pathlib.Path(__file__).with_name("setup.sh"))
+ROOT = pathlib.Path(__file__).parents[1]
+SETUP = str(ROOT / "tests" / "slurm" / "setup.sh")
 MISSING = [name for name in ("munged", "slurmctld", "slurmd", "srun", "sbatch")
            if not (shutil.which(name) or shutil.which(name, path="/usr/sbin"))]
 
