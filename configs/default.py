@@ -275,6 +275,11 @@ def get_config() -> ConfigDict:
             loader_buffer=8,                # batches prepared ahead
             log_every_steps=10,
             checkpoint_every_steps=100,     # and at the end
-            checkpoints_to_keep=3,
+            checkpoints_to_keep=3,          # the newest
+            keep_best="",                   # and the one with the best of this score (map@r, eer ...); "" = no
+            max_rollbacks=10,               # batches of the whole run that may be skipped, for a loss or gradient that
+                                            # is not finite
+            stall_timeout_seconds=1800.0,   # without a step, a batch, or a part of an evaluation: the run ends with
+                                            # status 75 and the stacks of what hangs. Above any compilation; 0 = never
         ),
     )).lock()

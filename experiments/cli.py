@@ -8,12 +8,16 @@ from collections.abc import Callable
 from absl import app, flags
 from ml_collections import config_flags
 
-from experiments import runtime, workdir
+from experiments import hosts, runtime, workdir
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 flags.DEFINE_string("workdir", "", "Folder of the run: its configuration, checkpoints, metrics and results.")
 flags.DEFINE_integer("cpu_devices", 0, "Rehearse on this many fake CPU devices; 0 uses the machine's own.")
+flags.DEFINE_string("coordinator_address", "", "Of many processes: host:port of the first. Slurm, Open MPI and TPUs "
+                    "tell by themselves.")
+flags.DEFINE_integer("num_processes", 0, "Of many processes: how many.")
+flags.DEFINE_integer("process_id", -1, "Of many processes: which one this is, from 0.")
 flags.DEFINE_bool("traceback", False, "Show where in the code an error was found.")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; default: the one stored in --workdir.")
 
@@ -26,7 +30,8 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
     configured: whether --workdir is a run's, with a configuration of its own to go by.
 
     An error that this project raises, or that the system does (a missing file, a full disk), is one line on
-    stderr and exit status 1. Anything else is a defect and keeps its traceback.
+    stderr and exit status 1. Anything else is a defect and keeps its traceback. Of many processes only the first
+    prints what is not an error.
     """
     define_flags()
     app.define_help_flags()
@@ -42,13 +47,30 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
         config = _CONFIG.value
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
         sys.exit(f"error: {_flag_error(error)}")
+    many = False
     try:
         runtime.start(values.cpu_devices)
+        many = hosts.start(values.coordinator_address, values.num_processes, values.process_id)
+        if many and not hosts.is_first():
+            sys.stdout = open(os.devnull, "w")
         sys.exit(main(config, values))
     except (ValueError, FloatingPointError, OSError) as error:
-        if values.traceback or not (isinstance(error, OSError) or _raised_here(error)):
-            raise
-        sys.exit(f"error: {_one_line(error)}")
+        expected = isinstance(error, OSError) or _raised_here(error)
+        _fail(error, f"error: {_one_line(error)}" if expected and not values.traceback else "", many)
+    except Exception as error:
+        _fail(error, hosts.lost_peer(error) if many and not values.traceback else "", many)
+
+
+def _fail(error: Exception, line: str, many: bool):
+    """Ends the program with the line, or with the traceback where there is none."""
+    if not many:
+        if line:
+            sys.exit(line)
+        raise error
+    # Leaving jax in the usual way would wait for the other processes, which may be waiting for this one.
+    sys.stderr.write(line + "\n" if line else "".join(traceback.format_exception(error)))
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _check_config_file(argv: list[str]) -> None:

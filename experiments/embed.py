@@ -9,7 +9,7 @@ import rich.progress
 from absl import flags
 
 import datasets
-from experiments import cli, embedding, embedding_file
+from experiments import cli, embedding, embedding_file, hosts
 from experiments import mesh as meshes
 from metrics import retrieval
 
@@ -38,9 +38,10 @@ def main(config, values) -> int:
     kept = embedded.readable.nonzero()[0]
     if not len(kept):
         raise ValueError(f"none of the {len(source)} images of {values.images} can be read: nothing written")
-    embedding_file.write(values.out, embedding_file.Embeddings(
-        [source.paths[index] for index in kept], retrieval.normalized(embedded.embeddings[kept]),
-        embedding_file.identity(trained, config)))
+    found = embedding_file.Embeddings([source.paths[index] for index in kept],
+                                      retrieval.normalized(embedded.embeddings[kept]),
+                                      embedding_file.identity(trained, config))
+    hosts.first_does(lambda: embedding_file.write(values.out, found))
     print(f"{len(kept)} embeddings of {embedded.embeddings.shape[1]} numbers in {values.out}"
           + (f"; {len(embedded.problems)} image(s) skipped" if embedded.problems else ""))
     return 0

@@ -35,10 +35,10 @@ def load(config, workdir: str, mesh: jax.sharding.Mesh, at_step: int | None = No
     source = data.train_source(config)
     built = model.build(config, config.loss.num_classes or source.num_classes, len(source), mesh)
     with checkpoint.Checkpoints(workdir) as checkpoints:
-        at_step = checkpoints.latest_step() if at_step is None else at_step
         state, _ = checkpoints.restore(model.abstract_state(built, config, mesh), at_step)
     variables = model.embedder_variables(state)
-    return Trained(variables, step.make_embed_step(built.embedder, config, mesh), at_step, checkpoint.digest(variables))
+    return Trained(variables, step.make_embed_step(built.embedder, config, mesh), int(state.step),
+                   checkpoint.digest(variables))
 
 
 def _imported(config, folder: str, mesh: jax.sharding.Mesh) -> Trained:
@@ -50,15 +50,21 @@ def _imported(config, folder: str, mesh: jax.sharding.Mesh) -> Trained:
 
 def embed_source(embed: Callable, variables, source: datasets.Source, config, mesh: jax.sharding.Mesh,
                  progress: Callable[[int], None] = lambda images: None) -> Embedded:
-    """Every image of the source through `embed`. An image that cannot be read is reported, not fatal."""
-    rows, masks = [], []
+    """Every image of the source through `embed`. An image that cannot be read is reported, not fatal.
+
+    Each process reads its share, and all of them return everything. progress: is told of images of all processes.
+    """
+    embeddings, readable = None, np.zeros(len(source), bool)
     for batch in datasets.eval_batches(source, config, batch_size=config.evaluation.batch_size, **data.processes()):
-        images = meshes.put_batch(mesh, {"image": batch["image"]})["image"]
-        rows.append(np.asarray(embed(variables, images)))
-        masks.append(np.asarray(batch["mask"]))
-        progress(int((batch["index"] >= 0).sum()))
-    readable = np.concatenate(masks)[:len(source)]
-    embeddings = np.concatenate(rows)[:len(source)] * readable[:, None]
+        # Where each row comes from travels with it: devices need not be in the order of their hosts.
+        placed = meshes.put_batch(mesh, {"image": batch["image"], "mask": batch["mask"],
+                                         "index": batch["index"].astype(np.int32)})
+        rows = np.asarray(embed(variables, placed["image"]))
+        mask, index = meshes.everywhere(placed["mask"]), meshes.everywhere(placed["index"])
+        if embeddings is None:
+            embeddings = np.zeros((len(source), rows.shape[1]), np.float32)
+        embeddings[index[mask]], readable[index[mask]] = rows[mask], True
+        progress(int((index >= 0).sum()))
     return Embedded(embeddings, readable, [_problem(source, index) for index in np.flatnonzero(~readable)])
 
 

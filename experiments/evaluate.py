@@ -12,7 +12,7 @@ import rich
 import rich.table
 from absl import flags
 
-from experiments import cli, data, embedding, evaluation, workdir
+from experiments import cli, data, embedding, evaluation, hosts, workdir
 from experiments import mesh as meshes
 from metrics import retrieval
 
@@ -52,7 +52,7 @@ def main(config, values) -> None:
                  **{f"far/{name}": curve.far for name, curve in curves.items()},
                  **{f"tar/{name}": curve.tar for name, curve in curves.items()})
     path = workdir.evaluation_path(values.workdir)
-    workdir.write_json(path, record)
+    hosts.first_does(lambda: workdir.write_json(path, record))
     print_table(record)
     print(f"written to {path}")
 
@@ -90,7 +90,7 @@ def write_arrays(folder: str, **arrays: np.ndarray) -> None:
     """What `report` draws from: embeddings of the unseen images, their labels and paths, and the ROC curves."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    workdir.write_atomically(workdir.evaluation_arrays_path(folder), buffer.getvalue())
+    hosts.first_does(lambda: workdir.write_atomically(workdir.evaluation_arrays_path(folder), buffer.getvalue()))
 
 
 def read_arrays(folder: str) -> dict[str, np.ndarray]:

@@ -6,31 +6,95 @@ import math
 import os
 import time
 
-import tensorboardX
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2, summary_pb2
 
 from experiments import workdir as workdirs
 
 
 class Metrics:
-    """metrics.jsonl and TensorBoard events of a workdir. Records past `first_step` are dropped: they will be redone."""
+    """metrics.jsonl and TensorBoard events of a workdir. Records past `first_step` are dropped: they will be redone.
+
+    What a full disk refuses is reported in a line, kept, and written when there is room again.
+    """
 
     def __init__(self, workdir: str, first_step: int):
         path = workdirs.metrics_path(workdir)
         # A run from step 0 evaluates there again; a resumed one does not repeat what its checkpoint has seen.
         kept = [record for record in read_metrics(workdir) if first_step and record["step"] <= first_step]
         workdirs.write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
-        self._file = open(path, "a", buffering=1)
-        self._board = tensorboardX.SummaryWriter(os.path.join(workdir, "tensorboard"), purge_step=first_step + 1)
+        self._file, self._waiting, self._reported = os.open(path, os.O_WRONLY | os.O_APPEND), b"", False
+        self._board = _Board(os.path.join(workdir, "tensorboard"), first_step)
 
     def write(self, step: int, **values: float) -> None:
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            if math.isfinite(value):
-                self._board.add_scalar(name, value, step)
+        self._waiting += (json.dumps({"step": step, **values}) + "\n").encode()
+        self._flush()
+        self._board.write(step, {name: value for name, value in values.items() if math.isfinite(value)})
 
     def close(self) -> None:
-        self._file.close()
+        self._flush()
+        os.close(self._file)
         self._board.close()
+
+    def _flush(self) -> None:
+        try:
+            while self._waiting:
+                self._waiting = self._waiting[os.write(self._file, self._waiting):]
+        except OSError as error:
+            if not self._reported:
+                print(f"the metrics cannot be written: {error.strerror}; the run goes on, and they wait", flush=True)
+            self._reported = True
+
+
+class _Board:
+    """Scalars for TensorBoard, each on the disk when `write` returns. (SummaryWriter's thread ends at its first error,
+    and its queue then blocks the run.) An error ends it here too, with a line: metrics.jsonl has everything.
+    """
+
+    def __init__(self, folder: str, first_step: int):
+        self._writer = None
+        with self._or_end():
+            os.makedirs(folder, exist_ok=True)
+            # The name has its second: a run that goes back writes two in one.
+            self._writer = EventsWriter(os.path.join(folder, "events"), f".{os.getpid()}.{time.monotonic_ns()}")
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # TensorBoard hides what lies past it
+            self._writer.write_event(event_pb2.Event(step=first_step + 1, wall_time=time.time(), session_log=start))
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        with self._or_end():
+            if self._writer is not None:
+                scalars = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+                self._writer.write_event(event_pb2.Event(step=step, wall_time=time.time(),
+                                                         summary=summary_pb2.Summary(value=scalars)))
+                self._writer.flush()
+
+    def close(self) -> None:
+        with self._or_end():
+            if self._writer is not None:
+                self._writer.close()
+
+    @contextlib.contextmanager
+    def _or_end(self):
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            print(f"no TensorBoard scalars from here on: {error.strerror}", flush=True)
+
+
+class NoMetrics:
+    """Of the processes that do not write."""
+
+    def write(self, step: int, **values: float) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def last_evaluation(workdir: str) -> int | None:
+    """The last step with a record that is not of a training step."""
+    return max((record["step"] for record in read_metrics(workdir) if "loss" not in record), default=None)
 
 
 def read_metrics(workdir: str) -> list[dict]:

@@ -20,5 +20,5 @@ def start(cpu_devices: int = 0) -> None:
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "geodesic" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    # orbax announces every folder it opens; the programs print their own progress.
-    absl.logging.set_verbosity(absl.logging.ERROR)
+    # orbax announces every folder it opens, and every error that it also raises; the programs print their own lines.
+    absl.logging.set_verbosity(absl.logging.FATAL)

@@ -10,7 +10,7 @@ import rich.table
 from absl import flags
 
 import datasets
-from experiments import cli, embedding, embedding_file, pictures
+from experiments import cli, embedding, embedding_file, hosts, pictures
 from experiments import mesh as meshes
 from metrics import retrieval
 
@@ -40,7 +40,7 @@ def main(config, values) -> None:
     paths = [source.paths[index] for index in kept]
     results = find(retrieval.normalized(embedded.embeddings[kept]), paths, gallery, values.k)
     print_table(results)
-    pictures.write_png(pictures.contact_sheet(results), out)
+    hosts.first_does(lambda: pictures.write_png(pictures.contact_sheet(results), out))
     print(f"contact sheet in {out}")
 
 

@@ -1,5 +1,6 @@
 """The training step and the embedding step: the trunk per device, the loss on the global batch."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -24,7 +25,8 @@ def make_train_step(model: Model, config, mesh: jax.sharding.Mesh) -> Callable:
     """jit'ed (state, batch) -> (state, scalars); the given state is donated.
 
     batch: image u8[A,B/A,S,S,3] and label i32[A,B/A] for A accumulation steps, split along B/A.
-    The update uses the gradient of the mean loss over the A parts, each with its own batch statistics.
+    The update uses the gradient of the mean loss over the A parts, each with its own batch statistics. The scalar
+    `finite` is whether the loss and all of its gradient were (guards.py).
     """
 
     def embed(params, batch_stats, images, rng):
@@ -69,7 +71,10 @@ def make_train_step(model: Model, config, mesh: jax.sharding.Mesh) -> Callable:
         updates, opt_state = model.optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         params, opt_state = sampling.keep_unsampled(loss_state, (params, opt_state), (state.params, state.opt_state))
-        scalars |= {"gradient_norm": optax.tree.norm(gradients["embedder"]),
+        norm = optax.tree.norm(gradients["embedder"])
+        finite = [jnp.isfinite(scalars["loss"]), jnp.isfinite(norm),
+                  *(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients["loss"]))]
+        scalars |= {"gradient_norm": norm, "finite": jnp.all(jnp.stack(finite)),
                     "learning_rate": jnp.asarray(model.schedule(state.step), jnp.float32)}
         return TrainState(state.step + 1, params, batch_stats, loss_state, opt_state), scalars
 
@@ -77,6 +82,12 @@ def make_train_step(model: Model, config, mesh: jax.sharding.Mesh) -> Callable:
     batch_sharding = NamedSharding(mesh, P(None, AXIS))
     return jax.jit(step, donate_argnums=0, in_shardings=(shardings, batch_sharding),
                    out_shardings=(shardings, NamedSharding(mesh, P())))
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def skip(state: TrainState) -> TrainState:
+    """A step that nothing is learnt from."""
+    return state.replace(step=state.step + 1)
 
 
 def make_embed_step(embedder, config, mesh: jax.sharding.Mesh) -> Callable:

@@ -1,9 +1,11 @@
 """Trains an embedder; started again with the same command, goes on where it stopped.
 
     python -m experiments.train --config=configs/quickstart.py --workdir=runs/faces [--config.loss.arcface.margin=0.4]
+
+On many hosts the same command runs on each of them: docs/pods.md.
 """
 
-import math
+import contextlib
 import time
 
 import jax
@@ -14,10 +16,15 @@ from experiments import (
     data,
     embedding,
     evaluation,
+    guards,
+    hosts,
+    lock,
     model,
+    position,
     progress,
     stop_signal,
     summary,
+    watchdog,
     weights,
     workdir,
 )
@@ -35,113 +42,199 @@ def train(config, folder: str, stop: stop_signal.StopSignal) -> int:
     mesh = meshes.make()
     source, test = data.train_source(config), data.test_source(config)
     built = model.build(config, config.loss.num_classes or source.num_classes, len(source), mesh)
-    batches = data.TrainBatches(source, config)
-    workdir.open_for(folder, config)
-    with checkpoint.Checkpoints(folder, keep=config.run.checkpoints_to_keep) as checkpoints:
-        state, first_step = _start(built, config, mesh, batches, checkpoints)
-        if first_step >= built.total_steps:
-            print(f"{folder} is finished: {first_step} steps. Nothing to do.")
-            return 0
-        print(f"{'resuming at step ' + str(first_step) if first_step else 'training'} in {folder}")
-        print(summary.describe(config, built, state, mesh, len(source)), flush=True)
-        metrics = progress.Metrics(folder, first_step)
-        try:
-            return _Loop(config, built, mesh, test, checkpoints, metrics, stop).run(state, batches, first_step)
-        finally:
-            metrics.close()
+    with contextlib.ExitStack() as stack:
+        hosts.first_does(lambda: workdir.check(folder, config))
+        hosts.first_does(lambda: stack.enter_context(lock.held(folder)))
+        hosts.first_does(lambda: workdir.open_for(folder, config))
+        watch = stack.enter_context(watchdog.Watchdog(config.run.stall_timeout_seconds, folder))
+        checkpoints = stack.enter_context(checkpoint.Checkpoints(
+            folder, keep=config.run.checkpoints_to_keep, best=config.run.keep_best, num_classes=built.num_classes))
+        run = _Run(config, folder, built, mesh, source, test, checkpoints, watch, stop)
+        stack.callback(run.close)
+        return run.run()
 
 
-def _start(built: model.Model, config, mesh, batches, checkpoints: checkpoint.Checkpoints):
-    """(state, step): of the latest checkpoint, with the batches moved to where it was saved, or new."""
-    if checkpoints.latest_step() is None:
-        state = model.init_state(built, config, mesh)
-        return weights.initialise(state, config.init_from, config) if config.init_from else state, 0
-    state, position = checkpoints.restore(model.abstract_state(built, config, mesh))
-    batches.set_state(position)
-    return state, int(state.step)
-
-
-class _Loop:
+class _Run:
     """evaluate -> save -> next batch -> step -> report the step before. Exact resume depends on this order."""
 
-    def __init__(self, config, built, mesh, test, checkpoints, metrics, stop):
-        self.config, self.model, self.mesh, self.test = config, built, mesh, test
-        self.checkpoints, self.metrics, self.stop = checkpoints, metrics, stop
+    def __init__(self, config, folder, built, mesh, source, test, checkpoints, watch, stop):
+        self.config, self.folder, self.model, self.mesh = config, folder, built, mesh
+        self.source, self.test, self.checkpoints, self.watch, self.stop = source, test, checkpoints, watch, stop
         self.train_step = steps.make_train_step(built, config, mesh)
         self.embed = steps.make_embed_step(built.embedder, config, mesh)
-        self.saved = None
+        self.guard = guards.Guard(folder, config.run.max_rollbacks)
+        self.agreement = hosts.Agreement(mesh)
+        self.batches, self.bad = data.TrainBatches(source, config), []
+        self.metrics = self.saved = self.evaluated = self.score = None
 
-    def run(self, state: model.TrainState, batches, first_step: int) -> int:
-        total = self.model.total_steps
-        clock = progress.Clock(first_step, total, self.config.batch_size)
-        self.saved, unreported = first_step or None, None
-        for step in range(first_step, total):
-            stop = self.stop.received
-            if stop or self.evaluation_is_due(step, first_step) or self.save_is_due(step):
-                self.report(unreported, clock)  # a checkpoint of this step must not miss its record
-                unreported = None
-                jax.block_until_ready(state)
+    def run(self) -> int:
+        state, step = self.start()
+        if step >= self.model.total_steps and progress.last_evaluation(self.folder) == step:
+            print(f"{self.folder} is finished: {step} steps. Nothing to do.")
+            return 0
+        print(f"{'resuming at step ' + str(step) if step else 'training'} in {self.folder}")
+        print(summary.describe(self.config, self.model, state, self.mesh, len(self.source)), flush=True)
+        while True:
+            self.open_records(step)
+            try:
+                return self.steps(state, step)
+            except guards.NotFiniteError as error:
+                failed, state = error.step, None  # what the exception holds on to would fill the device
+            self.guard.skip(failed)
+            state, step = self.start()
+            print(f"the loss or its gradient is not finite in step {failed}: back to step {step}; the batch of step "
+                  f"{failed} will be skipped, the {len(self.guard.skipped)}. of {self.config.run.max_rollbacks}",
+                  flush=True)
+
+    def start(self) -> tuple:
+        """(state, step): of the newest checkpoint that is whole, or new."""
+        with self.watch.phase("start"):
+            self.checkpoints.wait()
+            if hosts.from_first(self.checkpoints.latest_step()) is None:
+                state = model.init_state(self.model, self.config, self.mesh)
+                init_from = self.config.init_from
+                return weights.initialise(state, init_from, self.config) if init_from else state, 0
+            state, stored = self.checkpoints.restore(model.abstract_state(self.model, self.config, self.mesh))
+            position.check(stored, self.source, self.config)
+            self.bad = stored["bad"]
+            return state, int(state.step)
+
+    def open_records(self, step: int) -> None:
+        self.close()
+        self.metrics = progress.Metrics(self.folder, step) if hosts.is_first() else progress.NoMetrics()
+        self.evaluated = hosts.from_first(progress.last_evaluation(self.folder) if hosts.is_first() else None)
+        self.saved = step or None
+
+    def close(self) -> None:
+        self.batches.close()
+        if self.metrics is not None:
+            self.metrics.close()
+
+    def steps(self, state: model.TrainState, first_step: int) -> int:
+        """From `first_step` to the end, or to a signal. Raises NotFiniteError."""
+        total, unreported = self.model.total_steps, None
+        self.batches.set_state({"step": first_step, "bad": self.bad})
+        clock, compiled = progress.Clock(first_step, total, self.config.batch_size), False
+        for step in range(first_step, total + 1):
+            stop, last = self.agreed_stop(), step == total
+            if stop or last or self.evaluation_is_due(step) or self.save_is_due(step):
+                self.report(unreported, clock, check=True)  # a checkpoint of this step must not miss its record
+                unreported, self.score = None, None
                 with clock.paused():
-                    if self.evaluation_is_due(step, first_step):
-                        self.evaluate(step, state)
-                    if stop or self.save_is_due(step):
-                        self.save(step, state, batches)
-            if stop:
-                kept = ", saved" if step else ""  # before the first step there is nothing to save
-                print(f"stopped at step {step}{kept}; the same command goes on from there", flush=True)
-                return 128 + stop
+                    if self.evaluation_is_due(step) and not stop:
+                        stop = self.evaluate(step, state)
+                    if stop or last or self.save_is_due(step) or self.checkpoints.improves(self.score):
+                        self.save(step, state)
+                if stop or last:
+                    return self.end(step, state, stop if self.evaluation_is_due(step) or not last else 0)
             with jax.transfer_guard("disallow"):
                 started = time.monotonic()
-                batch = next(batches)
+                with self.watch.phase("loader"):
+                    batch = next(self.batches)
                 clock.waiting(time.monotonic() - started)
-                state, scalars = self.train_step(state, steps.put_train_batch(self.mesh, self.config, batch))
-            if step == first_step:  # it waited for the compiler
+                if step + 1 in self.guard.skipped:
+                    state = steps.skip(state)
+                    continue
+                with self.watch.phase("step" if compiled else "compilation"):
+                    state, scalars = self.train_step(state, steps.put_train_batch(self.mesh, self.config, batch))
+            if not compiled:
                 jax.block_until_ready(scalars)
                 clock.restart(step + 1)
+                compiled = True
             self.report(unreported, clock)
             unreported = (step + 1, scalars)
-        self.report(unreported, clock)
-        self.evaluate(total, state)
-        self.save(total, state, batches)
-        return 0
+        raise AssertionError("the last step ends the run")
 
-    def report(self, unreported, clock: progress.Clock) -> None:
-        """The step before: its numbers have arrived while the device works on the next one."""
-        if unreported is None:
-            return
-        step, scalars = unreported
-        if step != 1 and step % self.config.run.log_every_steps and step != self.model.total_steps:
-            return
-        values = {name: float(value) for name, value in jax.device_get(scalars).items()}
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(f"the loss is {values['loss']} at step {step}: lower optimizer.learning_rate or "
-                                     f"lengthen schedule.warmup_epochs")
+    def end(self, step: int, state: model.TrainState, stop: int) -> int:
+        """The exit status of a run that has come to `step`, after the disk has."""
+        if self.failure():  # it may have been a moment's: a clock set forward, a file server that restarted
+            self.saved = None
+            self.save(step, state)
+        if failure := self.failure():
+            raise OSError(f"{failure}. The run stops at step {step}, and what it has learnt since the checkpoint "
+                          f"before is lost: make room, and give the same command again")
+        if stop:
+            kept = ", saved" if step else ""  # before the first step there is nothing to save
+            print(f"stopped at step {step}{kept}; the same command goes on from there", flush=True)
+        return 128 + stop if stop else 0
+
+    def failure(self) -> str:
+        """Why the last save has failed, or ""."""
+        with self.watch.phase("save"):
+            self.checkpoints.wait()
+        return hosts.from_first(self.checkpoints.failure)
+
+    def report(self, unreported, clock: progress.Clock, check: bool = False) -> None:
+        """The step before: its numbers have arrived while the device works on the next one.
+
+        Raises NotFiniteError, at the latest before anything is evaluated or saved (check).
+        """
+        due = False
+        if unreported is not None:
+            step, scalars = unreported
+            self.guard.watch(step, scalars.pop("finite"))
+            due = step == 1 or step % self.config.run.log_every_steps == 0 or step == self.model.total_steps
+        with self.watch.phase("step"):
+            if due or check:
+                self.guard.check()
+            if not due:
+                return
+            values = {name: float(value) for name, value in jax.device_get(scalars).items()}
         values |= clock.read(step)
         print(progress.line(step, self.model.total_steps, values), flush=True)
         self.metrics.write(step, **values)
 
-    def evaluation_is_due(self, step: int, first_step: int) -> bool:
+    def agreed_stop(self) -> int:
+        """The signal at which all processes stop, or 0."""
+        return self.agreement.largest(int(self.stop.received or 0))
+
+    def evaluation_is_due(self, step: int) -> bool:
+        """A resumed step may have been evaluated before it was saved."""
         every = round(self.config.evaluation.every_epochs * self.model.steps_per_epoch)
-        # A resumed step has been evaluated before it was saved.
-        return every > 0 and step % every == 0 and (step == 0 or step != first_step)
+        due = step == self.model.total_steps or (every > 0 and step % every == 0)
+        return due and step != self.evaluated
 
     def save_is_due(self, step: int) -> bool:
         return step % self.config.run.checkpoint_every_steps == 0
 
-    def evaluate(self, step: int, state: model.TrainState) -> None:
-        variables = model.embedder_variables(state)
-        embedded = embedding.embed_source(self.embed, variables, self.test, self.config, self.mesh)
-        for problem in embedded.problems:
-            print(f"left out of the evaluation: {problem}", flush=True)
-        labels = self.test.labels[embedded.readable]
-        scores = evaluation.score(embedded.embeddings[embedded.readable], labels, self.config)
+    def evaluate(self, step: int, state: model.TrainState) -> int:
+        """0, or the signal that cut it short: it will be done again."""
+        stop = 0
+
+        def after_batch(_images: int) -> None:
+            nonlocal stop
+            self.watch.beat()
+            stop = self.agreed_stop()
+            if stop:
+                raise InterruptedError
+
+        with self.watch.phase("evaluation"):
+            try:
+                embedded = embedding.embed_source(self.embed, model.embedder_variables(state), self.test, self.config,
+                                                  self.mesh, progress=after_batch)
+            except InterruptedError:
+                return stop
+            scores = hosts.from_first(self.scores(embedded) if hosts.is_first() else None)
         self.metrics.write(step, **{name: value for name, value in scores.items() if isinstance(value, float)})
         print(f"step {step}: test  map@r {scores['map@r']:.3f}  recall@1 {scores['recall@1']:.3f}  "
               f"EER {scores['eer']:.3f}", flush=True)
+        self.evaluated, best = step, self.config.run.keep_best
+        if best and best not in scores:
+            raise ValueError(f"run.keep_best {best!r} is not a score of the evaluation: {', '.join(scores)}")
+        self.score = scores[best] if best else None
+        return 0
 
-    def save(self, step: int, state: model.TrainState, batches) -> None:
+    def scores(self, embedded: embedding.Embedded) -> dict:
+        for problem in embedded.problems:
+            print(f"left out of the evaluation: {problem}", flush=True)
+        kept = embedded.readable
+        return evaluation.score(embedded.embeddings[kept], self.test.labels[kept], self.config)
+
+    def save(self, step: int, state: model.TrainState) -> None:
         if step not in (0, self.saved):
-            self.checkpoints.save(step, state, batches.get_state())
+            with self.watch.phase("save"):
+                place = position.of(step, self.source, self.config) | self.batches.get_state()
+                self.checkpoints.save(step, state, place, self.score)
             self.saved = step
 
 

@@ -10,6 +10,9 @@ import pathlib
 import platform
 import subprocess
 
+# Held by the run that writes there (lock.py).
+LOCK = ".lock"
+
 
 def config_path(workdir: str) -> str:
     return os.path.join(workdir, "config.json")
@@ -31,8 +34,8 @@ def checkpoints_path(workdir: str) -> str:
     return os.path.join(os.path.abspath(workdir), "checkpoints")
 
 
-def open_for(workdir: str, config) -> None:
-    """Creates `workdir` with this configuration in it, or checks that it holds the same one.
+def check(workdir: str, config) -> None:
+    """Whether a run of this configuration may be in `workdir`.
 
     Fields of `config.run` may differ. Raises ValueError, naming the first differing fields, for another run's
     folder and for a folder that is not empty and not a run's.
@@ -49,10 +52,15 @@ def open_for(workdir: str, config) -> None:
             more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
             raise ValueError(f"{workdir} holds a run of another configuration: {first}{more}. "
                              f"Give the same configuration to resume it, or another --workdir")
-    elif os.path.isdir(workdir) and os.listdir(workdir):
+    elif os.path.isdir(workdir) and {*os.listdir(workdir)} - {LOCK}:
         raise ValueError(f"{workdir} is not empty and holds no run: give an empty or new --workdir")
+
+
+def open_for(workdir: str, config) -> None:
+    """Creates `workdir` with this configuration in it. Raises as `check` does."""
+    check(workdir, config)
     os.makedirs(workdir, exist_ok=True)
-    write_json(path, wanted)
+    write_json(config_path(workdir), as_dict(config))
 
 
 def as_dict(config) -> dict:

@@ -1,3 +1,6 @@
+import errno
+import os
+
 from experiments import progress
 
 
@@ -44,3 +47,35 @@ def test_the_clock(monkeypatch):
 
 def test_durations():
     assert [progress.duration(s) for s in (0, 59.6, 3600, 86399)] == ["0:00", "1:00", "1:00:00", "23:59:59"]
+
+
+def test_what_a_full_disk_refuses_waits_for_room(tmp_path, monkeypatch, capsys):
+    metrics = progress.Metrics(str(tmp_path), 0)
+    write, full = os.write, [True]
+
+    def limited(file, content):
+        if full[0]:
+            if len(content) > 10:
+                return write(file, content[:10])  # what still fits
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, content)
+
+    monkeypatch.setattr("os.write", limited)
+    for step in (1, 2):
+        metrics.write(step, loss=float(step))
+    full[0] = False
+    metrics.write(3, loss=3.0)
+    metrics.close()
+    assert [record["loss"] for record in progress.read_metrics(str(tmp_path))] == [1, 2, 3]
+    assert capsys.readouterr().out.count("the metrics cannot be written: No space left on device") == 1
+
+
+def test_tensorboard_gets_the_scalars(tmp_path):
+    for first in (0, 1):  # within one second
+        metrics = progress.Metrics(str(tmp_path), first)
+        metrics.write(first + 1, loss=0.5, other=float("nan"))
+        metrics.close()
+    files = list((tmp_path / "tensorboard").iterdir())
+    assert len(files) == 2
+    for path in files:
+        assert b"loss" in path.read_bytes() and b"other" not in path.read_bytes()

@@ -1,0 +1,70 @@
+"""Notices that a run hangs, says where, and ends it so that its scheduler starts it again."""
+
+import contextlib
+import faulthandler
+import os
+import sys
+import threading
+import time
+
+# EX_TEMPFAIL of sysexits.h: trying again may help.
+STATUS = 75
+
+
+class Watchdog:
+    """While entered: without a `beat` for `timeout` seconds, the stacks of all threads go to stderr and to
+    stalled.txt in the workdir, and the process ends with `STATUS`.
+
+    timeout: 0 turns it off. A thread watches; should that hang too, in native code that never lets go of the
+    interpreter, faulthandler's own does the same without a name for what hangs.
+    """
+
+    def __init__(self, timeout: float, workdir: str):
+        self._timeout, self._path = timeout, os.path.join(workdir, "stalled.txt")
+        self._phase, self._beat = "start", time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
+
+    def __enter__(self):
+        if self._timeout:
+            self.beat()
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        if self._timeout:
+            self._thread.join()
+            faulthandler.cancel_dump_traceback_later()
+
+    def beat(self) -> None:
+        """There is progress."""
+        self._beat = time.monotonic()
+
+    @contextlib.contextmanager
+    def phase(self, name: str):
+        """What hangs if it hangs in here. Entering and leaving are progress."""
+        before, self._phase = self._phase, name
+        self.beat()
+        try:
+            yield
+        finally:
+            self._phase = before
+            self.beat()
+
+    def _watch(self) -> None:
+        tick = min(self._timeout / 10, 10.0)
+        while not self._ended.wait(tick):
+            if time.monotonic() - self._beat > self._timeout:
+                self._end()
+            faulthandler.dump_traceback_later(self._timeout + 3 * tick, exit=True, file=sys.__stderr__)
+
+    def _end(self) -> None:
+        line = (f"error: no progress for {self._timeout:g} s (run.stall_timeout_seconds): the {self._phase} hangs. "
+                f"Stacks follow, and are in {self._path}; the same command goes on from the last checkpoint")
+        print(line, file=sys.__stderr__, flush=True)
+        faulthandler.dump_traceback(sys.__stderr__)
+        with contextlib.suppress(OSError), open(self._path, "w") as file:
+            print(line, file=file, flush=True)
+            faulthandler.dump_traceback(file)
+        os._exit(STATUS)

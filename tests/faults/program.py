@@ -1,0 +1,19 @@
+"""Another program of experiments, with the tiny network.
+
+    python -m tests.faults.program evaluate --workdir=RUN ...
+"""
+
+import importlib
+import sys
+
+from experiments import cli
+from tests.experiments import tiny  # noqa: F401, registers the network
+
+REQUIRED = {"evaluate": ("workdir",), "embed": ("workdir", "images", "out"),
+            "search": ("workdir", "embeddings", "query")}
+
+
+if __name__ == "__main__":
+    name = sys.argv.pop(1)
+    program = importlib.import_module(f"experiments.{name}")
+    cli.run(program.main, program.define_flags, REQUIRED[name])

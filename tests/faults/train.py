@@ -1,0 +1,82 @@
+"""experiments.train, with what a fault needs: a tiny network, a record of its batches, and things that go wrong.
+
+    python -m tests.faults.train --config=tests/faults/tiny_config.py:FOLDER --workdir=RUN [--poison=7] ...
+"""
+
+import json
+import os
+import threading
+import time
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+import datasets
+from experiments import cli, data, train
+from experiments import step as steps
+
+# What an image that turns into NaN looks like.
+_MARK = 255
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("record", "", "Append a line for each batch drawn: step, first row, a checksum of each row.")
+    flags.DEFINE_integer("poison", 0, "The batch of this step is not a number on the device.")
+    flags.DEFINE_integer("loader_dies", 0, "A thread of the loader raises in the batch of this step.")
+    flags.DEFINE_integer("loader_hangs", 0, "A thread of the loader waits for ever in the batch of this step.")
+    flags.DEFINE_bool("clock", False, "time.time is set forward or back by days, before every fifth batch.")
+    flags.DEFINE_float("step_seconds", 0.0, "Every batch takes as long: time in which to be killed.")
+
+
+def main(config, values) -> int:
+    normalize, train_batches, image_of = steps.normalize, datasets.train_batches, datasets.batches.decoding.decode
+
+    offset, offsets = [0.0], np.random.default_rng(os.getpid())
+
+    def normalize_or_nan(images, config):
+        marked = jnp.all(images == _MARK, axis=(1, 2, 3), keepdims=True)
+        return jnp.where(marked, jnp.nan, normalize(images, config))
+
+    def batches(*arguments, first_step=0, **options):
+        drawn = train_batches(*arguments, first_step=first_step, **options)
+        for step, batch in enumerate(drawn, start=first_step + 1):
+            time.sleep(values.step_seconds)
+            if step % 5 == 0:
+                offset[0] = float(offsets.uniform(-1, 1)) * 1e6
+            if step == values.poison:
+                batch["image"] = np.concatenate([np.full_like(batch["image"][:1], _MARK), batch["image"][1:]])
+            if values.record:
+                record(step, batch)
+            yield batch
+
+    def record(step: int, batch: dict) -> None:
+        rows = [zlib.crc32(image.tobytes(), int(label)) for image, label in zip(*map(batch.get, ("image", "label")),
+                                                                                strict=True)]
+        with open(values.record, "a") as file:
+            file.write(json.dumps({"step": step, "first": jax.process_index() * len(rows), "rows": rows}) + "\n")
+
+    decoded = [0]
+
+    def decode(image):
+        decoded[0] += 1
+        if threading.current_thread() is not threading.main_thread():
+            if values.loader_dies and decoded[0] > values.loader_dies * config.batch_size:
+                raise RuntimeError("a thread of the loader dies here")
+            if values.loader_hangs and decoded[0] > values.loader_hangs * config.batch_size:
+                threading.Event().wait()
+        return image_of(image)
+
+    if values.clock:
+        now = time.time
+        time.time = lambda: now() + offset[0]
+        time.time_ns = lambda: int(time.time() * 1e9)
+    steps.normalize, datasets.train_batches, datasets.batches.decoding.decode = normalize_or_nan, batches, decode
+    print(f"pid {os.getpid()}", data.processes(), flush=True)
+    return train.main(config, values)
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags)

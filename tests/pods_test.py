@@ -1,0 +1,66 @@
+"""Two processes of four devices train, evaluate, embed and search as one process of eight does."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import embedding_file
+from tests.faults.runs import Process, Runs, free_address
+
+STEPS = "--config.total_steps=6"
+LAYOUTS = {"one": {"processes": 1, "devices": 8}, "two": {"processes": 2, "devices": 4}}
+
+
+def program(runs: Runs, name: str, run: str, *options, processes: int, devices: int) -> list[Process]:
+    """Another program on what a run has left, in as many processes; all must end well."""
+    address = free_address()
+    own = lambda index: [f"--coordinator_address={address}", f"--num_processes={processes}", f"--process_id={index}"]
+    command = runs.command(run, f"--cpu_devices={devices}", *options)
+    command = [part for part in command if not part.startswith("--config=")]
+    command[2:3] = ["tests.faults.program", name]
+    started = [Process([*command, *(own(index) if processes > 1 else [])], runs.folder / f"{run}.{name}.{index}.log")
+               for index in range(processes)]
+    for process in started:
+        assert process.wait() == 0, process.output()
+    return started
+
+
+@pytest.mark.slow
+def test_many_processes_do_what_one_does(tmp_path):
+    runs, scores, embedded, found, logged = Runs(tmp_path), {}, {}, {}, {}
+    for name, layout in LAYOUTS.items():
+        record = tmp_path / f"{name}.jsonl"
+        for process in runs.finish(name, STEPS, f"--record={record}", **layout):
+            assert process.status == 0, process.output()
+        logged[name] = runs.left_by(name)["logged"]
+        program(runs, "evaluate", name, **layout)
+        scores[name] = json.loads((tmp_path / name / "evaluation.json").read_text())["scores"]
+        out = tmp_path / f"{name}.npz"
+        program(runs, "embed", name, f"--images={runs.images}", f"--out={out}", **layout)
+        embedded[name] = embedding_file.read(str(out))
+        shown = program(runs, "search", name, f"--embeddings={out}", f"--query={runs.images / 'class1' / '0.jpg'}",
+                        f"--out={tmp_path / name}.png", **layout)
+        found[name] = shown[0].output().count("class1")
+        assert all("nearest by cosine" not in process.output() for process in shown[1:])  # one of them speaks
+    assert len(logged["one"]) == len(logged["two"]) > 3
+    for (step, loss, score), (other_step, other_loss, other_score) in zip(*logged.values(), strict=True):
+        assert (step, loss is None, score is None) == (other_step, other_loss is None, other_score is None)
+        assert loss is None or loss == pytest.approx(other_loss, rel=1e-5)
+        assert score is None or score == pytest.approx(other_score, abs=1e-6)
+    for name, values in scores["one"].items():
+        assert values == pytest.approx(scores["two"][name], abs=1e-6)
+    assert embedded["one"].paths == embedded["two"].paths and len(embedded["one"].paths) == 40
+    np.testing.assert_allclose(embedded["one"].embeddings, embedded["two"].embeddings, atol=1e-5)
+    assert found["one"] == found["two"] > 0
+
+
+@pytest.mark.slow
+def test_an_error_of_the_first_is_everyones_and_nobody_hangs(tmp_path):
+    """The workdir of another configuration: found by process 0, told to all."""
+    runs = Runs(tmp_path)
+    runs.finish("run", STEPS)
+    for process in runs.start("run", STEPS, "--config.seed=1", processes=2, devices=1):
+        assert process.wait(120) != 0
+        assert "Traceback" not in process.output()
+    assert "holds a run of another configuration: seed 0 (now 1)" in (tmp_path / "run.0.log").read_text()

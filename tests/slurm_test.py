@@ -1,0 +1,65 @@
+"""launch/slurm.sh on a real Slurm: one node, two tasks."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.faults.runs import Runs
+
+ROOT = pathlib.Path(__file__).parents[1]
+SETUP = str(ROOT / "tests" / "slurm" / "setup.sh")
+MISSING = [name for name in ("munged", "slurmctld", "slurmd", "srun", "sbatch")
+           if not (shutil.which(name) or shutil.which(name, path="/usr/sbin"))]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="slurmctld and slurmd of tests/slurm/setup.sh are started as root"),
+    pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}: apt-get install slurm-wlm munge"),
+]
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    folder = str(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", f"/usr/sbin:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_CONF", f"{folder}/slurm.conf")
+    monkeypatch.setenv("PYTHON", sys.executable)
+    monkeypatch.setenv("MODULE", "tests.faults.train")
+    monkeypatch.setenv("NPROC", "32")
+    subprocess.run([SETUP, "start", folder], check=True)
+    yield
+    subprocess.run([SETUP, "stop", folder], check=True)
+
+
+def ask(*command) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+
+
+def wait_until(condition, log: pathlib.Path, seconds: float = 240) -> None:
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, log.read_text() if log.exists() else "the job has not started"
+        time.sleep(0.2)
+
+
+def test_a_preempted_job_is_queued_again_and_ends_as_if_nothing_had_happened(cluster, tmp_path):
+    runs, log = Runs(tmp_path), tmp_path / "job.log"
+    options = runs.command("job", "--step_seconds=0.3", "--cpu_devices=4")[3:]
+    job = ask("sbatch", "--parsable", "--ntasks=2", f"--output={log}", "launch/slurm.sh", *options).strip()
+    written = lambda text: log.exists() and text in log.read_text()
+    wait_until(lambda: written("step  6/"), log)
+    ask("scancel", "--batch", "--signal=TERM", job)
+    wait_until(lambda: written("queued again"), log)
+    assert "2 host(s)" in log.read_text() and "8 x cpu" in log.read_text()
+    # A job that is queued again is held back for a while: not here.
+    state = lambda: ask("scontrol", "show", "job", job)
+    wait_until(lambda: "JobState=PENDING" in state() or "JobState=RUNNING" in state(), log)
+    ask("scontrol", "update", f"jobid={job}", "starttime=now")
+    wait_until(lambda: "JobState=COMPLETED" in state(), log)
+    assert "resuming at step" in log.read_text() and "Restarts=1" in state()
+    assert runs.same("job", processes=2, devices=4)
