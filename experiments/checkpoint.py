@@ -39,6 +39,9 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
 
+    def all_steps(self) -> list[int]:
+        return list(self._manager.all_steps())
+
     def save(self, step: int, state, data_state: dict) -> None:
         """Returns when the state is copied off the devices; the writing goes on behind."""
         self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state),

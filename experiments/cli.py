@@ -18,13 +18,15 @@ flags.DEFINE_bool("traceback", False, "Show where in the code an error was found
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; default: the one stored in --workdir.")
 
 
-def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[str, ...] = ("workdir",)) -> None:
+def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[str, ...] = ("workdir",),
+        takes: str = "", error_status: int = 1) -> None:
     """Parses the flags, starts JAX, and exits with what `main(config, flags)` returns (None: 0).
 
     define_flags: adds the program's own. Not at import, where two programs in one process would collide.
+    takes: what the arguments without a name are, such as "IMAGE IMAGE"; then `main(config, flags, arguments)`.
 
     An error that this project raises, or that the system does (a missing file, a full disk), is one line on
-    stderr and exit status 1. Anything else is a defect and keeps its traceback.
+    stderr and exit status `error_status`. Anything else is a defect and keeps its traceback.
     """
     define_flags()
     app.define_help_flags()
@@ -32,21 +34,28 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
     try:
         _check_config_file(sys.argv)
         arguments = values(_with_stored_config(sys.argv))
-        if len(arguments) > 1:
+        if len(arguments) > 1 and not takes:
             raise ValueError(f"unexpected argument {arguments[1]!r}: every option is --name=value")
         for name in required:
             if not values[name].value:
                 raise ValueError(f"--{name}=... is required")
         config = _CONFIG.value
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-        sys.exit(f"error: {_flag_error(error)}")
+        _fail(_flag_error(error), error_status)
     try:
         runtime.start(values.cpu_devices)
-        sys.exit(main(config, values))
+        sys.exit(main(config, values, arguments[1:]) if takes else main(config, values))
     except (ValueError, FloatingPointError, OSError) as error:
         if values.traceback or not (isinstance(error, OSError) or _raised_here(error)):
             raise
-        sys.exit(f"error: {_one_line(error)}")
+        _fail(_one_line(error), error_status)
+
+
+def _fail(text: str, status: int) -> None:
+    if status == 1:
+        sys.exit(f"error: {text}")
+    print(f"error: {text}", file=sys.stderr)
+    sys.exit(status)
 
 
 def _check_config_file(argv: list[str]) -> None:

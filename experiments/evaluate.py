@@ -1,6 +1,10 @@
 """Measures a trained run on classes it never saw, beside what the same images score without training.
 
     python -m experiments.evaluate --workdir=runs/faces [--config.evaluation.recall_at=1,10]
+    python -m experiments.evaluate --workdir=runs/birds --protocol=cub200 --data=CUB_200_2011
+
+With --protocol it follows one of configs/protocols.py instead and writes a result record, which
+`experiments.compare` puts beside the paper's figure.
 """
 
 import io
@@ -12,17 +16,22 @@ import rich
 import rich.table
 from absl import flags
 
-from experiments import cli, data, embedding, evaluation, workdir
+from experiments import cli, data, embedding, evaluation, protocol_run, workdir
 from experiments import mesh as meshes
 from metrics import retrieval
 
 
 def define_flags() -> None:
     flags.DEFINE_integer("step", -1, "Step of the checkpoint to evaluate; -1 is the last one.")
+    protocol_run.define_flags()
 
 
 def main(config, values) -> None:
     mesh = meshes.make()
+    if values.protocol:
+        protocol_run.run(config, values, mesh)
+        return
+    protocol_run.check_unused(values)
     trained = embedding.load(config, values.workdir, mesh, None if values.step < 0 else values.step)
     test = data.test_source(config)
     embedded = embedding.embed_source(trained.embed, trained.variables, test, config, mesh)
