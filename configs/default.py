@@ -194,8 +194,8 @@ def _optimizer() -> ConfigDict:
         name="sgd",                                    # sgd | adamw | rmsprop
         learning_rate=0.1,                             # peak, for the whole batch
         learning_rate_per_item=0.0,                    # not 0: the peak is this times batch_size
-        momentum=0.9,                                  # sgd
-        nesterov=False,                                # sgd
+        momentum=0.9,                                  # sgd, rmsprop
+        nesterov=False,                                # sgd, rmsprop
         b1=0.9, b2=0.999, eps=1e-8,                    # adamw; rmsprop: eps alone
         rms_decay=0.99,                                # rmsprop: share of the mean squared gradient that stays
         weight_decay=5e-4,                             # sgd, rmsprop: added to the gradient; adamw: decoupled

@@ -31,14 +31,14 @@ class Task(NamedTuple):
 
 def options_of(config, protocol, root: str) -> ml_collections.ConfigDict:
     """The run's configuration with what the protocol fixes. root: the --data folder, "" for the run's own paths."""
-    changed = ml_collections.ConfigDict(config.to_dict())
+    changed = config.copy_and_resolve_references()
     changed.test_data.update(locate(protocol.test, config, root))
     changed.input.fit = protocol.fit
     changed.input.image_size = protocol.image_size or config.input.image_size
     changed.evaluation.average_horizontal_flips = protocol.flips
     if protocol.recall_at:
         changed.evaluation.recall_at = protocol.recall_at
-    return changed.lock()
+    return changed
 
 
 def locate(wanted, config, root: str) -> dict:

@@ -62,9 +62,10 @@ def make_optimizer(config, schedule: optax.Schedule, steps_per_epoch: float = 1.
             rule = optax.chain(optax.scale_by_adam(options.b1, options.b2, options.eps),
                                optax.add_decayed_weights(options.weight_decay, mask=decayed))
         case "rmsprop":
-            # PyTorch's RMSprop: decay is part of the gradient, and eps is outside of the root.
+            # PyTorch's RMSprop: decay is part of the gradient, eps is outside of the root, and momentum comes last.
             rule = optax.chain(optax.add_decayed_weights(options.weight_decay, mask=decayed),
-                               optax.scale_by_rms(options.rms_decay, options.eps, eps_in_sqrt=False))
+                               optax.scale_by_rms(options.rms_decay, options.eps, eps_in_sqrt=False),
+                               optax.trace(options.momentum, options.nesterov))
         case name:
             raise ValueError(f"unknown optimizer {name!r}; known: sgd, adamw, rmsprop")
     head_only = round(options.head_only_epochs * steps_per_epoch)

@@ -100,10 +100,10 @@ def test_the_trunks_learning_rate_factor_spares_the_neck():
 
 
 def test_rmsprop_is_pytorchs():
-    """v <- .99 v + .01 g^2; w <- w - lr g / (sqrt v + eps), decay in the gradient: here g = .5 + .1 x 2."""
+    """v <- .99 v + .01 g^2; b <- .9 b + g / (sqrt v + eps); w <- w - lr b; decay in the gradient: g = .5 + .1 x 2."""
     update = updates(2, name="rmsprop", learning_rate=0.1, weight_decay=0.1)
-    square = 0.7 ** 2 * 0.01 * (1 + 0.99)
-    np.testing.assert_allclose(update["embedder"]["kernel"], -0.1 * 0.7 / np.sqrt(square), rtol=1e-5)
+    first, second = 0.7 / np.sqrt(0.7 ** 2 * 0.01), 0.7 / np.sqrt(0.7 ** 2 * 0.01 * (1 + 0.99))
+    np.testing.assert_allclose(update["embedder"]["kernel"], -0.1 * (0.9 * first + second), rtol=1e-5)
 
 
 def test_gradients_are_clipped_number_by_number():
