@@ -28,7 +28,7 @@ _FIELDS = {
                  "resize": int, "fit": str, "average_horizontal_flips": bool, "models": int},
     "selection": {"rule": str, "on": str, "candidates": list},
     "metrics": dict, "definitions": dict, "counts": dict,
-    "seed": int, "paper": str, "config_hash": str,
+    "seed": int, "paper": str, "config_hash": str, "config": dict,
     "checkpoint": {"step": int, "digest": str},
     "code": {"commit": str, "dirty": bool},
     "packages": dict, "hardware": {"devices": str, "machine": str},
@@ -50,7 +50,7 @@ def make(config, devices, *, protocol: dict, selection: dict, metrics: dict, def
     record = {
         "schema": SCHEMA, "version": VERSION, "protocol": protocol, "selection": selection, "metrics": metrics,
         "definitions": definitions, "counts": counts, "seed": config.seed, "paper": config.paper,
-        "config_hash": workdir.config_hash(config), "checkpoint": checkpoint,
+        "config_hash": workdir.config_hash(config), "config": workdir.as_dict(config), "checkpoint": checkpoint,
         "code": {"commit": commit, "dirty": bool(changes)},
         "packages": environment["packages"] | {"python": environment["python"]},
         "hardware": {"devices": environment["devices"], "machine": environment["machine"]},
@@ -79,8 +79,9 @@ def path(run: str, protocol: str) -> str:
 
 
 def write(run: str, record: dict) -> str:
-    """Where it lies now. Whole or not at all."""
-    name = path(run, record["protocol"]["name"])
+    """Where it lies now. Whole or not at all. A record selected on the test set does not take an honest one's place."""
+    chosen_on_test = record["selection"]["rule"] == TEST
+    name = path(run, record["protocol"]["name"] + (".selected_on_test" if chosen_on_test else ""))
     workdir.write_json(name, record)
     return name
 
