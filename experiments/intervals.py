@@ -52,7 +52,8 @@ class Rates:
     identity drawn w times counts w times, an impostor pair of two drawn v and w times v w times.
     """
 
-    def __init__(self, scores, same, first, second, seed: int, resamples: int = RESAMPLES):
+    def __init__(self, scores, same, first, second, seed: int, also=(), resamples: int = RESAMPLES):
+        """also: thresholds that must be among those that are tried."""
         scores = np.asarray(scores, np.float64)
         edges = np.unique(scores)
         if len(edges) > _BINS:
@@ -60,6 +61,7 @@ class Rates:
             impostors = np.sort(scores[~same])[::-1]
             top = impostors[:_BINS // 2]
             edges = np.unique(np.concatenate([top, np.quantile(scores, np.linspace(0, 1, _BINS // 2))]))
+        edges = np.union1d(edges, np.asarray(also, np.float64))
         self.thresholds = edges[::-1]                              # falling; a pair is accepted iff score >= threshold
         place = len(edges) - np.searchsorted(edges, scores, side="right")
         self.far, self.tar = [], []

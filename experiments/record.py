@@ -25,7 +25,7 @@ _NUMBER = (int, float)
 _FIELDS = {
     "schema": str, "version": int,
     "protocol": {"name": str, "task": str, "data": str, "split": str, "complete": bool, "image_size": int,
-                 "resize": int, "fit": str, "average_horizontal_flips": bool, "models": int},
+                 "resize": int, "fit": str, "average_horizontal_flips": bool, "models": int, "test": dict},
     "selection": {"rule": str, "on": str, "candidates": list},
     "metrics": dict, "definitions": dict, "counts": dict,
     "seed": int, "paper": str, "config_hash": str, "config": dict,

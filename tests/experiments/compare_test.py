@@ -17,7 +17,7 @@ def made(paper="proxy_anchor:cub_resnet50", protocol="cub200", rule=record.TEST,
         "schema": record.SCHEMA, "version": record.VERSION,
         "protocol": {"name": wanted.name, "task": wanted.task, "data": wanted.data, "split": wanted.split,
                      "complete": True, "image_size": config.input.image_size, "resize": wanted.resize,
-                     "fit": wanted.fit, "average_horizontal_flips": wanted.flips, "models": 1},
+                     "fit": wanted.fit, "average_horizontal_flips": wanted.flips, "models": 1, "test": {}},
         "selection": {"rule": rule, "on": "", "candidates": []},
         "metrics": {name: {"value": value, "low": value - 0.01, "high": value + 0.01}
                     for name, value in metrics.items()},
@@ -102,7 +102,8 @@ def test_another_methods_figure_takes_any_recipe():
 def test_files_folders_and_what_is_none(tmp_path):
     measured = made(**{"recall@1": 0.7})
     name = record.write(str(tmp_path / "run"), measured)
-    assert record.find(str(tmp_path / "run")) == [name] == record.find(name) == record.find(str(tmp_path / "run/records"))
+    assert record.find(str(tmp_path / "run")) == [name] == record.find(name)
+    assert record.find(str(tmp_path / "run" / "records")) == [name]
     assert record.read(name) == measured
     with pytest.raises(FileNotFoundError, match="no record in"):
         record.find(str(tmp_path))
