@@ -8,7 +8,7 @@ from datasets import arrays, image_folder, manifest, orl_faces
 from datasets.batches import eval_batches, train_batches
 from datasets.decoding import decode
 from datasets.record_io import RecordIO
-from datasets.source import Classes, Files, Source
+from datasets.source import Classes, Files, Fold, Records, Source
 
 SOURCES = {
     "orl_faces": orl_faces.load,
@@ -25,12 +25,17 @@ CREDITS = {
 }
 
 
-def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0)) -> Source:
-    """The named source, or its classes start..stop-1. Raises ValueError for an unknown name."""
+def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0), folds: int = 0, fold: int = 0,
+          part: str = "train") -> Source:
+    """The named source, or its classes start..stop-1, or a `part` of one of its folds. Raises ValueError for an
+    unknown name.
+    """
     if name not in SOURCES:
         raise ValueError(f"unknown source {name!r}; known: {', '.join(SOURCES)}")
     source = SOURCES[name](path)
-    return source if tuple(classes) == (0, 0) else Classes(source, *classes)
+    source = source if tuple(classes) == (0, 0) else Classes(source, *classes)
+    return Fold(source, folds, fold, part) if folds else source
 
 
-__all__ = ["CREDITS", "SOURCES", "Classes", "Files", "Source", "build", "decode", "eval_batches", "train_batches"]
+__all__ = ["CREDITS", "SOURCES", "Classes", "Files", "Fold", "Records", "Source", "build", "decode", "eval_batches",
+           "train_batches"]
