@@ -96,18 +96,19 @@ def _retrieval() -> list[ConfigDict]:
                   test=data("image_folder", "test", (41, 81)), classes=40, recall_at=(1, 2, 4, 8)),
         _protocol("omniglot_retrieval", "retrieval", "Omniglot",
                   "train: 964 characters of 30 background alphabets; test: 659 of 20 evaluation alphabets",
-                  fit="stretch", primary="map@r", train=data("omniglot", "#background"),
-                  test=data("omniglot", "#evaluation"), images=13_180, classes=659, recall_at=(1, 2, 4, 8)),
+                  fit="stretch", primary="map@r", train=data("omniglot", "", (0, 964)),
+                  test=data("omniglot", "", (964, 1623)), images=13_180, classes=659, recall_at=(1, 2, 4, 8)),
     ]
 
 
 def _omniglot() -> list[ConfigDict]:
     shared = dict(fit="stretch", classes=0)
-    background = dict(train=data("omniglot", "#background"), test=data("omniglot", "#evaluation"))
+    background = dict(train=data("omniglot", "", (0, 964)), test=data("omniglot", "", (964, 1623)), images=13_180)
     return [
         _protocol("omniglot_few_shot_vinyals", "few_shot", "Omniglot",
                   "train: 1,200 characters and their rotations; test: the other 423 and theirs (Vinyals et al. 2016)",
-                  **shared, train=data("omniglot", "#vinyals_train"), test=data("omniglot", "#vinyals_test"),
+                  **shared, train=data("omniglot_rotations", "", (0, 4800)),
+                  test=data("omniglot_rotations", "", (4800, 6492)),
                   images=33_840, episodes=1000, ways_shots=((5, 1), (5, 5), (20, 1), (20, 5)), primary="20way_1shot"),
         _protocol("omniglot_one_shot_lake", "one_shot", "Omniglot",
                   "train: background alphabets; test: 20-way one-shot trials within an evaluation alphabet, "

@@ -51,24 +51,26 @@ def _options(config, values) -> dict:
             start, stop = (int(number) for number in values.classes)
         except ValueError as error:
             raise ValueError(f"--classes is START,STOP, two numbers; got {','.join(values.classes)}") from error
-        return dict(name=values.source, path=values.data, classes=(start, stop))
+        return dict(name=values.source, path=values.data, classes=(start, stop), folds=0)
     if values.data:
         raise ValueError("--data needs --source: how is it to be read?")
     chosen = config.calibration_data
     if not chosen.name:
         raise ValueError("no identities to calibrate on: give --source (and --data, --classes), or train with "
                          "--config.calibration_data")
-    return dict(name=chosen.name, path=chosen.path, classes=tuple(chosen.classes))
+    return dict(chosen)
 
 
 def _check_held_out(config, run: str, source: datasets.Source, other_identities: bool) -> None:
     """Raises ValueError, with an example, where images or classes were trained on or are reported by the run."""
     used = {"trained on": config.train_data, "reported by evaluate": config.test_data}
-    used = {what: dict(name=data.name, path=data.path, classes=data.classes) for what, data in used.items()}
+    used = {what: dict(data) for what, data in used.items()}
     for file in record.find(run) if os.path.isdir(record.folder(run)) else ():
         used[f"reported by {os.path.relpath(file, run)}"] = record.read(file)["protocol"]["test"]
     for what, options in used.items():
-        theirs = datasets.build(options["name"], path=options["path"], classes=tuple(options["classes"]))
+        if options["name"] not in datasets.SOURCES:
+            continue  # pairs and templates do not name their identities
+        theirs = datasets.build(**options | {"classes": tuple(options["classes"])})
         images, classes = set(source.paths) & set(theirs.paths), set(source.class_names) & set(theirs.class_names)
         if images:
             raise ValueError(f"{len(images)} of the {len(source)} calibration images are {what}, {min(images)} for "

@@ -1,5 +1,6 @@
 """`evaluate --protocol=NAME`: selects a checkpoint, follows the protocol, writes the record and prints it."""
 
+import os
 import time
 
 import jax
@@ -10,6 +11,7 @@ from absl import flags
 import datasets
 from configs import protocols, stored
 from experiments import embedding, intervals, measure, record, selection, workdir
+from experiments import task as tasks
 
 
 def define_flags() -> None:
@@ -34,13 +36,13 @@ def run(config, values, mesh) -> dict:
     """Writes the record, and returns it."""
     started = time.monotonic()
     protocol = protocols.get(values.protocol)
-    selected = _select(config, values, protocol, mesh)
-    models = [(config, embedding.load(config, values.workdir, mesh, selected.step))]
-    models += [_other(folder, mesh) for folder in values.concatenate]
+    options = tasks.options_of(config, protocol, values.data)
+    selected = _select(config, options, values, protocol, mesh)
+    models = [(options, embedding.load(options, values.workdir, mesh, selected.step))]
+    models += [_other(folder, protocol, values.data, mesh) for folder in values.concatenate]
     measured = measure.measure(protocol, models, mesh, config.seed, values.data)
     for problem in measured.problems:
         print(f"left out of the evaluation: {problem}")
-    options = measure.options_of(config, protocol, values.data)
     written = record.make(
         config, jax.devices(), protocol=_described(protocol, options, measured, len(models)), selection=selected.how,
         metrics=measured.metrics, definitions={name: protocols.definition(name) for name in measured.metrics},
@@ -52,7 +54,7 @@ def run(config, values, mesh) -> dict:
     return written
 
 
-def _select(config, values, protocol, mesh) -> selection.Selected:
+def _select(config, options, values, protocol, mesh) -> selection.Selected:
     if values.step >= 0 and (values.select != "last" or values.select_on_test):
         raise ValueError("--step names the checkpoint: leave out --select and --select_on_test")
     if values.select_on_test and values.select != "last":
@@ -60,22 +62,24 @@ def _select(config, values, protocol, mesh) -> selection.Selected:
     if values.step >= 0:
         return selection.given(values.step)
     if values.select_on_test:
-        return selection.on_test(config, values.workdir, mesh, protocol, lambda trained: measure.measure(
-            protocol, [(config, trained)], mesh, config.seed, values.data).metrics[protocol.primary]["value"])
+        return selection.on_test(options, values.workdir, mesh, protocol, lambda trained: measure.measure(
+            protocol, [(options, trained)], mesh, config.seed, values.data).metrics[protocol.primary]["value"])
     if values.select == "validation":
         if "validation" not in protocol.select_on:
             raise ValueError(f"protocol {protocol.name} selects on {', '.join(protocol.select_on) or 'nothing'}")
-        test = datasets.build(**measure.locate(protocol.test, config, values.data))
+        test = datasets.build(**tasks.locate(protocol.test, config, values.data))
         return selection.on_validation(config, values.workdir, mesh, set(test.paths))
     return selection.last()
 
 
-def _other(folder: str, mesh):
-    config = stored.get_config(workdir.config_path(folder))
-    return config, embedding.load(config, folder, mesh)
+def _other(folder: str, protocol, root: str, mesh):
+    if not os.path.exists(workdir.config_path(folder)):
+        raise ValueError(f"--concatenate: no run in {folder!r}")
+    options = tasks.options_of(stored.get_config(workdir.config_path(folder)), protocol, root)
+    return options, embedding.load(options, folder, mesh)
 
 
-def _described(protocol, options, measured: measure.Measured, models: int) -> dict:
+def _described(protocol, options, measured: tasks.Measured, models: int) -> dict:
     """What a comparison must know. The paths are this machine's; the split is the protocol's."""
     return {"name": protocol.name, "task": protocol.task, "data": protocol.data, "split": protocol.split,
             "complete": measured.complete, "image_size": options.input.image_size, "resize": protocol.resize,

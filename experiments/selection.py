@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-import datasets
-from experiments import checkpoint, embedding, measure, record, weights
+from experiments import checkpoint, data, embedding, ranking, record, weights
 from metrics import retrieval
 
 # What a validation chooses by: the metric that sees most of a ranking.
@@ -31,7 +30,7 @@ def on_validation(config, workdir: str, mesh, tested_paths: set[str]) -> Selecte
 
     tested_paths: of the images that will be reported. Raises ValueError where the two share an image.
     """
-    source = datasets.build(config.test_data.name, path=config.test_data.path, classes=config.test_data.classes)
+    source = data.test_source(config)
     shared = len(tested_paths & set(source.paths))
     if shared:
         raise ValueError(f"{shared} images of config.test_data are among those to be reported: a checkpoint chosen on "
@@ -42,7 +41,7 @@ def on_validation(config, workdir: str, mesh, tested_paths: set[str]) -> Selecte
         embedded = embedding.embed_source(trained.embed, trained.variables, source, config, mesh)
         labels = source.labels[embedded.readable]
         unit = retrieval.normalized(embedded.embeddings[embedded.readable])
-        values, _ = measure.per_query(unit, labels, unit, labels, np.arange(len(labels)), (1,))
+        values, _ = ranking.per_query(unit, labels, unit, labels, np.arange(len(labels)), (1,))
         return float(values[_VALIDATION_METRIC].mean())
 
     return _best(config, workdir, mesh, score, record.VALIDATION,

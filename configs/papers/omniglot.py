@@ -1,8 +1,8 @@
 """Omniglot: an angular margin on the background characters, measured by the protocols of the few-shot literature.
 
     python -m experiments.train --config=configs/papers/omniglot.py:few_shot_vinyals --workdir=runs/omniglot \\
-        --config.train_data.path=omniglot105.npz#vinyals_train --config.test_data.path=omniglot105.npz#vinyals_test
-    python -m experiments.evaluate --workdir=runs/omniglot --protocol=omniglot_few_shot_vinyals --data=omniglot105.npz
+        --config.train_data.path=omniglot.npz --config.test_data.path=omniglot.npz
+    python -m experiments.evaluate --workdir=runs/omniglot --protocol=omniglot_few_shot_vinyals --data=omniglot.npz
 
 The figures are of other methods, trained for episodes or pairs: to be beaten, not reproduced. few_shot_vinyals:
 Snell, Swersky, Zemel: Prototypical Networks, 2017, arXiv:1703.05175. one_shot_lake and verification: Koch, Zemel,
