@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import pairwise_distances
 
-from metrics import retrieval
+from metrics import nearest, retrieval
 
 
 def naive_scores(embeddings, labels, recall_at):
@@ -58,7 +58,7 @@ def test_neighbors_in_blocks_equal_one_block(monkeypatch):
     rng = np.random.default_rng(1)
     queries, gallery = rng.normal(size=(37, 5)), rng.normal(size=(50, 5))
     whole = retrieval.neighbors(queries, gallery, 7)
-    monkeypatch.setattr(retrieval, "_BLOCK", 10)
+    monkeypatch.setattr(nearest, "_CPU_BLOCK", 10)
     blocked = retrieval.neighbors(queries, gallery, 7)
     assert (whole[0] == blocked[0]).all()
     np.testing.assert_allclose(whole[1], blocked[1], rtol=1e-6)
