@@ -17,6 +17,7 @@ DEFINITIONS = {
     "precision@1": "share of queries whose nearest item is of their class",
     "r_precision": "(1/R) sum over i<=R of rel(i)",
     "map@r": "(1/R) sum over i<=R of P(i) rel(i), Musgrave et al. 2020",
+    "map": "(1/R) sum of P(i) rel(i) over the whole ranking",
     "accuracy_10fold": "mean over 10 contiguous folds of the share of pairs decided rightly; same iff the squared "
                        "distance of unit vectors is below a threshold of arange(0, 4, .01), chosen on the other nine",
     "tar@far=": "largest share of genuine pairs accepted at a false accept rate of at most this, not interpolated; 0 "

@@ -4,7 +4,7 @@
     batches = datasets.train_batches(source, config, seed=0, process_index=0, process_count=1)
 """
 
-from datasets import arrays, image_folder, manifest, orl_faces
+from datasets import arrays, ijb, image_folder, manifest, orl_faces, retrieval_sets
 from datasets.batches import eval_batches, train_batches
 from datasets.decoding import decode
 from datasets.record_io import RecordIO
@@ -17,6 +17,10 @@ SOURCES = {
     "record_io": RecordIO,
     "npz": arrays.load_npz,
     "idx": arrays.load_idx,
+    "cars196": retrieval_sets.load_cars196,
+    "sop": retrieval_sets.load_sop,
+    "in_shop": retrieval_sets.load_in_shop,
+    "ijb": ijb.Ijb,
 }
 
 # To be shown wherever pictures of a source are.

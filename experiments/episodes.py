@@ -85,7 +85,7 @@ def within_alphabets(embeddings, labels, drawer, alphabet_of_class, trials: int,
 
 
 def pair_accuracy(task: tasks.Task, root: str) -> tasks.Measured:
-    """Same or different character, for pairs of one alphabet; the threshold is the best of pairs of the training set."""
+    """Same or different character, for pairs of one alphabet; the threshold is the best of training pairs."""
     threshold, _ = _pairs(task, root, task.protocol.train)
     _, (scores, same, classes, labels, problems) = _pairs(task, root, task.protocol.test)
     right = ((scores >= threshold) == same).astype(float)

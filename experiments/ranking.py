@@ -8,7 +8,10 @@ from metrics import retrieval, verification
 
 
 def measure(task: tasks.Task, root: str) -> tasks.Measured:
-    """Every query against the gallery, or against all other queries."""
+    """Every query against the gallery, or against all other queries.
+
+    Raises ValueError where the embeddings have collapsed to one point, and where no query has a match.
+    """
     source = tasks.source(task, task.protocol.test, root)
     queries, places, problems = tasks.embed(task, source)
     labels = source.labels[places]
@@ -22,7 +25,13 @@ def measure(task: tasks.Task, root: str) -> tasks.Measured:
         gallery_labels = np.array([number.get(gallery_source.class_names[label], -1) for label in
                                    gallery_source.labels[gallery_places]])
         own = None
-    values, kept = per_query(queries, labels, gallery, gallery_labels, own, task.protocol.recall_at)
+    if np.ptp(gallery, axis=0).max(initial=0.0) == 0:
+        raise ValueError("the embeddings have collapsed to one point: a ranking of them would mean nothing")
+    rankings = retrieval.rank(queries, labels, gallery, gallery_labels, exclude=own, mesh=task.mesh)
+    kept = rankings.matches > 0
+    if not kept.any():
+        raise ValueError("no query has an image of its class to find: there is nothing to retrieve")
+    values = {name: value[kept] for name, value in terms(rankings, task.protocol.recall_at).items()}
     found = intervals.of_means(values, labels[kept], task.seed)
     if task.protocol.far:
         found |= pair_rates(queries, labels, task.protocol.far, task.seed)
@@ -32,29 +41,11 @@ def measure(task: tasks.Task, root: str) -> tasks.Measured:
     return tasks.Measured(found, counts, complete, "classes", problems)
 
 
-def per_query(queries, labels, gallery, gallery_labels, own, recall_at) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """(metric -> its term for each query that has a match, which queries those are bool[Q]).
-
-    own: i[Q], the gallery row of each query itself, which it does not find; None where queries are no part of it.
-    Raises ValueError where embeddings have collapsed to one point, and where no query has a match.
-    """
-    if np.ptp(gallery, axis=0).max(initial=0.0) == 0:
-        raise ValueError("the embeddings have collapsed to one point: a ranking of them would mean nothing")
-    counts = np.bincount(gallery_labels[gallery_labels >= 0], minlength=labels.max() + 1)
-    matches = counts[labels] - (own is not None)
-    kept = matches > 0
-    if not kept.any():
-        raise ValueError("no query has an image of its class to find: there is nothing to retrieve")
-    r = matches[kept]
-    depth = min(max(int(r.max()), *recall_at, 1), len(gallery) - (own is not None))
-    found, _ = retrieval.neighbors(queries[kept], gallery, depth, exclude=None if own is None else own[kept])
-    relevant = gallery_labels[found] == labels[kept][:, None]
-    rank = np.arange(1, depth + 1)
-    within = relevant & (rank <= r[:, None])
-    precision = np.cumsum(relevant, axis=1) / rank
-    values = {f"recall@{k}": relevant[:, :k].any(axis=1).astype(float) for k in recall_at}
-    return values | {"precision@1": relevant[:, 0].astype(float), "r_precision": within.sum(axis=1) / r,
-                     "map@r": (precision * within).sum(axis=1) / r}, kept
+def terms(rankings: retrieval.PerQuery, recall_at) -> dict[str, np.ndarray]:
+    """Metric -> its term for each query, f[Q]."""
+    return {f"recall@{k}": rankings.recall_at(k) for k in recall_at} | {
+        "precision@1": rankings.recall_at(1), "r_precision": rankings.r_precision, "map@r": rankings.map_at_r,
+        "map": rankings.average_precision}
 
 
 def pair_rates(embeddings, labels, far, seed: int) -> dict[str, dict]:

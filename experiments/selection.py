@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
-from experiments import checkpoint, data, embedding, ranking, record, weights
+from experiments import checkpoint, data, embedding, record, weights
 from metrics import retrieval
 
 # What a validation chooses by: the metric that sees most of a ranking.
@@ -40,9 +38,7 @@ def on_validation(config, workdir: str, mesh, tested_paths: set[str]) -> Selecte
     def score(trained: embedding.Trained) -> float:
         embedded = embedding.embed_source(trained.embed, trained.variables, source, config, mesh)
         labels = source.labels[embedded.readable]
-        unit = retrieval.normalized(embedded.embeddings[embedded.readable])
-        values, _ = ranking.per_query(unit, labels, unit, labels, np.arange(len(labels)), (1,))
-        return float(values[_VALIDATION_METRIC].mean())
+        return retrieval.ranking_scores(embedded.embeddings[embedded.readable], labels, mesh=mesh)[_VALIDATION_METRIC]
 
     return _best(config, workdir, mesh, score, record.VALIDATION,
                  f"{_VALIDATION_METRIC} of {len(source)} images of config.test_data")

@@ -9,7 +9,6 @@ import datasets
 from experiments import embedding, progress
 from metrics import retrieval
 
-
 # Sources that know where their images lie.
 _FOUND = ("orl_faces", "tfds")
 
