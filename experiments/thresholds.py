@@ -75,6 +75,11 @@ def save(run: str, identity: dict, calibration: Calibration, origin: dict) -> No
                                    "thresholds": sorted(known, key=lambda entry: -entry["far"])})
 
 
+def entries(run: str) -> list[dict]:
+    """All that are stored, of whatever model; [] where there are none."""
+    return _read(run)["thresholds"] if os.path.exists(path(run)) else []
+
+
 def load(run: str, identity: dict, far: float = 0.0) -> dict | None:
     """The entry of this rate (0: of the smallest there is); None where the workdir has no thresholds at all.
 
