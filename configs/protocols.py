@@ -126,7 +126,7 @@ def _faces() -> list[ConfigDict]:
     titles = {"lfw": "LFW", "cfp_fp": "CFP-FP", "agedb_30": "AgeDB-30", "calfw": "CALFW", "cplfw": "CPLFW"}
     pairs = {"lfw": 6_000, "cfp_fp": 7_000, "agedb_30": 6_000, "calfw": 6_000, "cplfw": 6_000}
     folds = [_protocol(name, "ten_fold", title, f"{pairs[name]:,} pairs in ten contiguous folds, unshuffled",
-                       test=data("pairs_bin", f"{name}.bin"), images=2 * pairs[name], image_size=112, fit="stretch",
+                       test=data("bin", f"{name}.bin"), images=2 * pairs[name], image_size=112, fit="stretch",
                        flips=True, primary="accuracy_10fold") for name, title in titles.items()]
     return folds + [_ijb(which, *switches) for which in ("b", "c")
                     for switches in itertools.product((True, False), repeat=3)]

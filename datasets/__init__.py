@@ -4,11 +4,16 @@
     batches = datasets.train_batches(source, config, seed=0, process_index=0, process_count=1)
 """
 
-from datasets import arrays, ijb, image_folder, manifest, orl_faces, retrieval_sets
+from datasets import arrays, ijb, image_folder, manifest, orl_faces, pairs, retrieval_sets, rotated
+from datasets.array_record import ArrayRecord
 from datasets.batches import eval_batches, train_batches
 from datasets.decoding import decode
+from datasets.omniglot import Omniglot
+from datasets.pair_images import PairImages
+from datasets.pairs import Pairs
 from datasets.record_io import RecordIO
 from datasets.source import Classes, Files, Fold, Records, Source
+from datasets.tfds import Tfds
 
 SOURCES = {
     "orl_faces": orl_faces.load,
@@ -17,10 +22,21 @@ SOURCES = {
     "record_io": RecordIO,
     "npz": arrays.load_npz,
     "idx": arrays.load_idx,
+    "omniglot": Omniglot,
+    "tfds": Tfds,
+    "array_record": ArrayRecord,
+    "omniglot_rotations": rotated.load_omniglot,
     "cars196": retrieval_sets.load_cars196,
     "sop": retrieval_sets.load_sop,
     "in_shop": retrieval_sets.load_in_shop,
+    "pair_images": PairImages,
     "ijb": ijb.Ijb,
+}
+
+# Verification sets.
+PAIRS = {
+    "bin": pairs.load_bin,
+    "lfw": pairs.load_lfw,
 }
 
 # To be shown wherever pictures of a source are.
@@ -41,5 +57,12 @@ def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0), folds
     return Fold(source, folds, fold, part) if folds else source
 
 
-__all__ = ["CREDITS", "SOURCES", "Classes", "Files", "Fold", "Records", "Source", "build", "decode", "eval_batches",
-           "train_batches"]
+def build_pairs(name: str, *, path: str) -> Pairs:
+    """The named verification set. Raises ValueError for an unknown name."""
+    if name not in PAIRS:
+        raise ValueError(f"unknown verification set {name!r}; known: {', '.join(PAIRS)}")
+    return PAIRS[name](path)
+
+
+__all__ = ["CREDITS", "PAIRS", "SOURCES", "ArrayRecord", "Classes", "Files", "Fold", "Pairs", "Records", "Source",
+           "build", "build_pairs", "decode", "eval_batches", "train_batches"]

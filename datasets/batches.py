@@ -25,17 +25,17 @@ class TrainBatches:
     Its state is the number of the next global batch, and nothing else: not a matter of hosts, threads or workers.
     """
 
-    def __init__(self, load: "_TrainLoader", config):
+    def __init__(self, load: "_TrainLoader", config, first_step: int):
         self._load, self._run = load, config.run
-        self._step, self._batches = 0, None
+        self._step, self._batches = first_step, None
 
     def __iter__(self) -> Iterator[dict]:
         return self
 
     def __next__(self) -> dict:
         if self._batches is None:
-            self._batches = _iterate(functools.partial(self._load, self._step), _FOREVER, self._load.local_size,
-                                     self._run)
+            load = functools.partial(self._load, self._step)
+            self._batches = _iterate(load, _FOREVER, self._load.local_size, self._run)
         batch = next(self._batches)
         self._step += 1
         return batch
@@ -104,17 +104,19 @@ def stand_ins(labels: np.ndarray, index: int) -> Iterator[int]:
             yield other
 
 
-def train_batches(source: Source, config, *, seed: int, process_index: int, process_count: int) -> TrainBatches:
+def train_batches(source: Source, config, *, seed: int, process_index: int, process_count: int,
+                  first_step: int = 0) -> TrainBatches:
     """Endless {"image": u8[b,S,S,3], "label": i32[b], "replaced": i64[b]}, b = batch_size / process_count.
 
-    All processes together see the global batch that one process alone would see; datasets/order.py says which.
+    The first of them is that of `first_step`. All processes together see the global batch that one process alone
+    would see; datasets/order.py says which.
     replaced is -1, or the record whose image could not be read and for which `stand_ins` gave another. config:
     batch_size, input, augment, sampling, invalid_data_tolerance_percent and run.loader_*.
     Raises ValueError, naming the file, where an image cannot be read and the tolerance is 0, and where more
     images in a row than the tolerance allows cannot be.
     """
     transforms.check_options(config.input, config.augment)
-    return TrainBatches(_TrainLoader(source, config, seed, process_index, process_count), config)
+    return TrainBatches(_TrainLoader(source, config, seed, process_index, process_count), config, first_step)
 
 
 def eval_batches(source: Source, config, *, batch_size: int, process_index: int, process_count: int):
@@ -125,7 +127,7 @@ def eval_batches(source: Source, config, *, batch_size: int, process_index: int,
     """
     transforms.check_options(config.input, config.augment)
     load = _EvalLoader(source, config.input, batch_size, process_index, process_count)
-    return _iterate(load, math.ceil(len(source) / batch_size) * load.local_size, load.local_size, config.run)
+    return _iterate(load, math.ceil(len(source) / batch_size), load.local_size, config.run)
 
 
 class _EvalLoader:
@@ -157,10 +159,13 @@ def _plain(section) -> types.SimpleNamespace:
     return types.SimpleNamespace(**section)
 
 
-def _iterate(load, length: int, batch_size: int, run):
+def _iterate(load, count: int, size: int, run):
+    """`count` batches of `size` examples. Threads and processes make whole batches: a hand-over for each example would
+    cost as much as a small image.
+    """
     if run.loader_workers:
-        return workers.Batches(load, length // batch_size, batch_size, run.loader_workers, run.loader_buffer)
+        return workers.Batches(load, count, size, run.loader_workers, run.loader_buffer)
     options = grain.ReadOptions(num_threads=run.loader_threads,
-                                prefetch_buffer_size=run.loader_buffer * batch_size)
-    elements = grain.MapDataset.range(length).map(load)
-    return iter(elements.to_iter_dataset(options).batch(batch_size, drop_remainder=True))
+                                prefetch_buffer_size=max(run.loader_buffer, run.loader_threads))
+    return iter(grain.MapDataset.range(count).map(functools.partial(workers.batch, load, size))
+                .to_iter_dataset(options))

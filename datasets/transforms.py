@@ -17,15 +17,13 @@ class Draws:
     def __init__(self, rng: np.random.Generator):
         # In -1..1.
         (self.flip, self.angle, self.dx, self.dy, self.zoom, self.brightness, self.contrast) = rng.uniform(-1, 1, 7)
-        # The rest in 0..1.
-        self.crop_tries = rng.uniform(size=(crops.TRIES, 2))
-        self.crop_place = rng.uniform(size=2)
-        self.jitter, *self.jitter_amounts = rng.uniform(size=5)
-        self.jitter_order = np.argsort(rng.uniform(size=4))
-        self.grey, self.blur, self.blur_sigma = rng.uniform(size=3)
-        self.low_resolution, *self.low_resolution_choices = rng.uniform(size=4)
-        self.erasing = rng.uniform()
-        self.erasing_tries = rng.uniform(size=(10, 4))
+        # The rest in 0..1; in one call, for the sake of the smallest images.
+        values = rng.random(79)
+        self.crop_tries, self.crop_place = values[:20].reshape(crops.TRIES, 2), values[20:22]
+        self.jitter, self.jitter_amounts, self.jitter_order = values[22], values[23:27], values[27:31]
+        self.grey, self.blur, self.blur_sigma = values[31:34]
+        self.low_resolution, self.low_resolution_choices = values[34], values[35:38]
+        self.erasing, self.erasing_tries = values[38], values[39:].reshape(10, 4)
 
 
 def check_options(inputs, options) -> None:
@@ -79,7 +77,7 @@ def _augment(image: np.ndarray, draws: Draws, rng: np.random.Generator, options,
         image = _affine(image, draws.angle * options.rotation, draws.dx * options.translation,
                         draws.dy * options.translation, 2.0 ** (draws.zoom * options.scaling))
     if (draws.flip + 1) / 2 < options.horizontal_flip:
-        image = image[:, ::-1]
+        image = cv2.flip(image, 1)  # ten times as fast as copying NumPy's reversed view
     if options.brightness or options.contrast:
         image = photometry.shift(image, draws.brightness * options.brightness, draws.contrast * options.contrast)
     if any(options.color_jitter) and draws.jitter < options.color_jitter_probability:
@@ -100,7 +98,7 @@ def _augment(image: np.ndarray, draws: Draws, rng: np.random.Generator, options,
 def _jitter(image: np.ndarray, draws: Draws, options) -> np.ndarray:
     *factors, hue = (_within((max(centre - amount, low), centre + amount), draw) for amount, draw, centre, low in
                      zip(options.color_jitter, draws.jitter_amounts, (1, 1, 1, 0), (0, 0, 0, -0.5), strict=True))
-    return photometry.jitter(image, *factors, hue, draws.jitter_order)
+    return photometry.jitter(image, *factors, hue, np.argsort(draws.jitter_order))
 
 
 def _erase(image: np.ndarray, draws: Draws, rng: np.random.Generator, options, inputs) -> np.ndarray:

@@ -42,9 +42,9 @@ class Batches:
             raise StopIteration
         for _ in range(_ATTEMPTS):
             try:
-                batch = self._batch()
+                made = self._made()
                 self._next += 1
-                return batch
+                return made
             except BrokenProcessPool:
                 print("a loader worker has died; starting new ones", flush=True)
                 self.close()
@@ -63,14 +63,14 @@ class Batches:
     def __del__(self):
         self.close()
 
-    def _batch(self) -> dict:
+    def _made(self) -> dict:
         if self._pool is None:
             self._pool = self._new_pool()
         while len(self._pending) < min(self._ahead, self._count - self._next):
             self._pending.append(self._pool.submit(_make, self._next + len(self._pending), self._size))
-        batch = self._pending[0].result()
+        made = self._pending[0].result()
         self._pending.popleft()
-        return batch
+        return made
 
 
 def _start(load: Callable[[int], dict]) -> None:
@@ -87,6 +87,16 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _make(batch: int, size: int) -> dict:
-    examples = [_load(batch * size + row) for row in range(size)]
-    return {key: np.stack([example[key] for example in examples]) for key in examples[0]}
+def _make(number: int, size: int) -> dict:
+    return batch(_load, size, number)
+
+
+def batch(load: Callable[[int], dict], size: int, number: int) -> dict[str, np.ndarray]:
+    """Batch `number`: its `size` examples, written side by side."""
+    made = {}
+    for row in range(size):
+        for key, value in load(number * size + row).items():
+            if not row:
+                made[key] = np.empty((size, *value.shape), value.dtype)
+            made[key][row] = value
+    return made

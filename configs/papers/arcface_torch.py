@@ -32,7 +32,7 @@ def get_config(row: str = "ms1mv3_r50"):
     name, trunk = row.rsplit("_", 1)
     loss, margin, weight_decay, sample_rate, _ = _SETS[name]
     config.train_data.name = "record_io"
-    config.test_data.update(name="pairs_bin", path="lfw.bin")
+    config.test_data.update(name="pair_images", path="lfw.bin")
     config.input.update(image_size=112, fit="stretch")
     config.augment.horizontal_flip = 0.5
     config.embedder.update(name={"r50": "iresnet50", "r100": "iresnet100"}[trunk], embedding_size=512,

@@ -31,7 +31,7 @@ def get_config(row: str = "arc_050"):
     config = papers.start("margin_ablation", row, ROWS)
     margins = _ROWS[row][0]
     config.train_data.name = "record_io"
-    config.test_data.update(name="pairs_bin", path="lfw.bin")
+    config.test_data.update(name="pair_images", path="lfw.bin")
     config.input.update(image_size=112, fit="stretch")
     config.augment.horizontal_flip = 0.5
     config.embedder.update(name="iresnet100", embedding_size=512)
