@@ -65,12 +65,16 @@ class Gallery:
         """
         queries, exclude = _finite(queries), columns(exclude, len(queries))
         rows = np.asarray(rows, np.int32)
-        wide = rows.shape[1] > _COUNT_AT_MOST
-        program = _ranks_program(self.mesh, self.size, wide)
+        program = functools.partial(_ranks_program, self.mesh, self.size)
+        way = "count" if rows.shape[1] <= _COUNT_AT_MOST else "sort"
         # Widths are rounded up, so that few programs are compiled.
         padded = np.pad(rows, ((0, 0), (0, rounded(rows.shape[1]) - rows.shape[1])), constant_values=-1)
         found = [np.zeros((0, rows.shape[1]), np.int32)]
-        for (ranks,) in self._ask(program, queries, exclude, padded):
+        for start, (ranks, tied) in zip(range(0, len(queries), self.block),
+                                        self._ask(program(way), queries, exclude, padded), strict=True):
+            if tied.any():  # seldom, and slower: counts again, in the order of the indices
+                part = slice(start, start + self.block)
+                ((ranks, _),) = self._ask(program("count ties"), queries[part], exclude[part], padded[part])
             found.append(np.sort(ranks, axis=1)[:, :rows.shape[1]])
         return np.concatenate(found)
 
@@ -156,32 +160,33 @@ def _top_program(mesh, k: int, size: int):
 
 
 @functools.lru_cache(maxsize=64)
-def _ranks_program(mesh, size: int, wide: bool):
+def _ranks_program(mesh, size: int, way: str):
+    function = {"count": _ranks_by_counting, "count ties": functools.partial(_ranks_by_counting, ties=True),
+                "sort": _ranks_by_sorting}[way]
+
     def ranks(rows, queries, exclude, wanted):
         similarity, first = _similarity(rows, queries, exclude, size)
-        found = (_ranks_by_sorting if wide else _ranks_by_counting)(similarity, first, wanted)
-        return (jnp.where(wanted < 0, size, found),)
+        found, ties = function(similarity, first, wanted)
+        return jnp.where(wanted < 0, size, found), ties[None]
 
-    return _program(mesh, ranks, 1)
+    return _program(mesh, ranks, 2)
 
 
-def _ranks_by_counting(similarity, first, wanted):
-    """Rows of a higher score, and, only where scores are equal, those of a lower index."""
+def _ranks_by_counting(similarity, first, wanted, ties=False):
+    """Rows of a higher score, with `ties` also those of the same score and a lower index; and whether there are any."""
     width = similarity.shape[1]
     local = wanted - first
     here = (local >= 0) & (local < width)
     own = jnp.take_along_axis(similarity, jnp.clip(local, 0, width - 1), axis=1)
     own = jax.lax.pmax(jnp.where(here, own, -jnp.inf), AXIS)
-    higher, equal = _counts(similarity, own)
+    if not ties:
+        higher, equal = _counts(similarity, own)
+        tied = jnp.any((equal > here) & (wanted >= 0))
+        return jax.lax.psum(higher, AXIS), jax.lax.pmax(tied.astype(jnp.int32), AXIS)
     columns = first + jnp.arange(width)
-
-    def lower_index():
-        count = lambda one: jnp.sum((similarity == one[1][:, None]) & (columns < one[0][:, None]), axis=1,
-                                    dtype=jnp.int32)
-        return jax.lax.map(count, (wanted.T, own.T)).T
-
-    ties = jnp.any((equal > here) & (wanted >= 0))
-    return jax.lax.psum(higher + jax.lax.cond(ties, lower_index, lambda: jnp.zeros_like(higher)), AXIS)
+    before = lambda one: jnp.sum(jnp.where(columns < one[0][:, None], similarity >= one[1][:, None],
+                                           similarity > one[1][:, None]), axis=1, dtype=jnp.int32)
+    return jax.lax.psum(jax.lax.map(before, (wanted.T, own.T)).T, AXIS), jnp.int32(0)
 
 
 def _counts(similarity, own):
@@ -191,16 +196,17 @@ def _counts(similarity, own):
             similarity > values[:, None], similarity == values[:, None]))
         higher, equal = jax.lax.map(compare, own.T)
         return higher.T, equal.T
-    # XLA:CPU vectorises the count only of one row and one value: 8 times quicker. The parts run side by side.
 
-    def row(pair):
-        return jax.lax.map(lambda value: (jnp.sum(pair[0] > value, dtype=jnp.int32),
-                                          jnp.sum(pair[0] == value, dtype=jnp.int32)), pair[1])
+    # XLA:CPU vectorises the count only of one row and one value: 8 times quicker. The parts run side by side.
+    def row(index):
+        scores = jax.lax.dynamic_index_in_dim(similarity, index, keepdims=False)
+        return jax.lax.map(lambda value: jnp.stack([jnp.sum(scores > value, dtype=jnp.int32),
+                                                    jnp.sum(scores == value, dtype=jnp.int32)]), own[index])
 
     step = -(-len(own) // 4)
-    parts = [jax.lax.map(row, (similarity[start:start + step], own[start:start + step]))
-             for start in range(0, len(own), step)]
-    return tuple(jnp.concatenate(part) for part in zip(*parts, strict=True))
+    counts = jnp.concatenate([jax.lax.map(row, jnp.arange(start, min(start + step, len(own))))
+                              for start in range(0, len(own), step)])
+    return counts[:, :, 0], counts[:, :, 1]
 
 
 def _ranks_by_sorting(similarity, first, wanted):
@@ -212,4 +218,5 @@ def _ranks_by_sorting(similarity, first, wanted):
     place = jnp.zeros(order.shape, jnp.int32).at[jnp.arange(count)[:, None], order].set(
         jnp.arange(columns, dtype=jnp.int32), unique_indices=True)
     mine = jax.lax.dynamic_slice_in_dim(wanted, jax.lax.axis_index(AXIS) * count, count)
-    return jax.lax.all_gather(jnp.take_along_axis(place, jnp.maximum(mine, 0), axis=1), AXIS, axis=0, tiled=True)
+    found = jnp.take_along_axis(place, jnp.maximum(mine, 0), axis=1)
+    return jax.lax.all_gather(found, AXIS, axis=0, tiled=True), jnp.int32(0)

@@ -182,3 +182,29 @@ def _fnmr(embeddings, labels, ends, scores_at, impostors: int, genuine: int) -> 
     for cosines, same, _, _ in blocks(embeddings, labels):
         refused += (to_distance(cosines[same])[:, None] >= thresholds).sum(axis=0)
     return {f"fnmr@fmr={rate:g}": float(count / genuine) for rate, count in zip(ends, refused, strict=True)}
+
+
+def highest(embeddings, labels, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """All genuine pairs' cosines f32[G] and labels i[G], and of the impostor pairs the `share` of the highest cosines,
+    f32[M] falling, with both labels, i[M,2].
+
+    Raises ValueError for more than 2^27 of either.
+    """
+    counts = _count(embeddings, labels)
+    _check(counts)
+    impostors, genuine = (int(count) for count in counts.sum(axis=1))
+    wanted = min(impostors, int(np.ceil(share * impostors)) + 1)
+    if max(wanted, genuine) > 2**27:
+        raise ValueError(f"{genuine} genuine and {wanted} impostor pairs do not fit: ask for a smaller rate")
+    falling = _falling(counts)
+    lowest = _BINS - 1 - int(np.searchsorted(falling.impostors, wanted, side="left"))
+    labels = np.asarray(labels)
+    parts = []
+    for cosines, same, rows, columns in blocks(embeddings, labels):
+        kept = np.flatnonzero(~same & (_keys(cosines) >> 16 >= lowest))
+        own = np.flatnonzero(same)
+        parts.append((cosines[own], labels[rows[own]], cosines[kept],
+                      np.stack([labels[rows[kept]], labels[columns[kept]]], axis=1)))
+    genuine_cosines, owner, tail, ends = (np.concatenate(part) for part in zip(*parts, strict=True))
+    order = np.argsort(-tail, kind="stable")[:wanted]
+    return genuine_cosines, owner, tail[order], ends[order]
