@@ -20,6 +20,7 @@ DEFINITIONS = {
     "map": "(1/R) sum of P(i) rel(i) over the whole ranking",
     "accuracy_10fold": "mean over 10 contiguous folds of the share of pairs decided rightly; same iff the squared "
                        "distance of unit vectors is below a threshold of arange(0, 4, .01), chosen on the other nine",
+    "accuracy_10fold_std": "population standard deviation of the ten folds' accuracies",
     "tar@far=": "largest share of genuine pairs accepted at a false accept rate of at most this, not interpolated; 0 "
                 "where it is not reachable",
     "eer": "where the false accept rate crosses the false reject rate",

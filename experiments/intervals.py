@@ -6,6 +6,8 @@ draw of classes would have given. Resampling queries or pairs would make it seve
 
 import numpy as np
 
+from metrics import bootstrap
+
 LEVEL, RESAMPLES = 0.95, 1000
 # Verification needs the scores in bins once there are more of them than this.
 _BINS = 4096
@@ -25,24 +27,19 @@ def percentiles(values: np.ndarray) -> tuple[float, float] | tuple[None, None]:
     return float(low), float(high)
 
 
-def draws(classes: int, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """How often each class is drawn, i[resamples, classes]: each row sums to `classes`."""
-    return np.random.default_rng((seed, 0xB007)).multinomial(classes, np.full(classes, 1 / classes), size=resamples)
-
-
 def metric(value: float, low: float | None = None, high: float | None = None) -> dict:
-    """As records hold it."""
-    return {"value": float(value), "low": low, "high": high}
+    """As records hold it; an interval that is not a number is none."""
+    known = low is not None and high is not None and np.isfinite([low, high]).all()
+    return {"value": float(value), "low": float(low) if known else None, "high": float(high) if known else None}
 
 
 def of_means(values: dict[str, np.ndarray], classes: np.ndarray, seed: int) -> dict[str, dict]:
     """Metrics that are means over items. values: name -> f[Q], one for each query or image; classes i[Q] of them."""
-    _, inverse = np.unique(classes, return_inverse=True)
-    counts = np.bincount(inverse)
-    drawn = draws(len(counts), seed)
-    sizes = drawn @ counts
-    return {name: metric(np.mean(scores), *percentiles(drawn @ np.bincount(inverse, scores) / sizes))
-            if len(counts) > 1 else metric(np.mean(scores)) for name, scores in values.items()}
+    if len(np.unique(classes)) < 2:  # other draws of one class are the same
+        return {name: metric(np.mean(scores)) for name, scores in values.items()}
+    found = {name: bootstrap.mean_interval(scores, classes, samples=RESAMPLES, seed=seed, level=LEVEL)
+             for name, scores in values.items()}
+    return {name: metric(*interval) for name, interval in found.items()}
 
 
 class Rates:
@@ -66,7 +63,7 @@ class Rates:
         place = len(edges) - np.searchsorted(edges, scores, side="right")
         self.far, self.tar = [], []
         identities = int(max(first.max(), second.max())) + 1
-        for weights in (np.ones(identities, int), *draws(identities, seed, resamples)):
+        for weights in (np.ones(identities, int), *bootstrap.weights(identities, resamples, seed)):
             self._add(weights, place, same, first, second)
         self.far, self.tar = np.stack(self.far), np.stack(self.tar)  # f[1 + resamples, T]; row 0 is the sample itself
 
@@ -87,11 +84,3 @@ class Rates:
         allowed = self.far <= far
         lowest = np.min(np.where(allowed, self.thresholds, np.inf), axis=1)
         return np.where(np.isfinite(lowest), lowest, np.nextafter(self.thresholds[0], np.inf))
-
-    def equal_error(self) -> np.ndarray:
-        """f[1 + resamples]: the mean of FAR and FRR where they are nearest."""
-        gap = np.abs(self.far - (1 - self.tar))
-        gap = np.where(np.isfinite(gap), gap, np.inf)
-        at = np.argmin(gap, axis=1)
-        rows = np.arange(len(at))
-        return (self.far[rows, at] + 1 - self.tar[rows, at]) / 2

@@ -1,12 +1,14 @@
 """Follows a protocol: from trained embedders to metrics with intervals."""
 
-from experiments import classifying, episodes, ranking
+from experiments import classifying, episodes, faces, ranking
 from experiments import task as tasks
 
 # A protocol's task -> how it is measured.
 TASKS = {
     "retrieval": ranking.measure,
     "classification": classifying.measure,
+    "ten_fold": faces.ten_fold,
+    "templates": faces.template_pairs,
     "few_shot": episodes.few_shot,
     "one_shot": episodes.one_shot,
     "pair_accuracy": episodes.pair_accuracy,
@@ -18,6 +20,4 @@ def measure(protocol, models: list, mesh, seed: int, root: str) -> tasks.Measure
 
     Raises ValueError for a task whose parts are not there.
     """
-    if protocol.task not in TASKS:
-        raise ValueError(f"protocol {protocol.name}: nothing measures {protocol.task!r}; known: {', '.join(TASKS)}")
     return TASKS[protocol.task](tasks.Task(protocol, models, mesh, seed), root)

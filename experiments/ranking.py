@@ -4,7 +4,10 @@ import numpy as np
 
 from experiments import intervals
 from experiments import task as tasks
-from metrics import retrieval, verification
+from metrics import bootstrap, retrieval, verification
+
+# Images whose pairs are listed, for the interval of the EER: a million.
+_MAX_LISTED = 1500
 
 
 def measure(task: tasks.Task, root: str) -> tasks.Measured:
@@ -49,12 +52,17 @@ def terms(rankings: retrieval.PerQuery, recall_at) -> dict[str, np.ndarray]:
 
 
 def pair_rates(embeddings, labels, far, seed: int) -> dict[str, dict]:
-    """TAR at each FAR and the EER, over all pairs; the values exact, the intervals over identities."""
-    scores, same = verification.all_pairs(embeddings, labels)
+    """TAR at each FAR and the EER, over all pairs; the values exact, the intervals over identities.
+
+    The EER of very many pairs has no interval.
+    """
     exact = verification.verification_scores(embeddings, labels, far=far)
-    first, second = np.triu_indices(len(labels), k=1)
-    _, identity = np.unique(labels, return_inverse=True)
-    rates = intervals.Rates(scores, same, identity[first], identity[second], seed)
-    resampled = {f"tar@far={rate:g}": rates.tar_at(rate) for rate in far} | {"eer": rates.equal_error()}
-    return {name: intervals.metric(exact[name], *intervals.percentiles(values[1:]))
-            for name, values in resampled.items()}
+    options = dict(far=far, samples=intervals.RESAMPLES, seed=seed, level=intervals.LEVEL)
+    if len(labels) <= _MAX_LISTED:
+        scores, same = verification.all_pairs(embeddings, labels)
+        identities = np.stack(np.triu_indices(len(labels), k=1), axis=1)
+        found = bootstrap.pair_intervals(scores, same, np.asarray(labels)[identities], **options)
+    else:
+        found = bootstrap.verification_intervals(embeddings, labels, **options)
+    names = [f"tar@far={rate:g}" for rate in far] + ["eer"]
+    return {name: intervals.metric(exact[name], *(found[name][1:] if name in found else ())) for name in names}
