@@ -32,7 +32,7 @@ class ArrayRecord:
     """
 
     def __init__(self, path: str):
-        self._folder = path
+        self.folder = path
         self.manifest = read_manifest(path)
         self.class_names = self.manifest["class_names"]
         self.num_classes = len(self.class_names)
@@ -58,13 +58,13 @@ class ArrayRecord:
         try:
             label, image = unpack(self._records[int(index)])
         except Exception as error:  # whatever a damaged shard makes the reader raise
-            raise ValueError(f"cannot read record {index} of {self._folder} ({self.paths[index]}): {error}") from error
+            raise ValueError(f"cannot read record {index} of {self.folder} ({self.paths[index]}): {error}") from error
         if label != self.labels[index]:
-            raise ValueError(f"record {index} of {self._folder} has label {label}; its index has {self.labels[index]}")
+            raise ValueError(f"record {index} of {self.folder} has label {label}; its index has {self.labels[index]}")
         return {"image": image, "label": label, "path": self.paths[index]}
 
     def __reduce__(self):  # open files do not travel to loader processes
-        return ArrayRecord, (self._folder,)
+        return ArrayRecord, (self.folder,)
 
     @functools.cached_property
     def _records(self) -> ArrayRecordDataSource:

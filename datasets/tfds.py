@@ -7,7 +7,8 @@ import pathlib
 import numpy as np
 
 # The first of these that a data set has is the class of an image. class_id: the product, in Stanford Online Products.
-_LABELS = ("label", "class_id", "identity", "id")
+# attributes: yes or no to each of many names (celeb_a); they are the tags of images that are of no class.
+_LABELS = ("label", "class_id", "identity", "id", "attributes")
 _IMAGES = ("image",)
 
 
@@ -16,6 +17,7 @@ class Tfds:
 
     path: `[FOLDER/]NAME[/CONFIG][/VERSION][#SPLIT]`, as in "cars196#train" or "/data/tfds/imagenet2012#validation"; the
     folder is by default $TFDS_DATA_DIR or ~/tensorflow_datasets, the split "train", the version the newest.
+    tags: bool[N,T], tag_names: of a data set that has attributes in place of a class (all are of one then), or None.
     Knowing the labels takes reading everything once; they are kept in the cache folder.
     Raises FileNotFoundError with the command that prepares it, ValueError where it has no image or no label.
     """
@@ -40,7 +42,11 @@ class Tfds:
                              f"{_command(builder.name)}") from error
         names = getattr(features[self._label], "names", None)
         found = self._labels(folder, split, len(self._records))
-        if names and not isinstance(features[self._label], tfds.features.Text):
+        self.tags = self.tag_names = None
+        if self._label == "attributes":
+            self.tags, self.tag_names = found.astype(bool), sorted(features[self._label])
+            self.class_names, self.labels = [""], np.zeros(len(found), np.int64)
+        elif names and not isinstance(features[self._label], tfds.features.Text):
             self.class_names, self.labels = list(names), found.astype(np.int64)
         else:
             classes, labels = np.unique(found, return_inverse=True)
@@ -52,8 +58,9 @@ class Tfds:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict:
-        return {"image": self._records[int(index)][self._image], "label": int(self.labels[index]),
-                "path": self.paths[index]}
+        record = {"image": self._records[int(index)][self._image], "label": int(self.labels[index]),
+                  "path": self.paths[index]}
+        return record if self.tags is None else record | {"tags": self.tags[index]}
 
     def __reduce__(self):  # open files do not travel to loader processes
         return Tfds, (self._path,)
@@ -69,7 +76,7 @@ class Tfds:
         if count > 100_000:
             print(f"reading the {count:,} labels of {folder}, once", flush=True)
         values = [record[self._label] for record in self._records]
-        labels = np.array([value.decode() if isinstance(value, bytes) else value for value in values])
+        labels = np.array([_plain(value) for value in values])
         try:
             cache.mkdir(parents=True, exist_ok=True)
             temporary = cache / f"{key}.{os.getpid()}.npy"
@@ -78,6 +85,13 @@ class Tfds:
         except OSError:
             pass  # it only saves time
         return labels
+
+
+def _plain(value):
+    """A name, a number, or yes and no in the order of their names."""
+    if isinstance(value, dict):
+        return [bool(value[name]) for name in sorted(value)]
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _find(name: str) -> pathlib.Path:

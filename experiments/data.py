@@ -32,8 +32,8 @@ class TrainBatches:
     Its state holds which they are. `get_state` is called by all hosts at the same step.
     """
 
-    def __init__(self, source: datasets.Source, config):
-        self._batches = datasets.train_batches(source, config, seed=config.seed, **processes())
+    def __init__(self, source: datasets.Source, config, first_step: int = 0):
+        self._batches = datasets.train_batches(source, config, seed=config.seed, first_step=first_step, **processes())
         self._source, self._tolerance = source, config.invalid_data_tolerance_percent
         self._bad: set[int] = set()
 
@@ -46,7 +46,8 @@ class TrainBatches:
         self._bad |= new
         if self._tolerance and self._batches.get_state()["step"] % _AGREE_EVERY_STEPS == 0:
             self._agree()
-        self._check()
+        elif jax.process_count() == 1:  # of many hosts none may stop while the others go on
+            self._check()
         return batch
 
     def bad_images(self) -> list[str]:
@@ -66,14 +67,14 @@ class TrainBatches:
         self._batches.close()
 
     def _agree(self) -> None:
-        """Every host learns what the others have found."""
-        if jax.process_count() == 1:
-            return
-        with jax.transfer_guard("allow"):
-            most = int(multihost_utils.process_allgather(np.int32(len(self._bad))).max())
-            mine = np.full(most, -1, np.int32)
-            mine[:len(self._bad)] = sorted(self._bad)
-            self._bad = {int(index) for index in np.unique(multihost_utils.process_allgather(mine))} - {-1}
+        """Every host learns what the others have found, and raises as `_check` does."""
+        if jax.process_count() > 1:
+            with jax.transfer_guard("allow"):
+                most = int(multihost_utils.process_allgather(np.int32(len(self._bad))).max())
+                mine = np.full(most, -1, np.int32)
+                mine[:len(self._bad)] = sorted(self._bad)
+                self._bad = {int(index) for index in np.unique(multihost_utils.process_allgather(mine))} - {-1}
+        self._check()
 
     def _check(self) -> None:
         """Raises ValueError, with their list, where more images are bad than may be."""

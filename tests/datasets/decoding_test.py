@@ -58,3 +58,29 @@ def test_truncated_images_raise_with_their_path(kind, share):
 def test_what_is_no_image_raises():
     with pytest.raises(ValueError, match=r"cannot read the image notes\.jpg"):
         decoding.decode(record(b"not an image", "notes.jpg"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_sixteen_bits_keep_their_picture(dtype):
+    """Pillow alone would clip them, and show white."""
+    grey = (np.arange(64 * 48).reshape(64, 48) * 20).astype(dtype)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(grey).save(buffer, "PNG" if dtype == np.uint16 else "TIFF")
+    np.testing.assert_array_equal(decoding.decode(record(buffer.getvalue()))[:, :, 1], grey >> 8)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_pillows(orientation):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    content = images.encoded(images.pixels(5, 64, 48), quality=95, exif=exif.tobytes())
+    expected = np.array(PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(content))))
+    assert np.abs(decoding.decode(record(content)).astype(int) - expected).max() <= 2
+
+
+def test_a_jpeg_at_scale_says_how_large_it_was():
+    content = images.encoded(images.pixels(6, 640, 400))
+    scaled = decoding.decode_to_scale(record(content), lambda height, width: (100, 100))
+    assert (scaled.height, scaled.width) == (640, 400) and 100 <= min(scaled.pixels.shape[:2]) < 160
+    whole = decoding.decode_to_scale(record(content), lambda height, width: (400, 250))  # no more than a half to spare
+    assert whole.pixels.shape == (640, 400, 3)

@@ -25,6 +25,8 @@ def prepared(tmp_path_factory):
 
             def _info(self):
                 features = {"image": tfds.features.Image(shape=(None, None, 3))} | ({"label": label} if label else {})
+                if self.name == "attributes":
+                    features["attributes"] = {"smiling": np.bool_, "bald": np.bool_}
                 return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
             def _split_generators(self, manager):
@@ -33,7 +35,9 @@ def prepared(tmp_path_factory):
             def _generate_examples(self, count=6):
                 for index, pixels in enumerate(PIXELS[:count]):
                     file = io.BytesIO(images.encoded(pixels, "PNG"))
-                    yield index, {"image": file} | ({"label": value(index)} if label else {})
+                    attributes = {"smiling": index % 2 == 0, "bald": index > 3}
+                    yield index, ({"image": file} | ({"label": value(index)} if label else {})
+                                  | ({"attributes": attributes} if self.name == "attributes" else {}))
 
         Builder.name = name
         return Builder(data_dir=str(folder), file_format="array_record")
@@ -41,7 +45,7 @@ def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
     for made in (builder("birds", tfds.features.ClassLabel(names=["wren", "robin", "owl"]), lambda index: index % 3),
                  builder("people", tfds.features.Text(), lambda index: f"person {index // 2}"),
-                 builder("pictures", None, None)):
+                 builder("attributes", None, None), builder("pictures", None, None)):
         made.download_and_prepare()
     assert "tensorflow" not in sys.modules
     return folder
@@ -76,6 +80,16 @@ def test_labels_are_read_once(tmp_path):
 def test_text_labels_become_classes(prepared):
     source = datasets.build("tfds", path=f"{prepared}/people")
     assert source.class_names == ["person 0", "person 1", "person 2"] and np.bincount(source.labels).tolist() == [2] * 3
+
+
+def test_attributes_are_tags():
+    source = datasets.build("tfds", path="attributes")
+    assert (source.tag_names, source.num_classes) == (["bald", "smiling"], 1)
+    assert source.tags.sum(axis=0).tolist() == [2, 3]
+    for index in range(6):
+        record = source[index]
+        which = next(which for which, known in enumerate(PIXELS) if np.array_equal(known, datasets.decode(record)))
+        assert record["tags"].tolist() == [which > 3, which % 2 == 0]
 
 
 def test_what_is_not_there():

@@ -1,0 +1,166 @@
+"""Looks at data before a run does: counts, labels, sizes, damage, duplicates, and leaks from training to test.
+
+    python -m experiments.inspect_data --config=configs/quickstart.py --out=inspection
+    python -m experiments.inspect_data --source=image_folder --path=photos --out=inspection
+
+Prints a report, and writes inspection.json and samples.png into --out. Exit status 1 where an image of the test data is
+also in the training data, pixel by pixel.
+"""
+
+import concurrent.futures
+import hashlib
+import os
+
+import cv2
+import numpy as np
+import rich.progress
+from absl import flags
+
+import datasets
+from datasets import array_record, crops
+from experiments import cli, data, duplicates, workdir
+
+# Of long lists, in the report and in the file.
+_PRINTED, _LISTED = 5, 1000
+_SHEET_CLASSES, _SHEET_IMAGES, _SHEET_PIXELS = 12, 8, 96
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("source", "", "Name of a source to look at, instead of those of --config.")
+    flags.DEFINE_string("path", "", "Folder or file of that source.")
+    flags.DEFINE_string("out", "inspection", "Folder for inspection.json and samples.png.")
+    flags.DEFINE_integer("distance", 3, "Near duplicates differ in at most so many of 64 bits; -1: look for none.")
+    flags.DEFINE_integer("threads", os.cpu_count() or 1, "That read and decode.")
+
+
+def main(config, values) -> int:
+    if not values.source and config is None:
+        raise ValueError("give --config=... to look at its training and test data, or --source=... and --path=...")
+    if not -1 <= values.distance <= 16 or values.threads < 1:
+        raise ValueError(f"--distance is -1..16, --threads at least 1; got {values.distance} and {values.threads}")
+    parts = ({"data": datasets.build(values.source, path=values.path)} if values.source else
+             {"train": data.train_source(config), "test": data.test_source(config)})
+    seen = {name: look(source, name, values.threads) for name, source in parts.items()}
+    record = {name: describe(source, seen[name]) for name, source in parts.items()}
+    record["duplicates"] = compare(parts, seen, values.distance)
+    path = os.path.join(values.out, "inspection.json")
+    workdir.write_json(path, record)
+    sheet = os.path.join(values.out, "samples.png")
+    workdir.write_atomically(sheet, cv2.imencode(".png", samples(parts, seen)[:, :, ::-1])[1].tobytes())
+    report(record)
+    print(f"written to {path} and {sheet}")
+    return 1 if any(kind["across"] for kind in (record["duplicates"]["pixels"], record["duplicates"]["files"])) else 0
+
+
+def look(source: datasets.Source, name: str, threads: int) -> list[dict]:
+    """What each image is: {"problem"}, or {"height", "width", "bytes", "file", "pixels", "hash"}."""
+
+    def one(index: int) -> dict:
+        try:
+            record = source[index]
+            image = datasets.decode(record)
+        except (ValueError, OSError) as error:
+            return {"problem": str(error)}
+        content = record["image"] if isinstance(record["image"], bytes) else b""
+        return {"height": image.shape[0], "width": image.shape[1], "bytes": len(content),
+                "file": hashlib.sha256(content).hexdigest() if content else None,
+                "pixels": duplicates.pixel_digest(image), "hash": duplicates.difference_hash(image)}
+
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool, rich.progress.Progress(
+            *rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn()) as bar:
+        return list(bar.track(pool.map(one, range(len(source))), total=len(source), description=f"reading {name}"))
+
+
+def describe(source: datasets.Source, seen: list[dict]) -> dict:
+    """One part of the data, by itself."""
+    counts = np.bincount(source.labels, minlength=source.num_classes)
+    read = [image for image in seen if "problem" not in image]
+    problems = [image["problem"] for image in seen if "problem" in image]
+    single = [source.class_names[label] for label in np.flatnonzero(counts == 1)]
+    spread = lambda values: [float(value) for value in np.quantile(values, (0, 0.5, 1))] if len(values) else []
+    result = {
+        "images": len(source), "classes": source.num_classes,
+        "labels": [int(source.labels.min()), int(source.labels.max())],
+        "classes_without_image": int((counts == 0).sum()), "classes_with_one_image": len(single),
+        "one_image": single[:_LISTED], "images_per_class": spread(counts[counts > 0]),
+        "heights": spread([image["height"] for image in read]), "widths": spread([image["width"] for image in read]),
+        "file_bytes": spread([image["bytes"] for image in read if image["bytes"]]),
+        "unreadable": len(problems), "unreadable_images": problems[:_LISTED],
+    }
+    if isinstance(source, datasets.ArrayRecord):
+        result["damaged_shards"] = array_record.damaged_shards(source.folder)
+    return result
+
+
+def compare(parts: dict, seen: dict, distance: int) -> dict:
+    """Groups of the same file, of the same pixels, and pairs that are near; "across" are those of both parts."""
+    images = [image for name in parts for image in seen[name]]
+    paths = [path for source in parts.values() for path in source.paths]
+    part = [name for name, source in parts.items() for _ in range(len(source))]
+    names = [source.class_names[label] for source in parts.values() for label in source.labels]
+
+    def summary(found: list) -> dict:
+        within = {name: sum(all(part[place] == name for place in group) for group in found) for name in parts}
+        is_across = lambda group: len({part[place] for place in group}) > 1
+        listed = sorted(found, key=lambda group: not is_across(group))[:_LISTED]
+        return within | {"across": sum(map(is_across, found)),
+                         "of_several_classes": sum(len({names[place] for place in group}) > 1 for group in found),
+                         "groups": [[paths[place] for place in group] for group in listed]}
+
+    result = {"files": summary(duplicates.groups([image.get("file") for image in images])),
+              "pixels": summary(duplicates.groups([image.get("pixels") for image in images]))}
+    if distance >= 0:
+        places = np.array([place for place, image in enumerate(images) if "hash" in image], np.int64)
+        hashes, of = np.unique(np.array([images[place]["hash"] for place in places], np.uint64), return_inverse=True)
+        first = np.full(len(hashes), -1, np.int64)
+        first[of[::-1]] = places[::-1]
+        pairs = [[int(first[a]), int(first[b])] for a, b in duplicates.near_pairs(hashes, distance, 100_000)]
+        # The same 64 bits, and yet not the same pixels.
+        alike = duplicates.groups([image.get("hash") for image in images])
+        pairs += [group for group in alike if len({images[place]["pixels"] for place in group}) > 1]
+        result["near"] = summary(pairs) | {"distance": distance}
+    return result
+
+
+def samples(parts: dict, seen: dict) -> np.ndarray:
+    """u8[H,W,3]: a row of images for each of some classes of each part, with its name above."""
+    size, rows = _SHEET_PIXELS, []
+    for part, source in parts.items():
+        present = np.unique(source.labels)
+        for label in present[np.linspace(0, len(present) - 1, min(_SHEET_CLASSES, len(present))).astype(int)]:
+            row = np.full((size + 20, _SHEET_IMAGES * size, 3), 255, np.uint8)
+            places = [place for place in np.flatnonzero(source.labels == label) if "problem" not in seen[part][place]]
+            for column, place in enumerate(places[:_SHEET_IMAGES]):
+                image = crops.fit(datasets.decode(source[place]), size, "center_crop")
+                row[20:, column * size:(column + 1) * size] = image
+            title = f"{part}: {source.class_names[label]} ({len(places)})".encode("ascii", "replace").decode()
+            rows.append(cv2.putText(row, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA))
+    return np.concatenate(rows)
+
+
+def report(record: dict) -> None:
+    for name, part in record.items():
+        if name == "duplicates":
+            continue
+        middle = lambda key, part=part: " / ".join(f"{value:g}" for value in part[key]) or "-"
+        print(f"{name}: {part['images']:,} images of {part['classes']:,} classes, labels {part['labels'][0]} to "
+              f"{part['labels'][1]}; least / median / most: {middle('images_per_class')} images in a class, "
+              f"{middle('heights')} high, {middle('widths')} wide, {middle('file_bytes')} bytes")
+        print(f"  {part['classes_without_image']:,} classes without an image, {part['classes_with_one_image']:,} with "
+              f"one" + _first(part["one_image"]))
+        print(f"  {part['unreadable']:,} unreadable" + _first(part["unreadable_images"]))
+        for shard in part.get("damaged_shards", []):
+            print(f"  damaged: {shard} (another sha256 than the manifest's)")
+    what = {"files": "the same file", "pixels": "the same pixels", "near": "nearly the same"}
+    for kind, found in record["duplicates"].items():
+        within = ", ".join(f"{found[name]:,} within {name}" for name in record if name != "duplicates")
+        print(f"{what[kind]}: {within}, {found['across']:,} ACROSS, {found['of_several_classes']:,} of several classes"
+              + _first([" = ".join(group[:4]) for group in found["groups"]]))
+
+
+def _first(lines: list[str]) -> str:
+    return "".join(f"\n    {line}" for line in lines[:_PRINTED]) + ("\n    ..." if len(lines) > _PRINTED else "")
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags, required=())

@@ -1,0 +1,67 @@
+import json
+import shutil
+import types
+
+import pytest
+
+import datasets
+from experiments import inspect_data
+from tests.datasets import images
+from tests.experiments import tiny
+
+
+def run(out, config=None, **changes):
+    values = types.SimpleNamespace(**dict(source="", path="", out=str(out), distance=3, threads=2) | changes)
+    status = inspect_data.main(config, values)
+    return status, json.loads((out / "inspection.json").read_text())
+
+
+def pictures(root, classes, count):
+    """Every image another picture, large enough for its hash to mean something."""
+    for label in range(classes):
+        (root / f"class{label}").mkdir(parents=True)
+        for index in range(count):
+            image = images.pixels(1000 + 10 * label + index, 64, 64)
+            (root / f"class{label}" / f"{index}.jpg").write_bytes(images.encoded(image, quality=95))
+    return root
+
+
+def test_one_source(tmp_path, capsys):
+    folder = pictures(tmp_path / "faces", 3, 3)
+    (folder / "class0" / "1.jpg").write_bytes(b"no image")
+    for name in ("1.jpg", "2.jpg"):
+        (folder / "class2" / name).unlink()
+    status, record = run(tmp_path / "out", source="image_folder", path=str(folder))
+    found = record["data"]
+    assert status == 0 and (found["images"], found["classes"], found["labels"]) == (7, 3, [0, 2])
+    assert found["one_image"] == ["class2"] and found["images_per_class"] == [1, 3, 3]
+    assert found["unreadable"] == 1 and str(folder / "class0" / "1.jpg") in found["unreadable_images"][0]
+    assert found["heights"] == [64, 64, 64]
+    assert all(kind["data"] == 0 for kind in record["duplicates"].values())
+    sheet = datasets.decode({"image": (tmp_path / "out" / "samples.png").read_bytes(), "path": "x"})
+    assert sheet.shape == (3 * 116, 8 * 96, 3) and len({*map(tuple, sheet[20:116, :96].reshape(-1, 3))}) > 100
+    assert "1 unreadable" in capsys.readouterr().out
+
+
+def test_a_leak_is_found_in_whatever_form(tmp_path):
+    train, test = pictures(tmp_path / "train", 2, 3), tmp_path / "test"
+    (test / "other").mkdir(parents=True)
+    shutil.copy(train / "class0" / "0.jpg", test / "other" / "file.jpg")
+    pixels = datasets.decode({"image": (train / "class1" / "1.jpg").read_bytes(), "path": "x"})
+    (test / "other" / "pixels.png").write_bytes(images.encoded(pixels, "PNG"))
+    (test / "other" / "near.jpg").write_bytes(images.encoded(images.pixels(1012, 64, 64), quality=60))
+    config = tiny.config(train)
+    config.test_data.path = str(test)
+    status, record = run(tmp_path / "out", config)
+    found = record["duplicates"]
+    assert status == 1
+    assert (found["files"]["across"], found["pixels"]["across"], found["near"]["across"]) == (1, 2, 1)
+    assert found["near"]["groups"] == [[str(train / "class1" / "2.jpg"), str(test / "other" / "near.jpg")]]
+    assert found["pixels"]["of_several_classes"] == 2
+
+
+def test_what_is_asked_must_make_sense(tmp_path):
+    with pytest.raises(ValueError, match="give --config"):
+        run(tmp_path)
+    with pytest.raises(ValueError, match=r"--distance is -1\.\.16"):
+        run(tmp_path, source="orl_faces", distance=40)
