@@ -178,3 +178,22 @@ def get(name: str) -> ConfigDict:
     if full not in PROTOCOLS:
         raise ValueError(f"unknown protocol {name!r}; known: {', '.join(NAMES)}")
     return PROTOCOLS[full]
+
+
+# Sources of whatever images lie in a folder: their name does not say which data set it is.
+_GENERIC = ("image_folder", "manifest", "npz", "idx", "record_io", "tfds", "array_record", "bin")
+
+
+def followed_by(config) -> ConfigDict | None:
+    """The retrieval protocol that a run's own test data and views are those of, if there is one."""
+    for protocol in PROTOCOLS.values():
+        same = all(config[section].name == wanted.name and tuple(config[section].classes) == tuple(wanted.classes)
+                   and not config[section].folds
+                   for section, wanted in (("train_data", protocol.train), ("test_data", protocol.test)))
+        views = (config.input.fit == protocol.fit and config.input.resize_size == protocol.resize
+                 and config.evaluation.average_horizontal_flips == protocol.flips
+                 and protocol.image_size in (0, config.input.image_size))
+        if protocol.task == "retrieval" and not protocol.gallery.name and protocol.test.name not in _GENERIC and (
+                same and views):
+            return protocol
+    return None

@@ -9,6 +9,7 @@ With --protocol it follows one of configs/protocols.py instead and writes a resu
 
 import io
 import json
+import time
 
 import jax
 import numpy as np
@@ -27,7 +28,7 @@ def define_flags() -> None:
 
 
 def main(config, values) -> None:
-    mesh = meshes.make()
+    mesh, started = meshes.make(), time.monotonic()
     if values.protocol:
         protocol_run.run(config, values, mesh)
         return
@@ -61,8 +62,10 @@ def main(config, values) -> None:
                  **{f"tar/{name}": curve.tar for name, curve in curves.items()})
     path = workdir.evaluation_path(values.workdir)
     workdir.write_json(path, record)
+    followed = protocol_run.record_own(config, values, mesh, trained, retrieval.normalized(rows[trained_name]), labels,
+                                       embedded.problems, started)
     print_table(record)
-    print(f"written to {path}")
+    print(f"written to {path}" + (f" and, with intervals, to {followed}" if followed else ""))
 
 
 def print_table(record: dict) -> None:

@@ -4,13 +4,14 @@ import os
 import time
 
 import jax
+import numpy as np
 import rich
 import rich.table
 from absl import flags
 
 import datasets
 from configs import protocols, stored
-from experiments import embedding, intervals, measure, record, selection, workdir
+from experiments import embedding, intervals, measure, ranking, record, selection, workdir
 from experiments import task as tasks
 
 
@@ -43,15 +44,37 @@ def run(config, values, mesh) -> dict:
     measured = measure.measure(protocol, models, mesh, config.seed, values.data)
     for problem in measured.problems:
         print(f"left out of the evaluation: {problem}")
-    written = record.make(
-        config, jax.devices(), protocol=_described(protocol, options, measured, len(models)), selection=selected.how,
-        metrics=measured.metrics, definitions={name: protocols.definition(name) for name in measured.metrics},
-        counts=measured.counts, checkpoint={"step": models[0][1].step, "digest": models[0][1].digest},
-        interval=intervals.describe(measured.over), started=started)
+    task = tasks.Task(protocol, models, mesh, config.seed)
+    written = _make(config, task, selected, measured, started)
     path = record.write(values.workdir, written)
     print_record(written)
     print(f"written to {path}")
     return written
+
+
+def _make(config, task: tasks.Task, selected: selection.Selected, measured: tasks.Measured, started: float) -> dict:
+    options, trained = task.models[0]
+    return record.make(
+        config, jax.devices(), protocol=_described(task.protocol, options, measured, len(task.models)),
+        selection=selected.how, metrics=measured.metrics,
+        definitions={name: protocols.definition(name) for name in measured.metrics}, counts=measured.counts,
+        checkpoint={"step": trained.step, "digest": trained.digest}, interval=intervals.describe(measured.over),
+        started=started)
+
+
+def record_own(config, values, mesh, trained: embedding.Trained, unit, labels, problems: list[str],
+               started: float) -> str:
+    """Where the record of a run lies whose own test data are those of a protocol; "" where they are of none.
+
+    unit f[N,D], L2-normalised; labels i[N].
+    """
+    protocol = protocols.followed_by(config)
+    if protocol is None:
+        return ""
+    task = tasks.Task(protocol, [(config, trained)], mesh, config.seed)
+    measured = ranking.score(task, unit, labels, unit, labels, np.arange(len(labels)), problems)
+    selected = selection.last() if values.step < 0 else selection.given(values.step)
+    return record.write(values.workdir, _make(config, task, selected, measured, started))
 
 
 def _select(config, options, values, protocol, mesh) -> selection.Selected:

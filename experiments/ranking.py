@@ -11,10 +11,7 @@ _MAX_LISTED = 1500
 
 
 def measure(task: tasks.Task, root: str) -> tasks.Measured:
-    """Every query against the gallery, or against all other queries.
-
-    Raises ValueError where the embeddings have collapsed to one point, and where no query has a match.
-    """
+    """Every query against the gallery, or against all other queries. Raises as `score` does."""
     source = tasks.source(task, task.protocol.test, root)
     queries, places, problems = tasks.embed(task, source)
     labels = source.labels[places]
@@ -28,6 +25,14 @@ def measure(task: tasks.Task, root: str) -> tasks.Measured:
         gallery_labels = np.array([number.get(gallery_source.class_names[label], -1) for label in
                                    gallery_source.labels[gallery_places]])
         own = None
+    return score(task, queries, labels, gallery, gallery_labels, own, problems)
+
+
+def score(task: tasks.Task, queries, labels, gallery, gallery_labels, own, problems: list[str]) -> tasks.Measured:
+    """queries f[Q,D] and gallery f[N,D], L2-normalised; own: i[Q], the gallery row that is the query itself, or None.
+
+    Raises ValueError where the embeddings have collapsed to one point, and where no query has a match.
+    """
     if np.ptp(gallery, axis=0).max(initial=0.0) == 0:
         raise ValueError("the embeddings have collapsed to one point: a ranking of them would mean nothing")
     rankings = retrieval.rank(queries, labels, gallery, gallery_labels, exclude=own, mesh=task.mesh)

@@ -94,7 +94,6 @@ def test_evaluate_then_report(trained):
     assert all(metrics <= scores.keys() for scores in record["scores"].values())
     assert record["protocol"]["images"] == 100 and record["protocol"]["classes"] == 10
     assert f"{record['scores']['raw pixels']['map@r']:.3f}" in output
-    run("evaluate", f"--workdir={folder}", "--protocol=orl_faces")
     followed = json.loads((folder / "records" / "orl_faces.json").read_text())["metrics"]["map@r"]["value"]
     assert followed == pytest.approx(record["scores"]["trained, step 3"]["map@r"])
     assert "the run is of no row of configs/papers" in run("compare", folder, status=3)

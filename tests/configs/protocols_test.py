@@ -1,6 +1,6 @@
 import pytest
 
-from configs import protocols
+from configs import protocols, quickstart
 
 ASKED_FOR = ("cub200", "cars196", "sop", "in_shop", "lfw", "cfp_fp", "agedb_30", "calfw", "cplfw", "ijb_b", "ijb_c",
              "omniglot_retrieval", "omniglot_few_shot_vinyals", "omniglot_one_shot_lake", "omniglot_verification",
@@ -43,3 +43,13 @@ def test_unknown_names_are_refused_and_protocols_are_locked():
         protocols.definition("accuracy")
     with pytest.raises(AttributeError):
         protocols.get("cub200").cropp = 1
+
+
+def test_a_run_whose_data_are_a_protocols_is_known_to_follow_it():
+    assert protocols.followed_by(quickstart.get_config()).name == "orl_faces"
+    for change in (lambda c: c.test_data.update(classes=(31, 40)), lambda c: c.train_data.update(classes=(0, 31)),
+                   lambda c: c.evaluation.update(average_horizontal_flips=False), lambda c: c.train_data.update(folds=2),
+                   lambda c: c.test_data.update(name="image_folder")):
+        config = quickstart.get_config()
+        change(config)
+        assert protocols.followed_by(config) is None
