@@ -38,7 +38,7 @@ def render(embeddings: np.ndarray, labels: np.ndarray, paths: list[str], class_n
         "@TITLE": html.escape(f"{method} of {len(points):,} test embeddings{drawn}. A colour for each class; point at "
                               f"one to see its photograph."),
         # "</script>" in a file's name would end the script.
-        "@DATA": json.dumps(content).replace("</", "<\\\\/"),
+        "@DATA": json.dumps(content).replace("</", "<\\/"),
         "@SHEET": sheet([paths[index] for index in shown], read),
     }.items():
         page = page.replace(name, value)
