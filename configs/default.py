@@ -21,6 +21,12 @@ def _data() -> ConfigDict:
     ))
 
 
+def _no_data() -> ConfigDict:
+    data = _data()
+    data.name = ""
+    return data
+
+
 def _input() -> ConfigDict:
     return ConfigDict(dict(
         image_size=112,         # pixels, height and width of what the trunk sees
@@ -211,17 +217,21 @@ def _pair_losses() -> dict:
 
 def _optimizer() -> ConfigDict:
     return ConfigDict(dict(
-        name="sgd",                                    # sgd | adamw
+        name="sgd",                                    # sgd | adamw | rmsprop
         learning_rate=0.1,                             # peak, for the whole batch
         learning_rate_per_item=0.0,                    # not 0: the peak is this times batch_size
-        momentum=0.9,                                  # sgd
-        nesterov=False,                                # sgd
-        b1=0.9, b2=0.999, eps=1e-8,                    # adamw
-        weight_decay=5e-4,                             # sgd: added to the gradient; adamw: decoupled
+        momentum=0.9,                                  # sgd, rmsprop
+        nesterov=False,                                # sgd, rmsprop
+        b1=0.9, b2=0.999, eps=1e-8,                    # adamw; rmsprop: eps alone
+        rms_decay=0.99,                                # rmsprop: share of the mean squared gradient that stays
+        weight_decay=5e-4,                             # sgd, rmsprop: added to the gradient; adamw: decoupled
         decay_norm_and_bias=True,                      # whether weight_decay reaches vectors (BN scales, biases) too
         trunk_clip_norm=0.0,                           # clip the embedder's gradient to this L2 norm; 0 = off
         trunk_learning_rate_factor=1.0,                # learning-rate factor of the embedder without its neck
         loss_learning_rate_factor=1.0,                 # learning-rate factor of the loss's parameters (prototypes)
+        head_only_epochs=0.0,                          # the trunk stays as it is for these first epochs: only the neck
+                                                       # and the loss's parameters learn
+        value_clip=0.0,                                # clip each number of the gradient to +-this; 0 = off
     ))
 
 
@@ -241,9 +251,11 @@ def _schedule() -> ConfigDict:
 def get_config() -> ConfigDict:
     return ConfigDict(dict(
         template="",            # the template whose ranges of values are checked; "" = none
+        paper="",               # FILE:ROW of configs/papers that this run reproduces; "" = none
         seed=0,
         train_data=_data(),
         test_data=_data(),      # what is evaluated on: classes never trained on, where generalisation is the question
+        calibration_data=_no_data(),  # identities that thresholds are set on: neither trained on nor tested on
         input=_input(),
         augment=_augment(),
         sampling=_sampling(),

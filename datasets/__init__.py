@@ -4,11 +4,12 @@
     batches = datasets.train_batches(source, config, seed=0, process_index=0, process_count=1)
 """
 
-from datasets import arrays, image_folder, manifest, orl_faces, pairs
+from datasets import arrays, ijb, image_folder, manifest, orl_faces, pairs, retrieval_sets, rotated
 from datasets.array_record import ArrayRecord
 from datasets.batches import eval_batches, train_batches
 from datasets.decoding import decode
 from datasets.omniglot import Omniglot
+from datasets.pair_images import PairImages
 from datasets.pairs import Pairs
 from datasets.record_io import RecordIO
 from datasets.source import Classes, Files, Fold, Records, Source
@@ -24,6 +25,12 @@ SOURCES = {
     "omniglot": Omniglot,
     "tfds": Tfds,
     "array_record": ArrayRecord,
+    "omniglot_rotations": rotated.load_omniglot,
+    "cars196": retrieval_sets.load_cars196,
+    "sop": retrieval_sets.load_sop,
+    "in_shop": retrieval_sets.load_in_shop,
+    "pair_images": PairImages,
+    "ijb": ijb.Ijb,
 }
 
 # Verification sets.

@@ -17,7 +17,7 @@ from embedders.iresnet import IResNet
 from embedders.resnet import BasicBlock, BottleneckBlock, ResNet
 from embedders.resnext import ResNeXtBlock
 
-_RESNET18, _RESNET50, _RESNET101 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 23, 3)
+_RESNET18, _RESNET50, _RESNET101, _RESNEXT29 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 23, 3), (3, 3, 3)
 
 
 def _resnext(stage_sizes: tuple[int, ...], groups: int, group_width: int) -> functools.partial:
@@ -35,6 +35,9 @@ EMBEDDERS = {
     "resnet50": functools.partial(ResNet, stage_sizes=_RESNET50, block=BottleneckBlock),
     "resnet101": functools.partial(ResNet, stage_sizes=_RESNET101, block=BottleneckBlock),
     "resnet152": functools.partial(ResNet, stage_sizes=(3, 8, 36, 3), block=BottleneckBlock),
+    # For images of 32 px: three stages and a stem that keeps the size.
+    "resnext29_32x4d": functools.partial(_resnext(_RESNEXT29, 32, 4), stem="small", layer="stage3"),
+    "resnext29_8x64d": functools.partial(_resnext(_RESNEXT29, 8, 64), stem="small", layer="stage3"),
     "resnext50_32x4d": _resnext(_RESNET50, 32, 4),
     "resnext101_32x4d": _resnext(_RESNET101, 32, 4),
     "resnext101_32x8d": _resnext(_RESNET101, 32, 8),

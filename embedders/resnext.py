@@ -1,4 +1,4 @@
-"""ResNeXt 50 and 101 (Xie, Girshick, Dollár, Tu, He: Aggregated Residual Transformations, 2016, arXiv:1611.05431).
+"""ResNeXt 29, 50 and 101 (Xie, Girshick, Dollár, Tu, He: Aggregated Residual Transformations, 2016, arXiv:1611.05431).
 
 A ResNet whose 3x3 convolutions work on groups of channels: 32x4d is 32 groups, of 4 channels in the first stage.
 """

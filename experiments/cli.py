@@ -23,15 +23,16 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; d
 
 
 def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[str, ...] = ("workdir",),
-        configured: bool = True) -> None:
+        configured: bool = True, takes: str = "", error_status: int = 1) -> None:
     """Parses the flags, starts JAX, and exits with what `main(config, flags)` returns (None: 0).
 
     define_flags: adds the program's own. Not at import, where two programs in one process would collide.
     configured: whether --workdir is a run's, with a configuration of its own to go by.
+    takes: what the arguments without a name are, such as "IMAGE IMAGE"; then `main(config, flags, arguments)`.
 
     An error that this project raises, or that the system does (a missing file, a full disk), is one line on
-    stderr and exit status 1. Anything else is a defect and keeps its traceback. Of many processes only the first
-    prints what is not an error.
+    stderr and exit status `error_status`. Anything else is a defect and keeps its traceback. Of many processes only
+    the first prints what is not an error.
     """
     define_flags()
     app.define_help_flags()
@@ -39,38 +40,38 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
     try:
         _check_config_file(sys.argv)
         arguments = values(_with_stored_config(sys.argv) if configured else sys.argv)
-        if len(arguments) > 1:
+        if len(arguments) > 1 and not takes:
             raise ValueError(f"unexpected argument {arguments[1]!r}: every option is --name=value")
         for name in required:
             if not values[name].value:
                 raise ValueError(f"--{name}=... is required")
         config = _CONFIG.value
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-        sys.exit(f"error: {_flag_error(error)}")
+        _fail(error, f"error: {_flag_error(error)}", False, error_status)
     many = False
     try:
         runtime.start(values.cpu_devices)
         many = hosts.start(values.coordinator_address, values.num_processes, values.process_id)
         if many and not hosts.is_first():
             sys.stdout = open(os.devnull, "w")
-        sys.exit(main(config, values))
+        sys.exit(main(config, values, arguments[1:]) if takes else main(config, values))
     except (ValueError, FloatingPointError, OSError) as error:
         expected = isinstance(error, OSError) or _raised_here(error)
-        _fail(error, f"error: {_one_line(error)}" if expected and not values.traceback else "", many)
+        _fail(error, f"error: {_one_line(error)}" if expected and not values.traceback else "", many, error_status)
     except Exception as error:
-        _fail(error, hosts.lost_peer(error) if many and not values.traceback else "", many)
+        _fail(error, hosts.lost_peer(error) if many and not values.traceback else "", many, error_status)
 
 
-def _fail(error: Exception, line: str, many: bool):
+def _fail(error: Exception, line: str, many: bool, status: int):
     """Ends the program with the line, or with the traceback where there is none."""
-    if not many:
-        if line:
-            sys.exit(line)
+    if not many and not line:
         raise error
-    # Leaving jax in the usual way would wait for the other processes, which may be waiting for this one.
     sys.stderr.write(line + "\n" if line else "".join(traceback.format_exception(error)))
     sys.stderr.flush()
-    os._exit(1)
+    if many:
+        # Leaving jax in the usual way would wait for the other processes, which may be waiting for this one.
+        os._exit(status)
+    sys.exit(status)
 
 
 def _check_config_file(argv: list[str]) -> None:

@@ -26,6 +26,7 @@ class Trained(NamedTuple):
     embed: Callable         # (variables, images on device) -> embeddings
     step: int
     digest: str
+    loss_params: dict = {}  # noqa: RUF012 - the trained loss's, the classifier's among them; {} for imported weights
 
 
 def load(config, workdir: str, mesh: jax.sharding.Mesh, at_step: int | None = None) -> Trained:
@@ -38,7 +39,7 @@ def load(config, workdir: str, mesh: jax.sharding.Mesh, at_step: int | None = No
         state, _ = checkpoints.restore(model.abstract_state(built, config, mesh), at_step)
     variables = model.embedder_variables(state)
     return Trained(variables, step.make_embed_step(built.embedder, config, mesh), int(state.step),
-                   checkpoint.digest(variables))
+                   checkpoint.digest(variables), state.params["loss"])
 
 
 def _imported(config, folder: str, mesh: jax.sharding.Mesh) -> Trained:

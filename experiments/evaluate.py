@@ -1,10 +1,15 @@
 """Measures a trained run on classes it never saw, beside what the same images score without training.
 
     python -m experiments.evaluate --workdir=runs/faces [--config.evaluation.recall_at=1,10]
+    python -m experiments.evaluate --workdir=runs/birds --protocol=cub200 --data=CUB_200_2011
+
+With --protocol it follows one of configs/protocols.py instead and writes a result record, which
+`experiments.compare` puts beside the paper's figure.
 """
 
 import io
 import json
+import time
 
 import jax
 import numpy as np
@@ -12,7 +17,7 @@ import rich
 import rich.table
 from absl import flags
 
-from experiments import cli, data, embedding, evaluation, hosts, workdir
+from experiments import cli, data, embedding, evaluation, hosts, protocol_run, workdir
 from experiments import mesh as meshes
 from metrics import retrieval
 
@@ -20,10 +25,15 @@ from metrics import retrieval
 def define_flags() -> None:
     flags.DEFINE_integer("step", -1, "Step of the checkpoint to evaluate; -1 is the last one.")
     flags.DEFINE_bool("baselines", True, "Score raw pixels, eigenfaces and the untrained network too.")
+    protocol_run.define_flags()
 
 
 def main(config, values) -> None:
-    mesh = meshes.make()
+    mesh, started = meshes.make(), time.monotonic()
+    if values.protocol:
+        protocol_run.run(config, values, mesh)
+        return
+    protocol_run.check_unused(values)
     trained = embedding.load(config, values.workdir, mesh, None if values.step < 0 else values.step)
     test = data.test_source(config)
     embedded = embedding.embed_source(trained.embed, trained.variables, test, config, mesh)
@@ -53,8 +63,10 @@ def main(config, values) -> None:
                  **{f"tar/{name}": curve.tar for name, curve in curves.items()})
     path = workdir.evaluation_path(values.workdir)
     hosts.first_does(lambda: workdir.write_json(path, record))
+    followed = protocol_run.record_own(config, values, mesh, trained, retrieval.normalized(rows[trained_name]), labels,
+                                       embedded.problems, started)
     print_table(record)
-    print(f"written to {path}")
+    print(f"written to {path}" + (f" and, with intervals, to {followed}" if followed else ""))
 
 
 def print_table(record: dict) -> None:

@@ -14,13 +14,14 @@ def score(embeddings: np.ndarray, labels: np.ndarray, config) -> dict[str, float
     """Retrieval (every image queries all others) and verification (all pairs), by cosine."""
     options = config.evaluation
     unit = retrieval.normalized(embeddings)
-    return (retrieval.ranking_scores(unit, labels, recall_at=options.recall_at)
-            | verification.verification_scores(unit, labels, far=options.far))
+    ranking = retrieval.ranking_scores(unit, labels, recall_at=options.recall_at)
+    del ranking["map"]  # beside map@r it would be taken for it; the records of the protocols have both
+    return ranking | verification.verification_scores(unit, labels, far=options.far)
 
 
 def roc(embeddings: np.ndarray, labels: np.ndarray) -> verification.Roc:
     """Of all pairs of images, by cosine."""
-    return verification.roc(*verification.all_pairs(retrieval.normalized(embeddings), labels))
+    return verification.curve_of_pairs(retrieval.normalized(embeddings), labels)
 
 
 def baselines(config, mesh: jax.sharding.Mesh) -> dict[str, np.ndarray]:

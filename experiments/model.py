@@ -48,8 +48,8 @@ def build(config, num_classes: int, num_examples: int, mesh: jax.sharding.Mesh) 
     total_steps = config.total_steps or max(round(config.num_epochs * steps_per_epoch), 1)
     schedule = optimizer.make_schedule(config, steps_per_epoch, total_steps)
     size = jax.eval_shape(lambda rng: _init_embedder(embedder, config, rng)[0], jax.random.key(0))
-    return Model(embedder, loss, optimizer.make_optimizer(config, schedule), schedule, size.shape[-1], num_classes,
-                 steps_per_epoch, total_steps)
+    rule = optimizer.make_optimizer(config, schedule, steps_per_epoch)
+    return Model(embedder, loss, rule, schedule, size.shape[-1], num_classes, steps_per_epoch, total_steps)
 
 
 def make_embedder(config) -> nn.Module:

@@ -46,8 +46,11 @@ def _steps(peak: float, epochs, options, steps_per_epoch: float, warmup: int) ->
     return optax.piecewise_constant_schedule(peak, drops)
 
 
-def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The update rule for params {"embedder", "loss"}. Raises ValueError for an unknown name."""
+def make_optimizer(config, schedule: optax.Schedule, steps_per_epoch: float = 1.0) -> optax.GradientTransformation:
+    """The update rule for params {"embedder", "loss"}. Raises ValueError for an unknown name.
+
+    steps_per_epoch: to know when `head_only_epochs` are over.
+    """
     options = config.optimizer
     decayed = (lambda params: True) if options.decay_norm_and_bias else _matrices
     match options.name:
@@ -58,9 +61,17 @@ def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransforma
         case "adamw":
             rule = optax.chain(optax.scale_by_adam(options.b1, options.b2, options.eps),
                                optax.add_decayed_weights(options.weight_decay, mask=decayed))
+        case "rmsprop":
+            # PyTorch's RMSprop: decay is part of the gradient, eps is outside of the root, and momentum comes last.
+            rule = optax.chain(optax.add_decayed_weights(options.weight_decay, mask=decayed),
+                               optax.scale_by_rms(options.rms_decay, options.eps, eps_in_sqrt=False),
+                               optax.trace(options.momentum, options.nesterov))
         case name:
-            raise ValueError(f"unknown optimizer {name!r}; known: sgd, adamw")
-    steps = [rule, optax.scale_by_learning_rate(schedule)]
+            raise ValueError(f"unknown optimizer {name!r}; known: sgd, adamw, rmsprop")
+    head_only = round(options.head_only_epochs * steps_per_epoch)
+    steps = [_later(rule, head_only) if head_only else rule, optax.scale_by_learning_rate(schedule)]
+    if options.value_clip:
+        steps.insert(0, optax.clip(options.value_clip))
     if options.trunk_clip_norm:
         clip = optax.clip_by_global_norm(options.trunk_clip_norm)
         steps.insert(0, optax.masked(clip, {"embedder": True, "loss": False}))
@@ -69,6 +80,13 @@ def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransforma
     if options.loss_learning_rate_factor != 1:
         steps.append(optax.masked(optax.scale(options.loss_learning_rate_factor), {"embedder": False, "loss": True}))
     return optax.chain(*steps)
+
+
+def _later(rule: optax.GradientTransformation, first_step: int) -> optax.GradientTransformation:
+    """The trunk does not move before `first_step`, and its moments and their count start there, as PyTorch's do."""
+    waiting = optax.conditionally_mask(rule, lambda step: step >= first_step)
+    rest = lambda params: jax.tree.map(lambda trunk: not trunk, _trunk(params))
+    return optax.chain(optax.masked(waiting, _trunk), optax.masked(rule, rest))
 
 
 def _matrices(params):

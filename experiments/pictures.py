@@ -1,8 +1,9 @@
-"""Pictures of results: contact sheets, curves, ROC, and a map of embeddings. Figures of matplotlib, as PNG."""
+"""Pictures of results: contact sheets, training curves, ROC and DET. Figures of matplotlib, as PNG."""
 
 import io
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 import matplotlib
 
@@ -11,18 +12,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
+import scipy.stats
 from matplotlib.figure import Figure
-from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 
 import datasets
 from experiments import workdir
 
 # Contact sheets stop here: more rows than anyone looks at.
 MAX_ROWS = 24
-# t-SNE grows with the square of the points, thumbnails crowd.
-MAX_TSNE, MAX_THUMBNAILS = 5000, 200
 
 # A query's path, and (path, cosine) of what it found, best first.
 Found = tuple[str, list[tuple[str, float]]]
@@ -101,39 +98,41 @@ def curves(metrics: list[dict], untrained: dict | None) -> Figure:
     return figure
 
 
-def roc(curves_by_name: dict[str, tuple[np.ndarray, np.ndarray]], emphasised: str) -> Figure:
-    """TAR against FAR, logarithmic, one line for each name: (far, tar)."""
-    figure, axis = plt.subplots(figsize=(5, 3.8))
+class Band(NamedTuple):
+    """An interval of the true accept rate at each false accept rate."""
+
+    far: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def roc_and_det(curves_by_name: dict[str, tuple[np.ndarray, np.ndarray]], emphasised: str, band: Band | None) -> Figure:
+    """Two views of the same rates, (far, tar) by name: TAR against FAR, and misses against FAR in normal deviates.
+
+    band: of the emphasised curve.
+    """
+    figure, (roc, det) = plt.subplots(1, 2, figsize=(10, 4))
     for name, (far, tar) in curves_by_name.items():
-        axis.step(far, tar, where="post", label=name, linewidth=2.4 if name == emphasised else 1.2)
+        width = 2.4 if name == emphasised else 1.2
+        line, = roc.step(far, tar, where="post", label=name, linewidth=width)
+        det.step(_deviates(far), _deviates(1 - tar), where="post", color=line.get_color(), linewidth=width)
+        if name == emphasised and band is not None:
+            roc.fill_between(band.far, band.low, band.high, color=line.get_color(), alpha=0.18, linewidth=0)
+            det.fill_between(_deviates(band.far), _deviates(1 - band.high), _deviates(1 - band.low),
+                             color=line.get_color(), alpha=0.18, linewidth=0)
     smallest = min(far[far > 0].min() for far, _ in curves_by_name.values())
-    axis.set(xscale="log", xlim=(smallest, 1), ylim=(0, 1.01), xlabel="false accept rate", ylabel="true accept rate")
-    axis.legend(loc="lower right")
+    roc.set(title="ROC", xscale="log", xlim=(smallest, 1), ylim=(0, 1.01), xlabel="false accept rate",
+            ylabel="true accept rate")
+    roc.legend(loc="lower right")
+    edges = _deviates(np.array([smallest, 0.8]))
+    ticks = [rate for rate in (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5) if rate >= smallest]
+    names = [f"{rate:g}" for rate in ticks]
+    det.plot(edges, edges, color="grey", linewidth=0.8, linestyle=":")  # where the two errors are equal
+    det.set(title="DET", xlabel="false accept rate", ylabel="false reject rate", xlim=edges, ylim=edges,
+            xticks=_deviates(np.array(ticks)), yticks=_deviates(np.array(ticks)), xticklabels=names, yticklabels=names)
     return figure
 
 
-def embedding_map(embeddings: np.ndarray, labels: np.ndarray, paths: list[str], class_names: list[str],
-                  seed: int, read: Reader = read_file) -> Figure:
-    """Embeddings in two dimensions, t-SNE by cosine (PCA past 5,000 points), framed in the colour of their class."""
-    few = len(embeddings) <= MAX_TSNE and len(embeddings) > 3
-    reduce = (TSNE(2, metric="cosine", init="random", perplexity=min(20, (len(embeddings) - 1) / 3), random_state=seed)
-              if few else PCA(2, random_state=seed))
-    points = reduce.fit_transform(embeddings)
-    classes = np.unique(labels)
-    few_classes = len(classes) <= 10
-    colors = plt.get_cmap("tab10" if few_classes else "turbo")
-    color_of = {label: colors(index if few_classes else index / len(classes)) for index, label in enumerate(classes)}
-    figure, axis = plt.subplots(figsize=(9, 6.4))
-    axis.scatter(*points.T, s=6, c=[color_of[label] for label in labels])
-    if len(points) <= MAX_THUMBNAILS:
-        for point, label, path in zip(points, labels, paths, strict=True):
-            image = OffsetImage(np.asarray(thumbnail(path, 48, read)), zoom=0.45)
-            frame = {"edgecolor": color_of[label], "linewidth": 1.6}
-            axis.add_artist(AnnotationBbox(image, point, pad=0.12, bboxprops=frame))
-    if few_classes:
-        for label in classes:
-            axis.scatter([], [], color=color_of[label], label=class_names[label])
-        axis.legend(title="class", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    axis.set(xticks=[], yticks=[], title=f"{'t-SNE' if few else 'PCA'} of {len(points):,} test embeddings")
-    axis.grid(False)
-    return figure
+def _deviates(rates) -> np.ndarray:
+    """The normal quantile of a rate; 0 and 1 go to the edge."""
+    return scipy.stats.norm.ppf(np.clip(rates, 1e-7, 1 - 1e-7))

@@ -6,6 +6,8 @@ import math
 import os
 import time
 
+import rich.console
+import rich.progress
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
 
@@ -105,6 +107,16 @@ def read_metrics(workdir: str) -> list[dict]:
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in lines[:-1]]
+
+
+@contextlib.contextmanager
+def bar(what: str, total: int):
+    """A bar of `total` on a terminal, with the rate and the time to go; gives the function that moves it on."""
+    columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
+    console = rich.console.Console(stderr=True)
+    with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(what, total=total)
+        yield lambda done: shown.advance(task, done)
 
 
 class Clock:

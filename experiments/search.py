@@ -10,7 +10,7 @@ import rich.table
 from absl import flags
 
 import datasets
-from experiments import cli, embedding, embedding_file, hosts, pictures
+from experiments import cli, embedding, embedding_file, hosts, pictures, thresholds, verify
 from experiments import mesh as meshes
 from metrics import retrieval
 
@@ -20,6 +20,8 @@ def define_flags() -> None:
     flags.DEFINE_string("query", "", "An image, or a folder of images.")
     flags.DEFINE_string("out", "", "Where to write the contact sheet, a .png file; default: search.png in --workdir.")
     flags.DEFINE_integer("k", 8, "Neighbours to show.")
+    flags.DEFINE_float("far", 0.0, "Mark hits by the threshold of this false accept rate; 0 = of the smallest that "
+                       "experiments.calibrate has set.")
 
 
 def main(config, values) -> None:
@@ -31,6 +33,9 @@ def main(config, values) -> None:
     mesh = meshes.make()
     trained = embedding.load(config, values.workdir, mesh)
     embedding_file.check_same(gallery.identity, embedding_file.identity(trained, config), values.embeddings)
+    calibrated = thresholds.load(values.workdir, thresholds.model(trained, config), values.far)
+    if values.far and calibrated is None:
+        raise ValueError(f"--far={values.far:g}: {values.workdir} has no threshold, set one with experiments.calibrate")
     embedded = embedding.embed_source(trained.embed, trained.variables, source, config, mesh)
     for problem in embedded.problems:
         print(f"skipped: {problem}")
@@ -39,7 +44,9 @@ def main(config, values) -> None:
         raise ValueError(f"no query image of {values.query} can be read")
     paths = [source.paths[index] for index in kept]
     results = find(retrieval.normalized(embedded.embeddings[kept]), paths, gallery, values.k)
-    print_table(results)
+    print_table(results, calibrated["threshold"] if calibrated else None)
+    if calibrated:
+        print(f"same: cosine at least {calibrated['threshold']:.4f}; {verify.rates(calibrated)}")
     hosts.first_does(lambda: pictures.write_png(pictures.contact_sheet(results), out))
     print(f"contact sheet in {out}")
 
@@ -58,18 +65,21 @@ def find(queries, paths: list[str], gallery: embedding_file.Embeddings, k: int) 
             for path, found, cosines in zip(paths, indices, scores, strict=True)]
 
 
-def print_table(results) -> None:
-    """Paths are shown below the folder that all of the results share."""
+def print_table(results, threshold: float | None = None) -> None:
+    """Paths are shown below the folder that all of the results share; hits of at least `threshold` are marked."""
     shown = [path for query, found in results for path in (query, *(path for path, _ in found))]
     root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in shown])
     print(f"nearest by cosine; paths are below {root}")
     table = rich.table.Table()
     for name, justify in (("query", "left"), ("rank", "right"), ("cosine", "right"), ("image", "left")):
         table.add_column(name, justify=justify, overflow="fold")
+    if threshold is not None:
+        table.add_column("same")
     for query, found in results:
         for rank, (path, cosine) in enumerate(found, start=1):
+            mark = [] if threshold is None else ["yes" if cosine >= threshold else ""]
             table.add_row(os.path.relpath(query, root) if rank == 1 else "", str(rank), f"{cosine:.4f}",
-                          os.path.relpath(path, root), end_section=rank == len(found))
+                          os.path.relpath(path, root), *mark, end_section=rank == len(found))
     rich.print(table)
 
 

@@ -45,7 +45,7 @@ def check(workdir: str, config) -> None:
     if os.path.exists(path):
         with open(path) as file:
             stored = json.load(file)
-        there, here = _flat(stored), _flat(wanted)
+        there, here = flat(stored), flat(wanted)
         differing = sorted(name for name in here if not name.startswith("run.") and there.get(name) != here[name])
         if differing:
             first = ", ".join(f"{name} {there.get(name)} (now {here[name]})" for name in differing[:3])
@@ -121,8 +121,9 @@ def write_atomically(path: str, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _flat(values: dict, prefix: str = "") -> dict:
-    flat = {}
+def flat(values: dict, prefix: str = "") -> dict:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    result = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return result

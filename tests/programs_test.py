@@ -94,9 +94,16 @@ def test_evaluate_then_report(trained):
     assert all(metrics <= scores.keys() for scores in record["scores"].values())
     assert record["protocol"]["images"] == 100 and record["protocol"]["classes"] == 10
     assert f"{record['scores']['raw pixels']['map@r']:.3f}" in output
+    followed = json.loads((folder / "records" / "orl_faces.json").read_text())["metrics"]["map@r"]["value"]
+    assert followed == pytest.approx(record["scores"]["trained, step 3"]["map@r"])
+    assert "the run is of no row of configs/papers" in run("compare", folder, status=3)
     run("report", f"--workdir={folder}")
     page = (folder / "report.html").read_text()
-    assert len(re.findall(r'<figure class="query"', page)) == 10
+    assert len(re.findall(r'<figure class="query"', page)) == 4 * 5 + 9     # four galleries, and the hubs
+    for section in ("Best queries", "Worst queries", "Random queries", "Near misses", "Hubs", "nearest other class",
+                    "protocol orl_faces, step 3", "ROC and DET", "t-SNE of 100"):
+        assert section in page
+    assert len(page) < 3e6
     assert "AT&amp;T Laboratories Cambridge" in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page)     # opens offline
     assert "$" not in re.sub(r"data:[^\"]*", "", page)          # nothing left unfilled
@@ -145,7 +152,7 @@ BAD_TRAINING = {
     "--config.batch_size=many": "batch_size",
     "--config.embedder.name=resnet1O1": "unknown embedder 'resnet1O1'; known: ",
     "--config.loss.name=arcfase": "unknown loss 'arcfase'; known: ",
-    "--config.optimizer.name=sdg": "unknown optimizer 'sdg'; known: sgd, adamw",
+    "--config.optimizer.name=sdg": "unknown optimizer 'sdg'; known: sgd, adamw, rmsprop",
     "--config.schedule.name=linear": "unknown schedule 'linear'; known: ",
     "--config.train_data.name=orl": "unknown source 'orl'; known: ",
     "--config.loss.num_classes=20": "is out of range for 20 classes",

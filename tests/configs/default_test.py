@@ -6,7 +6,8 @@ import pytest
 
 from configs import default, stored
 
-CONFIGS = sorted(path for path in pathlib.Path("configs").rglob("*.py") if path.stem not in ("__init__", "stored"))
+CONFIGS = sorted(path for path in pathlib.Path("configs").rglob("*.py")
+                 if path.stem not in ("__init__", "stored", "protocols"))
 
 
 def load(path: pathlib.Path):

@@ -9,6 +9,8 @@ CLASSES = 1000
 # A classifier's head on F features; and what a published count has that does not learn here.
 HEAD = {512: 512 * CLASSES + CLASSES, 1024: 1024 * CLASSES + CLASSES, 2048: 2048 * CLASSES + CLASSES}
 FIXED_SCALE = 512
+# CIFAR-10's head; kuangliu's 32x4d has a 1x1 stem where the paper and ours have a 3x3.
+HEAD_OF_10, STEM_OF_1 = 1024 * 10 + 10, -8 * 3 * 64
 
 PUBLISHED = {
     # name: (pixels, parameters, what the published count adds to ours, multiply-adds in G or None)
@@ -17,6 +19,8 @@ PUBLISHED = {
     "resnet50": (224, 25_557_032, HEAD[2048], 4.09),
     "resnet101": (224, 44_549_160, HEAD[2048], 7.80),
     "resnet152": (224, 60_192_808, HEAD[2048], 11.51),
+    "resnext29_32x4d": (32, 4_774_218, HEAD_OF_10 + STEM_OF_1, None),
+    "resnext29_8x64d": (32, 34_426_698, HEAD_OF_10, None),
     "resnext50_32x4d": (224, 25_028_904, HEAD[2048], 4.23),
     "resnext101_32x4d": (224, 44_177_704, HEAD[2048], None),
     "resnext101_32x8d": (224, 88_791_336, HEAD[2048], 16.41),

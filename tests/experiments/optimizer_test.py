@@ -99,6 +99,31 @@ def test_the_trunks_learning_rate_factor_spares_the_neck():
     assert [float(leaf[0]) for leaf in jax.tree.leaves(update)] == pytest.approx([-0.1, -1.0, -1.0])
 
 
+def test_rmsprop_is_pytorchs():
+    """v <- .99 v + .01 g^2; b <- .9 b + g / (sqrt v + eps); w <- w - lr b; decay in the gradient: g = .5 + .1 x 2."""
+    update = updates(2, name="rmsprop", learning_rate=0.1, weight_decay=0.1)
+    first, second = 0.7 / np.sqrt(0.7 ** 2 * 0.01), 0.7 / np.sqrt(0.7 ** 2 * 0.01 * (1 + 0.99))
+    np.testing.assert_allclose(update["embedder"]["kernel"], -0.1 * (0.9 * first + second), rtol=1e-5)
+
+
+def test_gradients_are_clipped_number_by_number():
+    update = updates(learning_rate=1.0, weight_decay=0.0, value_clip=0.2)
+    np.testing.assert_allclose(update["loss"]["prototypes"], -0.2)
+
+
+def test_the_head_learns_first_and_the_trunk_then_starts_as_if_new():
+    params = {"embedder": {"conv1": jnp.ones(2), "neck": jnp.ones(2)}, "loss": {"prototypes": jnp.ones(2)}}
+    config = default.get_config()
+    config.optimizer.update(name="adamw", learning_rate=0.1, weight_decay=0.0, head_only_epochs=1.5)
+    made = optimizer.make_optimizer(config, optax.constant_schedule(0.1), steps_per_epoch=2)
+    state, moved = made.init(params), []
+    for _ in range(4):
+        update, state = made.update(jax.tree.map(lambda p: 0.5 * p, params), state, params)
+        moved.append([float(leaf[0]) for leaf in jax.tree.leaves(update)])
+    assert [trunk for trunk, _, _ in moved] == pytest.approx([0, 0, 0, -0.1], rel=1e-4)
+    assert [neck for _, neck, _ in moved] == pytest.approx([-0.1] * 4, rel=1e-4)
+
+
 def test_the_templates_schedule_drops_every_few_epochs():
     rate = schedule(total=650, name="step_every", first_step_epoch=25.0, step_every_epochs=7.0, step_factor=0.5)
     drops = [step for step in range(1, 650) if rate(step) < rate(step - 1)]

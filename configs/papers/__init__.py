@@ -1,0 +1,76 @@
+"""Published figures and the recipes behind them: `--config=configs/papers/FILE.py:ROW` is a run that should give one.
+
+A file has one recipe family: ROWS names its rows, `get_config(row)` is a row's configuration, and `expected(row)` the
+figures that were published for it, with the tolerance within which a single run counts as a reproduction.
+Figures are shares (.9637 is 96.37 %), from the tables of the papers and repositories named in each file.
+"""
+
+import importlib
+
+from configs import default, protocols
+
+FILES = ("arcface_torch", "margin_ablation", "reality_check", "proxy_anchor", "imagenet", "cifar10", "omniglot")
+
+LAST, VALIDATION, TEST = "last", "best on validation", "best on test"
+
+# Of the pixels that public ImageNet weights of a trunk were trained with, 0..255 (docs/weights.md).
+NORMALISATION = {
+    "inception_bn": dict(mean=(128.0, 117.0, 104.0), std=(1.0, 1.0, 1.0)),
+    "resnet50": dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)),
+}
+
+
+def expect(protocol: str, metric: str, value: float, tolerance: float, *, selection=(LAST, VALIDATION), models: int = 1,
+           same_recipe: bool = True, image_size: int = 0, note: str = "") -> dict:
+    """One published figure and what a record needs for being compared with it.
+
+    tolerance: a share, as the value. selection: how the checkpoint may have been chosen. models: how many embeddings
+    are put side by side. same_recipe: whether the run must have this row's configuration; not where the figure is of
+    another method altogether. image_size: pixels of the crop; 0 = the configuration's.
+    """
+    return dict(protocol=protocols.get(protocol).name, metric=metric, value=value, tolerance=tolerance,
+                selection=tuple(selection), models=models, same_recipe=same_recipe, image_size=image_size, note=note)
+
+
+def start(file: str, row: str, rows) -> "default.ConfigDict":
+    """The default configuration, named after its row. Raises ValueError for an unknown row."""
+    if row not in rows:
+        raise ValueError(f"configs/papers/{file}.py has no row {row!r}; it has {', '.join(rows)}")
+    config = default.get_config()
+    config.paper = f"{file}:{row}"
+    return config
+
+
+def use(config, name: str) -> None:
+    """Trains and tests on the data of this protocol; their paths are for --config.train_data.path to say."""
+    protocol = protocols.get(name)
+    for section, wanted in ((config.train_data, protocol.train), (config.test_data, protocol.test)):
+        section.update(name=wanted.name, path=wanted.path, classes=tuple(wanted.classes))
+    config.input.fit = protocol.fit
+    config.input.resize_size = protocol.resize
+    if protocol.image_size:
+        config.input.image_size = protocol.image_size
+    config.evaluation.average_horizontal_flips = protocol.flips
+    if protocol.recall_at:
+        config.evaluation.recall_at = protocol.recall_at
+
+
+def load(file: str):
+    """The module of a file of FILES. Raises ValueError for another."""
+    if file not in FILES:
+        raise ValueError(f"no file {file!r} in configs/papers; known: {', '.join(FILES)}")
+    return importlib.import_module(f"configs.papers.{file}")
+
+
+def split(paper: str):
+    """(module, row) of FILE:ROW. Raises ValueError for an unknown one."""
+    file, _, row = paper.partition(":")
+    module = load(file)
+    if row not in module.ROWS:
+        raise ValueError(f"configs/papers/{file}.py has no row {row!r}; it has {', '.join(module.ROWS)}")
+    return module, row
+
+
+def names() -> list[str]:
+    """FILE:ROW of every row."""
+    return [f"{file}:{row}" for file in FILES for row in load(file).ROWS]

@@ -1,0 +1,99 @@
+"""Sets the threshold of a trained run for a wanted false accept rate, on identities that nothing else has used.
+
+    python -m experiments.calibrate --workdir=runs/faces --far=1e-3 --source=image_folder --data=photos/calibration
+
+Without --source the identities are those of config.calibration_data. Images that the run trained on would make the
+threshold too low, and images that its records report would make the reported rates too good: both are refused.
+`search` and `verify` use what is stored.
+"""
+
+import os
+
+import numpy as np
+from absl import flags
+
+import datasets
+from experiments import cli, embedding, record, thresholds
+from experiments import mesh as meshes
+from metrics import retrieval
+
+
+def define_flags() -> None:
+    flags.DEFINE_float("far", 1e-3, "Wanted false accept rate: share of pairs of different identities called the same.")
+    flags.DEFINE_string("source", "", f"Source of the identities: {', '.join(datasets.SOURCES)}.")
+    flags.DEFINE_string("data", "", "Folder or file of --source.")
+    flags.DEFINE_list("classes", ["0", "0"], "First class of --source and the one after the last; 0 = to the end.")
+    flags.DEFINE_bool("other_identities", False, "Classes that are named as those of training or testing are others.")
+
+
+def main(config, values) -> None:
+    options = _options(config, values)
+    source = datasets.build(**options)
+    _check_held_out(config, values.workdir, source, values.other_identities)
+    mesh = meshes.make()
+    trained = embedding.load(config, values.workdir, mesh)
+    embedded = embedding.embed_source(trained.embed, trained.variables, source, config, mesh)
+    for problem in embedded.problems:
+        print(f"left out of the calibration: {problem}")
+    labels = source.labels[embedded.readable]
+    unit = retrieval.normalized(embedded.embeddings[embedded.readable])
+    calibration = thresholds.calibrate(unit, labels, values.far, config.seed)
+    origin = options | {"classes": list(options["classes"]), "images": len(labels),
+                        "identities": [source.class_names[label] for label in np.unique(labels)]}
+    thresholds.save(values.workdir, thresholds.model(trained, config), calibration, origin)
+    print(describe(calibration, origin))
+    print(f"written to {thresholds.path(values.workdir)}")
+
+
+def _options(config, values) -> dict:
+    if values.source:
+        try:
+            start, stop = (int(number) for number in values.classes)
+        except ValueError as error:
+            raise ValueError(f"--classes is START,STOP, two numbers; got {','.join(values.classes)}") from error
+        return dict(name=values.source, path=values.data, classes=(start, stop), folds=0)
+    if values.data:
+        raise ValueError("--data needs --source: how is it to be read?")
+    chosen = config.calibration_data
+    if not chosen.name:
+        raise ValueError("no identities to calibrate on: give --source (and --data, --classes), or train with "
+                         "--config.calibration_data")
+    return dict(chosen)
+
+
+def _check_held_out(config, run: str, source: datasets.Source, other_identities: bool) -> None:
+    """Raises ValueError, with an example, where images or classes were trained on or are reported by the run."""
+    used = {"trained on": config.train_data, "reported by evaluate": config.test_data}
+    used = {what: dict(data) for what, data in used.items()}
+    for file in record.find(run) if os.path.isdir(record.folder(run)) else ():
+        used[f"reported by {os.path.relpath(file, run)}"] = record.read(file)["protocol"]["test"]
+    for what, options in used.items():
+        if options["name"] not in datasets.SOURCES:
+            continue  # pairs and templates do not name their identities
+        theirs = datasets.build(**options | {"classes": tuple(options["classes"])})
+        images, classes = set(source.paths) & set(theirs.paths), set(source.class_names) & set(theirs.class_names)
+        if images:
+            raise ValueError(f"{len(images)} of the {len(source)} calibration images are {what}, {min(images)} for "
+                             f"one: a threshold is set on identities that nothing else has used")
+        if classes and not other_identities:
+            raise ValueError(f"{len(classes)} of the {source.num_classes} calibration classes have names that are "
+                             f"{what}, {min(classes)!r} for one: a threshold is set on identities that nothing else "
+                             f"has used. If the names mean others here, give --other_identities")
+
+
+def describe(calibration: thresholds.Calibration, origin: dict) -> str:
+    span = lambda interval, form: "" if interval[0] is None else f" [{interval[0]:{form}}, {interval[1]:{form}}]"
+    names = origin["identities"]
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return "\n".join((
+        f"same identity iff cosine >= {calibration.threshold:.4f}{span(calibration.threshold_interval, '.4f')}",
+        f"  wanted FAR    {calibration.far:g}",
+        f"  measured FAR  {calibration.measured_far:.3g}{span(calibration.far_interval, '.3g')}",
+        f"  TAR           {calibration.tar:.4f}{span(calibration.tar_interval, '.4f')}",
+        f"  on {calibration.identities:,} identities of {origin['name']} {origin['path']}: {shown}".rstrip(),
+        f"  {calibration.genuine_pairs:,} genuine and {calibration.impostor_pairs:,} impostor pairs; intervals 95 %, "
+        f"over identities"))
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags)

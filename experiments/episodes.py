@@ -1,0 +1,152 @@
+"""Few-shot, one-shot and pair protocols of Omniglot: trials drawn from a seed, decided by cosine."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import intervals
+from experiments import task as tasks
+from metrics import retrieval
+
+# Queries of a class in an episode, as in Snell et al. 2017 for testing.
+_QUERIES = 5
+_WAYS = 20
+
+
+class Trials(NamedTuple):
+    """right: f[M], whether each decision was right; classes: i[M], of what was decided on."""
+
+    right: np.ndarray
+    classes: np.ndarray
+
+
+def few_shot(task: tasks.Task, root: str) -> tasks.Measured:
+    """N-way K-shot for each (N, K) of the protocol."""
+    source = tasks.source(task, task.protocol.test, root)
+    embeddings, places, problems = tasks.embed(task, source)
+    labels, metrics = source.labels[places], {}
+    for way, shot in task.protocol.ways_shots:
+        rng = np.random.default_rng((task.seed, way, shot))
+        trials = classify(embeddings, labels, way, shot, task.protocol.episodes, rng)
+        metrics |= intervals.of_means({f"{way}way_{shot}shot": trials.right}, trials.classes, task.seed)
+    return _measured(task, metrics, labels, problems, episodes=task.protocol.episodes)
+
+
+def classify(embeddings, labels, way: int, shot: int, episodes: int, rng) -> Trials:
+    """Episodes of `way` classes: a query belongs to the nearest, by cosine, of the means of `shot` support embeddings.
+
+    embeddings f[N,D], L2-normalised. Raises ValueError where too few classes have shot + 5 items.
+    """
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    members = [items for items in members if len(items) >= shot + _QUERIES]
+    if len(members) < way:
+        raise ValueError(f"{way}-way {shot}-shot needs {way} classes of {shot + _QUERIES} images; there are "
+                         f"{len(members)}")
+    right, classes = [], []
+    for _ in range(episodes):
+        chosen = rng.choice(len(members), way, replace=False)
+        items = np.stack([rng.choice(members[index], shot + _QUERIES, replace=False) for index in chosen])
+        prototypes = retrieval.normalized(embeddings[items[:, :shot]].mean(axis=1))
+        queries = embeddings[items[:, shot:]].reshape(way * _QUERIES, -1)
+        truth = np.repeat(np.arange(way), _QUERIES)
+        right.append(np.argmax(queries @ prototypes.T, axis=1) == truth)
+        classes.append(np.asarray(chosen)[truth])
+    return Trials(np.concatenate(right).astype(float), np.concatenate(classes))
+
+
+def one_shot(task: tasks.Task, root: str) -> tasks.Measured:
+    """20 characters of one alphabet by one drawer, each to be found among the same 20 by another drawer."""
+    source = tasks.source(task, task.protocol.test, root)
+    embeddings, places, problems = tasks.embed(task, source)
+    if problems:
+        raise ValueError(f"a one-shot trial needs every drawing; {problems[0]}")
+    labels = source.labels[places]
+    rng = np.random.default_rng((task.seed, _WAYS))
+    trials = within_alphabets(embeddings, labels, drawers(labels), alphabets(source), task.protocol.episodes, rng)
+    metrics = intervals.of_means({"one_shot_20way": trials.right}, trials.classes, task.seed)
+    return _measured(task, metrics, labels, problems, episodes=task.protocol.episodes)
+
+
+def within_alphabets(embeddings, labels, drawer, alphabet_of_class, trials: int, rng) -> Trials:
+    """Trials go round the alphabets that have 20 characters or more."""
+    number = {(label, who): row for row, (label, who) in enumerate(zip(labels.tolist(), drawer.tolist(), strict=True))}
+    kinds = [np.flatnonzero(alphabet_of_class == name) for name in np.unique(alphabet_of_class)]
+    kinds = [characters for characters in kinds if len(characters) >= _WAYS]
+    if not kinds:
+        raise ValueError(f"no alphabet has {_WAYS} characters")
+    right, classes = [], []
+    for trial in range(trials):
+        characters = rng.choice(kinds[trial % len(kinds)], _WAYS, replace=False)
+        one, other = rng.choice(drawer.max() + 1, 2, replace=False)
+        rows = np.array([[number[int(label), int(who)] for label in characters] for who in (one, other)])
+        right.append(np.argmax(embeddings[rows[0]] @ embeddings[rows[1]].T, axis=1) == np.arange(_WAYS))
+        classes.append(characters)
+    return Trials(np.concatenate(right).astype(float), np.concatenate(classes))
+
+
+def pair_accuracy(task: tasks.Task, root: str) -> tasks.Measured:
+    """Same or different character, for pairs of one alphabet; the threshold is the best of training pairs."""
+    threshold, _ = _pairs(task, root, task.protocol.train)
+    _, (scores, same, classes, labels, problems) = _pairs(task, root, task.protocol.test)
+    right = ((scores >= threshold) == same).astype(float)
+    metrics = intervals.of_means({"pair_accuracy": right}, classes, task.seed)
+    return _measured(task, metrics, labels, problems, pairs=len(same))
+
+
+def _pairs(task: tasks.Task, root: str, wanted):
+    """(the best threshold of these pairs, the pairs: scores, sameness, classes of the first, all labels, problems)."""
+    source = tasks.source(task, wanted, root)
+    embeddings, places, problems = tasks.embed(task, source)
+    labels = source.labels[places]
+    rng = np.random.default_rng((task.seed, source.num_classes))
+    first, second = draw_pairs(labels, alphabets(source), task.protocol.episodes, rng)
+    scores, same = np.sum(embeddings[first] * embeddings[second], axis=1), labels[first] == labels[second]
+    return best_threshold(scores, same), (scores, same, labels[first], labels, problems)
+
+
+def draw_pairs(labels, alphabet_of_class, count: int, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of `count` pairs: half of one class, half of two classes of one alphabet."""
+    members = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
+    several = [label for label, rows in members.items() if len(rows) > 1]
+    others = {label: [other for other in members if other != label and
+                      alphabet_of_class[other] == alphabet_of_class[label]] for label in members}
+    rivals = [label for label in members if others[label]]
+    if not several or not rivals:
+        raise ValueError("pairs need a class of two images, and two classes of one alphabet")
+    rows = [rng.choice(members[rng.choice(several)], 2, replace=False) for _ in range(count // 2)]
+    for _ in range(count - count // 2):
+        label = rng.choice(rivals)
+        rows.append((rng.choice(members[label]), rng.choice(members[rng.choice(others[label])])))
+    first, second = np.array(rows).T
+    return first, second
+
+
+def best_threshold(scores, same) -> float:
+    """Of those between two scores, the first that decides most pairs rightly (same iff score >= threshold)."""
+    order = np.argsort(scores, kind="stable")
+    sorted_same = np.asarray(same)[order]
+    # Accepting all from place i on: genuine pairs from i, and impostors before i, are right.
+    correct = np.append(np.cumsum(sorted_same[::-1])[::-1], 0) + np.append(0, np.cumsum(~sorted_same))
+    place = int(np.argmax(correct))
+    return float(scores[order[place]]) if place < len(scores) else float("inf")
+
+
+def drawers(labels: np.ndarray) -> np.ndarray:
+    """Who drew: the place of a drawing among those of its character, which the source keeps in the drawers' order."""
+    drawer = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        drawer[rows] = np.arange(len(rows))
+    return drawer
+
+
+def alphabets(source) -> np.ndarray:
+    """Of each class, from names such as evaluation/ULOG/character26. Raises ValueError for other names."""
+    if any(name.count("/") < 2 for name in source.class_names):
+        raise ValueError(f"classes are set/alphabet/character in this protocol; got {source.class_names[0]!r}")
+    return np.array(["/".join(name.split("/")[:2]) for name in source.class_names])
+
+
+def _measured(task: tasks.Task, metrics: dict, labels, problems: list[str], **counts: int) -> tasks.Measured:
+    counts = {"images": len(labels), "classes": len(np.unique(labels))} | counts
+    return tasks.Measured(metrics, counts, tasks.complete(task, len(labels), counts["classes"]), "classes", problems)

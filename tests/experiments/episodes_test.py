@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from experiments import episodes
+
+ONE_HOT = np.eye(30, dtype=np.float32)
+
+
+def test_perfect_and_random_embeddings():
+    labels = np.repeat(np.arange(30), 10)
+    rng = np.random.default_rng(0)
+    perfect = episodes.classify(ONE_HOT[labels], labels, 5, 1, 50, rng)
+    assert perfect.right.shape == (50 * 5 * 5,) and perfect.right.all()
+    random = np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32)
+    random /= np.linalg.norm(random, axis=1, keepdims=True)
+    chance = episodes.classify(random, labels, 20, 5, 100, rng)
+    assert 0.03 < chance.right.mean() < 0.07      # 1 in 20
+    assert set(chance.classes.tolist()) == set(range(30))
+    with pytest.raises(ValueError, match="31-way 1-shot needs 31 classes of 6 images; there are 30"):
+        episodes.classify(ONE_HOT[labels], labels, 31, 1, 1, rng)
+
+
+def test_trials_are_a_function_of_the_seed():
+    labels = np.repeat(np.arange(30), 10)
+    values = np.random.default_rng(1).normal(size=(300, 8))
+    first, second = (episodes.classify(values, labels, 5, 5, 10, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(first.right, second.right)
+
+
+def test_one_shot_stays_within_an_alphabet_and_between_drawers():
+    """Embeddings that tell alphabets but not characters apart are at chance: 1 in 20."""
+    classes, people = 50, 4
+    labels = np.repeat(np.arange(classes), people)
+    alphabet = np.array(["a"] * 25 + ["b"] * 25)
+    drawer = episodes.drawers(labels)
+    assert drawer.tolist() == list(range(people)) * classes
+    rng = np.random.default_rng(0)
+    noise = 1e-3 * np.random.default_rng(2).normal(size=(classes * people, 8))
+    by_alphabet = np.eye(8)[(labels >= 25).astype(int)] + noise
+    assert episodes.within_alphabets(by_alphabet, labels, drawer, alphabet, 40, rng).right.mean() < 0.15
+    perfect = episodes.within_alphabets(np.eye(classes)[labels], labels, drawer, alphabet, 40, rng)
+    assert perfect.right.all() and perfect.right.shape == (800,)
+    with pytest.raises(ValueError, match="no alphabet has 20 characters"):
+        episodes.within_alphabets(by_alphabet, labels, drawer, np.array([str(i) for i in range(classes)]), 1, rng)
+
+
+def test_pairs_are_half_same_and_all_of_one_alphabet():
+    labels = np.repeat(np.arange(6), 3)
+    alphabet = np.array(["a", "a", "a", "b", "b", "b"])
+    first, second = episodes.draw_pairs(labels, alphabet, 100, np.random.default_rng(0))
+    assert (labels[first] == labels[second]).sum() == 50 and (first != second).all()
+    assert (alphabet[labels[first]] == alphabet[labels[second]]).all()
+
+
+@pytest.mark.parametrize(("scores", "same", "right"), [
+    ([0.1, 0.2, 0.3, 0.4], [False, False, True, True], 4),
+    ([0.1, 0.2, 0.3, 0.4], [True, True, True, True], 4),
+    ([0.1, 0.2, 0.3, 0.4], [False] * 4, 4),
+    ([0.4, 0.1, 0.3, 0.2], [False, True, True, False], 2)])
+def test_the_best_threshold(scores, same, right):
+    threshold = episodes.best_threshold(np.array(scores), np.array(same))
+    decided = ((np.array(scores) >= threshold) == np.array(same)).sum()
+    every = [((np.array(scores) >= t) == np.array(same)).sum() for t in [0, *scores, 1]]
+    assert decided == max(every) >= right
