@@ -1,4 +1,4 @@
-"""launch/slurm.sh on a real Slurm: one node, two tasks."""
+"""launch/slurm.sh and a sweep on a real Slurm of one node."""
 
 import os
 import pathlib
@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from experiments.sweeping import running, trials
+from tests import sweep_kill_test as sweeps
 from tests.faults.runs import Runs
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -63,3 +65,16 @@ def test_a_preempted_job_is_queued_again_and_ends_as_if_nothing_had_happened(clu
     wait_until(lambda: "JobState=COMPLETED" in state(), log)
     assert "resuming at step" in log.read_text() and "Restarts=1" in state()
     assert runs.same("job", processes=2, devices=4)
+
+
+def test_a_sweep_as_a_job_array_has_the_table_of_one_that_ran_here(cluster, tmp_path):
+    (tmp_path / "sweep.py").write_text(sweeps.SWEEP)
+    assert sweeps.run(tmp_path, "here").wait() == 0
+    folder = tmp_path / "there"
+    said = ask(sys.executable, "-m", "experiments.sweep", f"--sweep={tmp_path}/sweep.py", f"--workdir={folder}",
+               "--launcher=slurm", "--workers=2", "--slurm=timeout_min=10")
+    assert "submitted 12 jobs" in said
+    expanded = trials.expand(trials.load_sweep(f"{tmp_path}/sweep.py"), str(folder))
+    states = lambda: {running.read(trial)["state"] for trial in expanded}
+    wait_until(lambda: states() <= {"done", "failed"}, folder / "none", seconds=600)
+    assert sweeps.table(tmp_path, "there") == sweeps.table(tmp_path, "here")
