@@ -33,7 +33,7 @@ def sample_episodes(labels, *, ways: int, shots: int, queries: int, episodes: in
         found = [rows for rows in found if len(rows) >= shots + queries]
         pools += [found] if len(found) >= ways else []
     if not pools:
-        raise ValueError(f"no group has {ways} classes of {shots + queries} examples ({shots} shots, {queries} queries)")
+        raise ValueError(f"no group has {ways} classes of {shots + queries} examples (shots and queries)")
     rng = np.random.default_rng(seed)
     result = []
     for _ in range(episodes):
