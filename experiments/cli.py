@@ -47,8 +47,17 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
         sys.exit(main(config, values, arguments[1:]) if takes else main(config, values))
     except (ValueError, FloatingPointError, OSError) as error:
         if values.traceback or not (isinstance(error, OSError) or _raised_here(error)):
-            raise
+            if error_status == 1:
+                raise
+            traceback.print_exc()
+            sys.exit(error_status)
         _fail(_one_line(error), error_status)
+    except Exception:
+        if error_status == 1:
+            raise
+        # Where 1 is an answer, a defect must not look like one.
+        traceback.print_exc()
+        sys.exit(error_status)
 
 
 def _fail(text: str, status: int) -> None:
