@@ -197,18 +197,24 @@ def main(argv) -> None:
     record["interleaved"] = interleaved(embeddings, labels, _QUERIES.value)
     record["blocks"], record["map_depth"] = record["interleaved"]["blocks"], record["interleaved"]["map_depth"]
     record["ratios"] = ratios(record)
-    del embeddings
-    record["million"] = million(rng, _MILLION_QUERIES.value) if _MILLION_QUERIES.value else None
+    del record["blocks"], record["map_depth"], embeddings
+    record["million"] = None
+    write(record, load)
+    if _MILLION_QUERIES.value:
+        record["million"] = million(rng, _MILLION_QUERIES.value)
+        write(record, load)
+    print(table(record))
+
+
+def write(record: dict, load: float) -> None:
     record["versions"] = {name: importlib.metadata.version(name) for name in ("jax", "numpy", "faiss-cpu")}
     record["load_average"] = [load, os.getloadavg()[0]]
     record["remark"] = (f"Load average {load:.1f} at the start and {record['load_average'][1]:.1f} at the end: above "
                         f"{os.cpu_count()}, other work shared the machine, and processor seconds say more.")
-    del record["blocks"], record["map_depth"]
     path = pathlib.Path(_OUT.value)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     path.with_suffix(".md").write_text(table(record))
-    print(table(record))
 
 
 if __name__ == "__main__":

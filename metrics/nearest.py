@@ -172,21 +172,26 @@ def _ranks_program(mesh, size: int, way: str):
     return _program(mesh, ranks, 2)
 
 
+def _over_devices(combine, value):
+    """XLA:CPU runs a collective of one device too, and waits for it."""
+    return combine(value, AXIS) if jax.lax.axis_size(AXIS) > 1 else value
+
+
 def _ranks_by_counting(similarity, first, wanted, ties=False):
     """Rows of a higher score, with `ties` also those of the same score and a lower index; and whether there are any."""
     width = similarity.shape[1]
     local = wanted - first
     here = (local >= 0) & (local < width)
     own = jnp.take_along_axis(similarity, jnp.clip(local, 0, width - 1), axis=1)
-    own = jax.lax.pmax(jnp.where(here, own, -jnp.inf), AXIS)
+    own = _over_devices(jax.lax.pmax, jnp.where(here, own, -jnp.inf))
     if not ties:
         higher, equal = _counts(similarity, own)
         tied = jnp.any((equal > here) & (wanted >= 0))
-        return jax.lax.psum(higher, AXIS), jax.lax.pmax(tied.astype(jnp.int32), AXIS)
+        return _over_devices(jax.lax.psum, higher), _over_devices(jax.lax.pmax, tied.astype(jnp.int32))
     columns = first + jnp.arange(width)
     before = lambda one: jnp.sum(jnp.where(columns < one[0][:, None], similarity >= one[1][:, None],
                                            similarity > one[1][:, None]), axis=1, dtype=jnp.int32)
-    return jax.lax.psum(jax.lax.map(before, (wanted.T, own.T)).T, AXIS), jnp.int32(0)
+    return _over_devices(jax.lax.psum, jax.lax.map(before, (wanted.T, own.T)).T), jnp.int32(0)
 
 
 def _counts(similarity, own):

@@ -85,3 +85,18 @@ def test_what_cannot_be_ranked_raises(embeddings, labels, message):
 def test_k_out_of_range_raises():
     with pytest.raises(ValueError, match="k=3 neighbours asked of 2"):
         retrieval.neighbors(np.eye(3), np.eye(3), 3, exclude=[0, 1, 2])
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_map_of_ties_and_duplicates_by_counting_and_by_sorting(monkeypatch, rounded):
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 5, 60)
+    rows = rng.normal(size=(60, 3))
+    rows = np.sign(rows) if rounded else rows
+    unit = retrieval.normalized(rows)
+    counted = retrieval.rank_self(unit, labels)
+    monkeypatch.setattr(nearest, "_COUNT_AT_MOST", 0)
+    for ours, other in zip(counted, retrieval.rank_self(unit, labels), strict=True):
+        np.testing.assert_array_equal(ours, other)
+    multi_hot = retrieval.rank_self(unit, np.eye(5, dtype=int)[labels])
+    np.testing.assert_array_equal(counted.average_precision, multi_hot.average_precision)

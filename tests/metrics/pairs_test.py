@@ -1,0 +1,21 @@
+import numpy as np
+import pytest
+
+from metrics import pairs, verification
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_counted_pairs_equal_held_pairs(monkeypatch, rounded):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 40, 200)
+    rows = rng.normal(size=(200, 6)) + 2 * rng.normal(size=(40, 6))[labels]
+    rows = np.round(rows) if rounded else rows  # ties
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    options = {"far": (1, 0.1, 1e-2, 1e-3, 1e-6), "fmr": (0.5, 0.1, 1e-3)}
+    held = verification.verification_scores(rows, labels, **options)
+    monkeypatch.setattr(verification, "_HELD_PAIRS", 0)
+    monkeypatch.setattr(pairs, "_BLOCK", 64)
+    counted = verification.verification_scores(rows, labels, **options)
+    assert counted["unreachable_far"] == held["unreachable_far"]
+    for name in held:
+        assert counted[name] == pytest.approx(held[name], abs=1e-4), name  # blocks round their products differently
