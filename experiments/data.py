@@ -1,5 +1,7 @@
 """The sources of a configuration, and the batches that a run trains on."""
 
+from collections.abc import Iterable
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
@@ -32,10 +34,11 @@ class TrainBatches:
     Its state holds which they are. `get_state` is called by all hosts at the same step.
     """
 
-    def __init__(self, source: datasets.Source, config, first_step: int = 0):
+    def __init__(self, source: datasets.Source, config, first_step: int = 0, bad: Iterable[int] = ()):
+        """bad: the records that were found before."""
         self._batches = datasets.train_batches(source, config, seed=config.seed, first_step=first_step, **processes())
         self._source, self._tolerance = source, config.invalid_data_tolerance_percent
-        self._bad: set[int] = set()
+        self._bad = {*bad}
 
     def __next__(self) -> dict[str, np.ndarray]:
         batch = dict(next(self._batches))

@@ -90,6 +90,13 @@ def test_resume_goes_on_exactly(config):
         np.testing.assert_array_equal(ours["image"], theirs["image"])
 
 
+def test_it_can_begin_with_any_step(config):
+    whole = take(config, 20, 7)[0]
+    made = datasets.train_batches(Numbered(20), config, seed=0, process_index=0, process_count=1, first_step=5)
+    np.testing.assert_array_equal(records([next(made), next(made)]), records(whole[5:]))
+    assert made.get_state() == {"step": 7}
+
+
 def evaluate(source, config, batch_size, **host):
     host = {"process_index": 0, "process_count": 1} | host
     return list(datasets.eval_batches(source, config, batch_size=batch_size, **host))
