@@ -25,8 +25,8 @@ DEFINITIONS = {
                 "where it is not reachable",
     "eer": "where the false accept rate crosses the false reject rate",
     "top": "share of images whose class is among the k largest outputs of the trained classifier",
-    "way": "mean over episodes of the share of queries nearest by cosine to their class's prototype, the mean of its "
-           "normalised support embeddings",
+    "way": "mean over episodes of the share of queries that are nearest to their class's prototype, the mean of its "
+           "support; embeddings L2-normalised, distances Euclidean",
     "one_shot_20way": "mean over trials within one alphabet of the share of 20 drawings, all by one drawer, nearest by "
                       "cosine to their character's one drawing by another drawer",
     "pair_accuracy": "share of same and different pairs decided rightly by a cosine threshold chosen on other classes",

@@ -92,7 +92,7 @@ def describe(calibration: thresholds.Calibration, origin: dict) -> str:
         f"  TAR           {calibration.tar:.4f}{span(calibration.tar_interval, '.4f')}",
         f"  on {calibration.identities:,} identities of {origin['name']} {origin['path']}: {shown}".rstrip(),
         f"  {calibration.genuine_pairs:,} genuine and {calibration.impostor_pairs:,} impostor pairs; intervals 95 %, "
-        f"over identities"))
+        f"{calibration.resamples:,} resamples of the identities"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Few-shot, one-shot and pair protocols of Omniglot: trials drawn from a seed, decided by cosine."""
+"""Few-shot, one-shot and pair protocols of Omniglot: trials drawn from a seed."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments import intervals
 from experiments import task as tasks
-from metrics import retrieval
+from metrics import few_shot as samples
 
 # Queries of a class in an episode, as in Snell et al. 2017 for testing.
 _QUERIES = 5
@@ -26,31 +26,23 @@ def few_shot(task: tasks.Task, root: str) -> tasks.Measured:
     embeddings, places, problems = tasks.embed(task, source)
     labels, metrics = source.labels[places], {}
     for way, shot in task.protocol.ways_shots:
-        rng = np.random.default_rng((task.seed, way, shot))
-        trials = classify(embeddings, labels, way, shot, task.protocol.episodes, rng)
+        trials = classify(embeddings, labels, way, shot, task.protocol.episodes, task.seed)
         metrics |= intervals.of_means({f"{way}way_{shot}shot": trials.right}, trials.classes, task.seed)
     return _measured(task, metrics, labels, problems, episodes=task.protocol.episodes)
 
 
-def classify(embeddings, labels, way: int, shot: int, episodes: int, rng) -> Trials:
-    """Episodes of `way` classes: a query belongs to the nearest, by cosine, of the means of `shot` support embeddings.
+def classify(embeddings, labels, way: int, shot: int, episodes: int, seed: int) -> Trials:
+    """Episodes of `way` classes, decided as `metrics.few_shot.accuracy` does; each decision apart, with its class.
 
     embeddings f[N,D], L2-normalised. Raises ValueError where too few classes have shot + 5 items.
     """
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    members = [items for items in members if len(items) >= shot + _QUERIES]
-    if len(members) < way:
-        raise ValueError(f"{way}-way {shot}-shot needs {way} classes of {shot + _QUERIES} images; there are "
-                         f"{len(members)}")
+    drawn = samples.sample_episodes(labels, ways=way, shots=shot, queries=_QUERIES, episodes=episodes, seed=seed)
     right, classes = [], []
-    for _ in range(episodes):
-        chosen = rng.choice(len(members), way, replace=False)
-        items = np.stack([rng.choice(members[index], shot + _QUERIES, replace=False) for index in chosen])
-        prototypes = retrieval.normalized(embeddings[items[:, :shot]].mean(axis=1))
-        queries = embeddings[items[:, shot:]].reshape(way * _QUERIES, -1)
-        truth = np.repeat(np.arange(way), _QUERIES)
-        right.append(np.argmax(queries @ prototypes.T, axis=1) == truth)
-        classes.append(np.asarray(chosen)[truth])
+    for episode in drawn:
+        prototypes = embeddings[episode.support].mean(axis=1)
+        distance = (prototypes ** 2).sum(axis=1) - 2 * embeddings[episode.queries] @ prototypes.T
+        right.append(distance.argmin(axis=1) == episode.answers)
+        classes.append(labels[episode.queries])
     return Trials(np.concatenate(right).astype(float), np.concatenate(classes))
 
 

@@ -33,9 +33,7 @@ def main(config, values) -> None:
     mesh = meshes.make()
     trained = embedding.load(config, values.workdir, mesh)
     embedding_file.check_same(gallery.identity, embedding_file.identity(trained, config), values.embeddings)
-    calibrated = thresholds.load(values.workdir, thresholds.model(trained, config), values.far)
-    if values.far and calibrated is None:
-        raise ValueError(f"--far={values.far:g}: {values.workdir} has no threshold, set one with experiments.calibrate")
+    calibrated = _threshold(values, thresholds.model(trained, config))
     embedded = embedding.embed_source(trained.embed, trained.variables, source, config, mesh)
     for problem in embedded.problems:
         print(f"skipped: {problem}")
@@ -49,6 +47,20 @@ def main(config, values) -> None:
         print(f"same: cosine at least {calibrated['threshold']:.4f}; {verify.rates(calibrated)}")
     hosts.first_does(lambda: pictures.write_png(pictures.contact_sheet(results), out))
     print(f"contact sheet in {out}")
+
+
+def _threshold(values, model: dict) -> dict | None:
+    """The stored threshold; one of another checkpoint stops the search only where --far asks for it."""
+    try:
+        found = thresholds.load(values.workdir, model, values.far)
+    except ValueError as error:
+        if values.far:
+            raise
+        print(f"hits are not marked: {error}")
+        return None
+    if values.far and found is None:
+        raise ValueError(f"--far={values.far:g}: {values.workdir} has no threshold, set one with experiments.calibrate")
+    return found
 
 
 def find(queries, paths: list[str], gallery: embedding_file.Embeddings, k: int) -> list[pictures.Found]:

@@ -14,6 +14,8 @@ from experiments import embedding_file, intervals, workdir
 from metrics import verification
 
 SCHEMA, VERSION = "geodesic.thresholds", 1
+# Pairs of all resamples together: with more, there are fewer resamples. A minute or so.
+_PAIRS_IN_ALL = 5_000_000_000
 
 
 class Calibration(NamedTuple):
@@ -29,6 +31,7 @@ class Calibration(NamedTuple):
     identities: int
     genuine_pairs: int
     impostor_pairs: int
+    resamples: int              # of the bootstrap
 
 
 def calibrate(embeddings: np.ndarray, labels: np.ndarray, far: float, seed: int) -> Calibration:
@@ -51,12 +54,14 @@ def calibrate(embeddings: np.ndarray, labels: np.ndarray, far: float, seed: int)
     threshold = float(curve.threshold[at]) if at else float(np.nextafter(curve.threshold[1], np.inf))
     first, second = np.triu_indices(len(labels), k=1)
     _, identity = np.unique(labels, return_inverse=True)
-    rates = intervals.Rates(scores, same, identity[first], identity[second], seed, also=[threshold])
+    resamples = int(np.clip(_PAIRS_IN_ALL // len(scores), 100, intervals.RESAMPLES))
+    rates = intervals.Rates(scores, same, identity[first], identity[second], seed, also=[threshold],
+                            resamples=resamples)
     place = int(np.flatnonzero(rates.thresholds == threshold)[0])
     return Calibration(far, threshold, intervals.percentiles(rates.threshold_at(far)[1:]),
                        float(curve.far[at]), intervals.percentiles(rates.far[1:, place]),
                        float(curve.tar[at]), intervals.percentiles(rates.tar[1:, place]),
-                       len(np.unique(labels)), int(same.sum()), impostors)
+                       len(np.unique(labels)), int(same.sum()), impostors, resamples)
 
 
 def path(run: str) -> str:

@@ -64,7 +64,7 @@ class _Run:
         self.embed = steps.make_embed_step(built.embedder, config, mesh)
         self.guard = guards.Guard(folder, config.run.max_rollbacks)
         self.agreement = hosts.Agreement(mesh)
-        self.batches, self.bad = data.TrainBatches(source, config), []
+        self.batches, self.bad = data.TrainBatches(source, config), ()
         self.metrics = self.saved = self.evaluated = self.score = None
 
     def run(self) -> int:

@@ -17,7 +17,7 @@ from tests.experiments import tiny
 NAMES = papers.names()
 
 # A trunk of one block; registered only while tests run.
-embedders.EMBEDDERS["tiniest"] = functools.partial(ResNet, stage_sizes=(1,), block=BasicBlock, width=4, stem="half",
+embedders.EMBEDDERS["tiny_block"] = functools.partial(ResNet, stage_sizes=(1,), block=BasicBlock, width=4, stem="half",
                                                    layer="stage1")
 
 
@@ -36,7 +36,7 @@ def shrunk(config, folder):
     for data in (config.train_data, config.test_data):
         data.update(name="image_folder", path=str(folder), classes=(0, 0))
     config.input.update(image_size=8, resize_size=0)
-    config.embedder.update(name="tiniest", embedding_size=8 if config.embedder.embedding_size else 0, stem=None)
+    config.embedder.update(name="tiny_block", embedding_size=8 if config.embedder.embedding_size else 0, stem=None)
     if config.loss.sample_rate < 1:
         config.loss.num_classes = 40  # a batch of eight fills a fifth of them
     config.batch_size = config.evaluation.batch_size = 8

@@ -5,6 +5,8 @@
         --config.init_from=weights/inception_bn
     python -m experiments.evaluate --workdir=runs/cub_anchor --protocol=cub200 --data=CUB_200_2011 --select_on_test
 
+Paths of the large sets name their split: Stanford_Online_Products#train and #test, In-Shop#train and #query.
+
 512 numbers of averaged plus maximal features, AdamW 1e-4 (6e-4 for the large sets), proxies at 100 times the rate,
 batch 180 (120 for ResNet-50), the head alone for the first epoch (five for ResNet-50), gradients clipped to +-10,
 random crops at 224 and flips; frozen BatchNorm on the small sets. The published figures are the best epoch's on the

@@ -79,7 +79,7 @@ def expected(row: str) -> list[dict]:
         return []
     how = dict(image_size=227)
     if loss == "pretrained":
-        how |= dict(selection=(papers.LAST,))
+        how |= dict(selection=(papers.LAST,), same_recipe=False, note="ImageNet weights alone")
     else:
         how |= dict(selection=(papers.VALIDATION,), models=FOLDS)
     return [papers.expect(_SETS[name], metric, value, _TOLERANCES[name], **how)

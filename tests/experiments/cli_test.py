@@ -57,3 +57,15 @@ def test_an_unexpected_argument_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["program", "configs/quickstart.py"])
     with pytest.raises(SystemExit, match="unexpected argument 'configs/"):
         cli.run(lambda config, flags: None)
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError("known"), 2), (ZeroDivisionError(), 2)])
+def test_where_1_is_an_answer_an_error_of_any_kind_is_another_status(error, status, monkeypatch, capsys):
+    def main(config, flags, arguments):
+        assert arguments == ["one", "other"]
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["program", "one", "other"])
+    with pytest.raises(SystemExit) as exit_:
+        cli.run(main, required=(), takes="IMAGE IMAGE", error_status=2)
+    assert exit_.value.code == status

@@ -2,28 +2,32 @@ import numpy as np
 import pytest
 
 from experiments import episodes
+from metrics import few_shot
 
 ONE_HOT = np.eye(30, dtype=np.float32)
 
 
 def test_perfect_and_random_embeddings():
     labels = np.repeat(np.arange(30), 10)
-    rng = np.random.default_rng(0)
-    perfect = episodes.classify(ONE_HOT[labels], labels, 5, 1, 50, rng)
+    perfect = episodes.classify(ONE_HOT[labels], labels, 5, 1, 50, 0)
     assert perfect.right.shape == (50 * 5 * 5,) and perfect.right.all()
     random = np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32)
     random /= np.linalg.norm(random, axis=1, keepdims=True)
-    chance = episodes.classify(random, labels, 20, 5, 100, rng)
+    chance = episodes.classify(random, labels, 20, 5, 100, 0)
     assert 0.03 < chance.right.mean() < 0.07      # 1 in 20
     assert set(chance.classes.tolist()) == set(range(30))
-    with pytest.raises(ValueError, match="31-way 1-shot needs 31 classes of 6 images; there are 30"):
-        episodes.classify(ONE_HOT[labels], labels, 31, 1, 1, rng)
+    with pytest.raises(ValueError, match="31 classes of 6 examples"):
+        episodes.classify(ONE_HOT[labels], labels, 31, 1, 1, 0)
 
 
-def test_trials_are_a_function_of_the_seed():
+def test_decisions_are_those_of_the_metric():
     labels = np.repeat(np.arange(30), 10)
     values = np.random.default_rng(1).normal(size=(300, 8))
-    first, second = (episodes.classify(values, labels, 5, 5, 10, np.random.default_rng(3)) for _ in range(2))
+    values = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+    drawn = few_shot.sample_episodes(labels, ways=5, shots=5, queries=5, episodes=40, seed=3)
+    expected = few_shot.accuracy(values, drawn)
+    first, second = (episodes.classify(values, labels, 5, 5, 40, 3) for _ in range(2))
+    assert first.right.mean() == pytest.approx(expected.accuracy)
     np.testing.assert_array_equal(first.right, second.right)
 
 
