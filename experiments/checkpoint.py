@@ -321,5 +321,5 @@ def _reason(error: BaseException) -> str:
             return cause.strerror
         cause = cause.__cause__ or cause.__context__
     text = " ".join(str(error).split())
-    system = re.search(r"\[OS error (\d+)", text)
+    system = re.search(r"os_error_code='(\d+)'", text)
     return os.strerror(int(system[1])) if system else text[:200] or type(error).__name__
