@@ -3,7 +3,6 @@
 import logging
 import os
 import pathlib
-import sys
 
 import absl.logging
 
@@ -24,12 +23,5 @@ def start(cpu_devices: int = 0) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     # orbax announces every folder it opens, and every error that it also raises; the programs print their own lines.
     absl.logging.set_verbosity(absl.logging.FATAL)
-    # A save that fails leaves tasks behind, of which asyncio and tensorstore would print a page each.
+    # A save that fails leaves tasks behind, of which asyncio would print a page each.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    if sys.excepthook is sys.__excepthook__:
-        sys.excepthook = _excepthook
-
-
-def _excepthook(kind, error, trace) -> None:
-    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-        sys.__excepthook__(kind, error, trace)
