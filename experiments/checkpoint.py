@@ -9,6 +9,7 @@ orbax restores flipped bits in silence and knows no best checkpoint but its newe
 rename is the commit. It is written by a thread of process 0 when orbax has finished on all processes.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -54,7 +55,8 @@ class Checkpoints:
 
     def __exit__(self, *_):
         self.wait()
-        self._orbax.close()
+        with contextlib.suppress(Exception):  # a save that failed has been reported, in words of ours
+            self._orbax.close()
 
     def all_steps(self) -> list[int]:
         """Of those that were finished, damaged or not, ascending."""

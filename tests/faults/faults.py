@@ -96,15 +96,20 @@ def disk_full(runs: Runs, random, tries: int):
             process.wait_step(2 * random.randrange(1, 5))
             _fill(filler)
             reported = process.wait_for("cannot be written: No space left on device")
+            first = ""
             if attempt % 2 == 0:  # room again: the run has gone on, and nothing is missing at its end
                 filler.unlink()
                 ended = process.wait() == 0
             else:                 # no room to the end: one line, and the same command when there is some
                 ended = process.wait() == 1 and len(process.errors()) == 1 and "make room" in process.errors()[0]
+                first = process.output()
                 filler.unlink()
                 ended &= _start_logged(runs, run, log).wait() == 0
             left = runs.left_by(run)
-            survived += reported and ended and all(left[key] == expected[key] for key in left)
+            same = reported and ended and all(left[key] == expected[key] for key in left)
+            if not same:
+                print(f"try {attempt}: reported {reported}, ended {ended}\n{first}", flush=True)
+            survived += same
             shutil.rmtree(runs.folder / run)
     finally:
         subprocess.run(["umount", mount], check=True)
