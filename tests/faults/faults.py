@@ -214,11 +214,14 @@ def two_in_one_workdir(runs: Runs, random, tries: int):
     survived = 0
     for attempt in range(tries):
         run = f"twice{attempt}"
-        first, = runs.start(run, "--step_seconds=1")
-        first.wait_step(2 * random.randrange(1, 4))
+        first, = runs.start(run, "--step_seconds=5")  # it will not end before the second has started
+        first.wait_step(random.randrange(1, 3))
         second = subprocess.run(runs.command(run), capture_output=True, text=True, cwd=ROOT)
         refused = second.returncode == 1 and "is in use by process" in second.stderr and first.status is None
-        survived += refused and first.wait() == 0 and runs.same(run)
+        first.send(signal.SIGTERM)
+        stopped = first.wait() == 143
+        again, = runs.finish(run)
+        survived += refused and stopped and again.status == 0 and runs.same(run)
         shutil.rmtree(runs.folder / run)
     return survived, "nothing: the second is refused, the first goes on", "the same command while the first one runs"
 
