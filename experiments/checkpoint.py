@@ -9,6 +9,7 @@ orbax restores flipped bits in silence and knows no best checkpoint but its newe
 rename is the commit. It is written by a thread of process 0 when orbax has finished on all processes.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -18,10 +19,8 @@ import threading
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import tensorstore
 
-from experiments import digests, hosts, seal
-from experiments import mesh as meshes
+from experiments import hosts, seal, stored_arrays
 from experiments import workdir as workdirs
 
 _ARRAYS, _SAVING, _DAMAGED = "arrays", "saving-", "damaged-"
@@ -56,7 +55,8 @@ class Checkpoints:
 
     def __exit__(self, *_):
         self.wait()
-        self._orbax.close()
+        with contextlib.suppress(Exception):  # a save that failed has been reported, in words of ours
+            self._orbax.close()
 
     def all_steps(self) -> list[int]:
         """Of those that were finished, damaged or not, ascending."""
@@ -76,9 +76,7 @@ class Checkpoints:
         """Returns when the state is copied off the devices; the writing goes on behind."""
         self.wait()
         self.failure = ""
-        arrays = {name: [list(shape), dtype] for name, (shape, dtype) in _kinds(state).items()}
-        record = {"step": step, "data": data_state, "score": score, "num_classes": self._num_classes,
-                  "arrays": arrays, "digests": digests.of(state, self._num_classes)}
+        record = {"step": step, "data": data_state, "score": score, **stored_arrays.record(state, self._num_classes)}
         try:
             hosts.first_does(lambda: os.makedirs(self._folder(step, _SAVING), exist_ok=True))
             self._orbax.save(os.path.join(self._folder(step, _SAVING), _ARRAYS), state, force=True)
@@ -131,7 +129,7 @@ class Checkpoints:
         except seal.DamagedError as error:
             raise ValueError(f"the checkpoint of step {step} in {self._workdir!r} is damaged: {error}") from error
         state = self._restore_as_stored(step)
-        _compare(step, record, digests.of(state, record["num_classes"]))
+        stored_arrays.check(record, state)
         return jax.tree.map(np.asarray, {"params": state["params"]["embedder"], "batch_stats": state["batch_stats"]})
 
     def score(self, step: int) -> float | None:
@@ -197,11 +195,11 @@ class Checkpoints:
         """("", (state, data_state)), or (what is wrong with it, None)."""
         record, problem = hosts.from_first(self._examine(step) if hosts.is_first() else None)
         if not problem:
-            self._check_arrays(step, record, abstract_state)
+            stored_arrays.check_model(record, abstract_state, f"the checkpoint of step {step} in {self._workdir!r}")
             # Padding of the class axis follows the number of devices: it is cut off, or zero.
             state = self._orbax.restore(os.path.join(self._folder(step), _ARRAYS), abstract_state, strict=False)
             try:
-                _compare(step, record, digests.of(state, record["num_classes"]))
+                stored_arrays.check(record, state)
                 return "", (state, record["data"])
             except seal.DamagedError as error:
                 problem = str(error)
@@ -215,21 +213,7 @@ class Checkpoints:
             seal.check(self._folder(step), record)
             return record, ""
         except (seal.DamagedError, OSError) as error:
-            return record, str(error) + self._damaged_arrays(step, record)
-
-    def _damaged_arrays(self, step: int, record: dict | None) -> str:
-        """The names of the arrays that are not what the manifest says, or cannot be read."""
-        if record is None:
-            return ""
-        names = []
-        for name, expected in record["digests"].items():
-            try:
-                array = _nested(name, _read_array(os.path.join(self._folder(step), _ARRAYS), name))
-                changed = digests.local(array, record["num_classes"])[name] != expected
-            except Exception:  # whatever tensorstore says of what is not its own any more
-                changed = True
-            names += [name] if changed else []
-        return f"; array {_first_of(names)}" if names else ""
+            return record, str(error) + stored_arrays.damaged(os.path.join(self._folder(step), _ARRAYS), record)
 
     def _restore_as_stored(self, step: int) -> dict:
         """The whole state on one device, as nested dictionaries."""
@@ -238,20 +222,6 @@ class Checkpoints:
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
                                 self._orbax.metadata(folder).item_metadata.tree)
         return self._orbax.restore(folder, abstract)
-
-    def _check_arrays(self, step: int, record: dict, abstract_state) -> None:
-        stored = {name: (tuple(shape), dtype) for name, (shape, dtype) in record["arrays"].items()}
-        wanted = _kinds(abstract_state)
-        padded = _by_class(abstract_state) if record["num_classes"] else set()
-        differing = [name for name in sorted({*stored, *wanted}) if stored.get(name) != wanted.get(name)
-                     and not (name in padded and name in stored
-                              and _same_but_padding(stored[name], wanted[name], record["num_classes"]))]
-        if differing:
-            name = differing[0]
-            raise ValueError(
-                f"the checkpoint of step {step} in {self._workdir!r} is of another model: {name} is "
-                f"{_kind(stored.get(name))} there and {_kind(wanted.get(name))} here ({len(differing)} of "
-                f"{len(wanted)} arrays differ). Use the configuration it was trained with")
 
 
 def best_of(name: str, scores: dict[int, float]) -> int:
@@ -269,50 +239,6 @@ def digest(variables) -> str:
     return result.hexdigest()[:16]
 
 
-def _read_array(folder: str, name: str) -> np.ndarray:
-    """One array as orbax has stored it, without orbax, which reads all or none."""
-    spec = {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": f"file://{folder}",
-                                          "path": name.replace("/", ".") + "/"}}
-    return tensorstore.open(spec, open=True, read=True).result().read().result()
-
-
-def _nested(name: str, value) -> dict:
-    for key in reversed(name.split("/")):
-        value = {key: value}
-    return value
-
-
-def _compare(step: int, record: dict, found: dict[str, str]) -> None:
-    """Raises DamagedError, with the names, where restored arrays are not those that were saved."""
-    names = [name for name, value in record["digests"].items() if found.get(name) != value]
-    if names:
-        raise seal.DamagedError(f"array {_first_of(names)} of step {step} came back with other bits than were saved")
-
-
-def _first_of(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _kinds(tree) -> dict[str, tuple]:
-    """Name -> (shape, dtype)."""
-    return {digests.name_of(path): (tuple(leaf.shape), str(leaf.dtype))
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def _kind(kind: tuple | None) -> str:
-    return f"{kind[1]} {kind[0]}" if kind else "absent"
-
-
-def _by_class(tree) -> set[str]:
-    return {digests.name_of(path) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-            if meshes.is_by_class(path, leaf)}
-
-
-def _same_but_padding(stored: tuple, wanted: tuple, num_classes: int) -> bool:
-    (there, dtype), (here, other) = stored, wanted
-    return there[1:] == here[1:] and dtype == other and min(there[0], here[0]) >= num_classes
-
-
 def _reason(error: BaseException) -> str:
     """One line. The system's own words where it has any: orbax and tensorstore wrap them in pages."""
     cause = error
@@ -321,5 +247,5 @@ def _reason(error: BaseException) -> str:
             return cause.strerror
         cause = cause.__cause__ or cause.__context__
     text = " ".join(str(error).split())
-    system = re.search(r"\[OS error (\d+)", text)
+    system = re.search(r"os_error_code='(\d+)'", text)
     return os.strerror(int(system[1])) if system else text[:200] or type(error).__name__

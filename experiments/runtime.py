@@ -1,5 +1,6 @@
 """What JAX needs to be told before it starts. Importing this module is harmless; `start` comes before any array."""
 
+import logging
 import os
 import pathlib
 
@@ -22,3 +23,5 @@ def start(cpu_devices: int = 0) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     # orbax announces every folder it opens, and every error that it also raises; the programs print their own lines.
     absl.logging.set_verbosity(absl.logging.FATAL)
+    # A save that fails leaves tasks behind, of which asyncio would print a page each.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)

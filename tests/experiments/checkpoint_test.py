@@ -110,7 +110,7 @@ def test_arrays_that_are_not_those_saved_are_named(saved, monkeypatch):
 
     monkeypatch.setattr(ocp.StandardCheckpointer, "restore", corrupt)
     with checkpoint.Checkpoints(saved) as checkpoints:
-        with pytest.raises(ValueError, match=r"step 3 .* damaged: array params/kernel of step 3 came back with other"):
+        with pytest.raises(ValueError, match=r"step 3 .* damaged: array params/kernel came back with other"):
             checkpoints.restore(abstract(state()), 3)
         with pytest.raises(ValueError, match=r"all 2 checkpoints .* are damaged"):
             checkpoints.restore(abstract(state()))

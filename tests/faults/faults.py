@@ -96,15 +96,20 @@ def disk_full(runs: Runs, random, tries: int):
             process.wait_step(2 * random.randrange(1, 5))
             _fill(filler)
             reported = process.wait_for("cannot be written: No space left on device")
+            first = ""
             if attempt % 2 == 0:  # room again: the run has gone on, and nothing is missing at its end
                 filler.unlink()
                 ended = process.wait() == 0
             else:                 # no room to the end: one line, and the same command when there is some
                 ended = process.wait() == 1 and len(process.errors()) == 1 and "make room" in process.errors()[0]
+                first = process.output()
                 filler.unlink()
                 ended &= _start_logged(runs, run, log).wait() == 0
             left = runs.left_by(run)
-            survived += reported and ended and all(left[key] == expected[key] for key in left)
+            same = reported and ended and all(left[key] == expected[key] for key in left)
+            if not same:
+                print(f"try {attempt}: reported {reported}, ended {ended}\n{first}", flush=True)
+            survived += same
             shutil.rmtree(runs.folder / run)
     finally:
         subprocess.run(["umount", mount], check=True)
@@ -209,11 +214,14 @@ def two_in_one_workdir(runs: Runs, random, tries: int):
     survived = 0
     for attempt in range(tries):
         run = f"twice{attempt}"
-        first, = runs.start(run, "--step_seconds=1")
-        first.wait_step(2 * random.randrange(1, 4))
+        first, = runs.start(run, "--step_seconds=5")  # it will not end before the second has started
+        first.wait_step(random.randrange(1, 3))
         second = subprocess.run(runs.command(run), capture_output=True, text=True, cwd=ROOT)
         refused = second.returncode == 1 and "is in use by process" in second.stderr and first.status is None
-        survived += refused and first.wait() == 0 and runs.same(run)
+        first.send(signal.SIGTERM)
+        stopped = first.wait() == 143
+        again, = runs.finish(run)
+        survived += refused and stopped and again.status == 0 and runs.same(run)
         shutil.rmtree(runs.folder / run)
     return survived, "nothing: the second is refused, the first goes on", "the same command while the first one runs"
 
