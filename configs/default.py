@@ -15,6 +15,9 @@ def _data() -> ConfigDict:
         name="orl_faces",       # a name of datasets.SOURCES
         path="",                # folder or file of the source; "" for those that bring their own data
         classes=(0, 0),         # keep classes start..stop-1 in the source's order, relabelled; stop 0 = to the end
+        folds=0,                # then cut the classes into this many folds, in their order; 0 = do not
+        fold=0,                 # 0..folds-1: the fold that validates; the others train
+        part="train",           # train | validation: which classes to keep, relabelled; only with folds
     ))
 
 
@@ -22,6 +25,8 @@ def _input() -> ConfigDict:
     return ConfigDict(dict(
         image_size=112,         # pixels, height and width of what the trunk sees
         fit="stretch",          # stretch: both sides to image_size; center_crop: short side, then the centre
+        resize_size=0,          # pixels, center_crop: the short side before the crop; 0 = image_size
+        decode_to_scale=True,   # let the JPEG decoder shrink, by 2 or more and never below what is wanted
         mean=(127.5,) * 3,      # subtracted on the device, per RGB channel, in units of 0..255
         std=(127.5,) * 3,       # divided by on the device, per RGB channel, in units of 0..255
     ))
@@ -35,6 +40,27 @@ def _augment() -> ConfigDict:
         scaling=0.0,            # log2 of the zoom, uniform in -scaling..scaling
         brightness=0.0,         # share of 255 added, uniform in -brightness..brightness
         contrast=0.0,           # factor about the mean, uniform in 1-contrast..1+contrast
+        random_resized_crop=False,            # train on random crops, not on the fitted image
+        crop_area=(0.08, 1.0),                # its share of the image's area, uniform
+        crop_ratio=(3 / 4, 4 / 3),            # its width / height, log-uniform
+        color_jitter=(0.0, 0.0, 0.0, 0.0),    # brightness, contrast, saturation: in 1-x..1+x; hue: turns
+        color_jitter_probability=1.0,
+        grayscale=0.0,                        # probability
+        blur=0.0,                             # probability, of a Gaussian
+        blur_sigma=(0.1, 2.0),                # its deviation in pixels, uniform
+        low_resolution=0.0,                   # probability of shrinking and enlarging again
+        low_resolution_side=(0.2, 1.0),       # share of the side in between, uniform
+        erasing=0.0,                          # probability of erasing a box
+        erasing_area=(0.02, 1 / 3),           # its share of the area, uniform
+        erasing_ratio=(0.3, 3.3),             # its height / width, log-uniform
+        erasing_fill="mean",                  # mean: zero once normalised; noise: normal once normalised
+    ))
+
+
+def _sampling() -> ConfigDict:
+    return ConfigDict(dict(
+        name="uniform",         # uniform: a permutation for each epoch; pk: P classes x K images in every batch
+        images_per_class=4,     # pk: K; P is batch_size / K
     ))
 
 
@@ -220,6 +246,7 @@ def get_config() -> ConfigDict:
         test_data=_data(),      # what is evaluated on: classes never trained on, where generalisation is the question
         input=_input(),
         augment=_augment(),
+        sampling=_sampling(),
         embedder=_embedder(),
         loss=_loss(),
         optimizer=_optimizer(),
@@ -229,8 +256,8 @@ def get_config() -> ConfigDict:
         num_epochs=20,          # passes over the training images
         total_steps=0,          # updates; 0 = from num_epochs
         items_per_epoch=0,      # images that count as an epoch; 0 = all of the training data
-        invalid_data_tolerance_percent=0.0,  # of the training images that may be unreadable; they are left out. Not 0:
-                                # every image is decoded once before the first step
+        invalid_data_tolerance_percent=0.0,  # of the training images that may be unreadable: the next of the class
+                                # takes the place of one; past the tolerance the run stops. 0: at the first
         init_from="",           # folder of imported weights or of a run: where the trunk starts; "" = random
         evaluation=dict(
             every_epochs=0.0,               # during training; 0 = only after the last step
@@ -244,6 +271,7 @@ def get_config() -> ConfigDict:
         # How a run is watched and kept. These fields may change when a run is resumed: they do not touch its result.
         run=dict(
             loader_threads=2,               # decode and augment, per host
+            loader_workers=0,               # processes that do it instead, per host; 0 = the threads
             loader_buffer=8,                # batches prepared ahead
             log_every_steps=10,
             checkpoint_every_steps=100,     # and at the end

@@ -4,11 +4,15 @@
     batches = datasets.train_batches(source, config, seed=0, process_index=0, process_count=1)
 """
 
-from datasets import arrays, image_folder, manifest, orl_faces
+from datasets import arrays, image_folder, manifest, orl_faces, pairs
+from datasets.array_record import ArrayRecord
 from datasets.batches import eval_batches, train_batches
 from datasets.decoding import decode
+from datasets.omniglot import Omniglot
+from datasets.pairs import Pairs
 from datasets.record_io import RecordIO
-from datasets.source import Classes, Files, Source
+from datasets.source import Classes, Files, Fold, Records, Source
+from datasets.tfds import Tfds
 
 SOURCES = {
     "orl_faces": orl_faces.load,
@@ -17,6 +21,15 @@ SOURCES = {
     "record_io": RecordIO,
     "npz": arrays.load_npz,
     "idx": arrays.load_idx,
+    "omniglot": Omniglot,
+    "tfds": Tfds,
+    "array_record": ArrayRecord,
+}
+
+# Verification sets.
+PAIRS = {
+    "bin": pairs.load_bin,
+    "lfw": pairs.load_lfw,
 }
 
 # To be shown wherever pictures of a source are.
@@ -25,12 +38,24 @@ CREDITS = {
 }
 
 
-def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0)) -> Source:
-    """The named source, or its classes start..stop-1. Raises ValueError for an unknown name."""
+def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0), folds: int = 0, fold: int = 0,
+          part: str = "train") -> Source:
+    """The named source, or its classes start..stop-1, or a `part` of one of its folds. Raises ValueError for an
+    unknown name.
+    """
     if name not in SOURCES:
         raise ValueError(f"unknown source {name!r}; known: {', '.join(SOURCES)}")
     source = SOURCES[name](path)
-    return source if tuple(classes) == (0, 0) else Classes(source, *classes)
+    source = source if tuple(classes) == (0, 0) else Classes(source, *classes)
+    return Fold(source, folds, fold, part) if folds else source
 
 
-__all__ = ["CREDITS", "SOURCES", "Classes", "Files", "Source", "build", "decode", "eval_batches", "train_batches"]
+def build_pairs(name: str, *, path: str) -> Pairs:
+    """The named verification set. Raises ValueError for an unknown name."""
+    if name not in PAIRS:
+        raise ValueError(f"unknown verification set {name!r}; known: {', '.join(PAIRS)}")
+    return PAIRS[name](path)
+
+
+__all__ = ["CREDITS", "PAIRS", "SOURCES", "ArrayRecord", "Classes", "Files", "Fold", "Pairs", "Records", "Source",
+           "build", "build_pairs", "decode", "eval_batches", "train_batches"]

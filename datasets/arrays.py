@@ -38,12 +38,18 @@ class Arrays:
 
 def load_npz(path: str) -> Arrays:
     """A .npz file with `images` and `labels`. Raises FileNotFoundError or ValueError; nothing is unpickled."""
+    content = read_npz(path, ("images", "labels"))
+    return Arrays(path, content["images"], content["labels"])
+
+
+def read_npz(path: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Those arrays of a .npz file. Raises FileNotFoundError or ValueError; nothing is unpickled."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            missing = {"images", "labels"} - set(file.files)
+            missing = [name for name in names if name not in file.files]
             if missing:
-                raise ValueError(f"it has {', '.join(file.files)}; expected images and labels")
-            return Arrays(path, file["images"], file["labels"])
+                raise ValueError(f"it has {', '.join(file.files)}; expected {' and '.join(names)}")
+            return {name: file[name] for name in names}
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no file {path!r}") from error
     except Exception as error:  # a damaged zip raises many kinds

@@ -28,6 +28,7 @@ class RecordIO:
         self._keys, labels = self._images()
         if not len(self._keys):
             raise ValueError(f"{path} lists no image")
+        self._check_list(labels)
         if labels.min() < 0 or labels.max() >= _LARGEST_EXACT_LABEL or (labels != np.floor(labels)).any():
             raise ValueError(f"{path} has labels that are no class numbers: {labels.min()} to {labels.max()}")
         self.labels = labels.astype(np.int64)
@@ -56,21 +57,58 @@ class RecordIO:
         if 0 in self._offsets:
             first_labels, content = self._read(0)
             if len(first_labels) >= 2 and not content:
+                if not 0 < first_labels[0] <= first_labels[1] < float("inf"):
+                    raise ValueError(f"{self._path}#0 is damaged: identities {first_labels[0]} to {first_labels[1]}")
                 return self._images_of_identities(int(first_labels[0]), int(first_labels[1]))
         keys = np.array(sorted(self._offsets), np.int64)
         return keys, np.array([self._read(int(key))[0][0] for key in keys], np.float64)
 
     def _images_of_identities(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         keys, labels = [], []
+        if last - first > len(self._offsets):
+            raise ValueError(f"{self._path} is damaged: identities {first} to {last}, {len(self._offsets)} records")
         for identity in range(first, last):
             bounds, _ = self._read(identity)
             if len(bounds) < 2:
                 raise ValueError(f"{self._path}#{identity} should list an identity's images and does not")
+            if not 0 <= bounds[0] <= bounds[1] or bounds[1] - bounds[0] > len(self._offsets):
+                raise ValueError(f"{self._path}#{identity} is damaged: images {bounds[0]:g} to {bounds[1]:g}")
             images = np.arange(int(bounds[0]), int(bounds[1]))
             if len(images):
                 keys.append(images)
                 labels.append(np.full(len(images), self._read(int(images[0]))[0][0], np.float64))
+        # Nothing else tells a damaged label of an identity, or one that has taken the images of its neighbour.
+        if sorted(part[0] for part in labels) != list(range(len(labels))):
+            raise ValueError(f"{self._path} is damaged: its {len(labels)} identities do not have the labels 0 to "
+                             f"{len(labels) - 1}, each once")
+        every = np.concatenate(keys or [np.zeros(0, np.int64)])
+        if len(np.unique(every)) != len(every) or len(every) != self._offsets_of_images(first, last):
+            raise ValueError(f"{self._path} is damaged: its identities do not share out its images")
         return np.concatenate(keys or [np.zeros(0, np.int64)]), np.concatenate(labels or [np.zeros(0)])
+
+    def _offsets_of_images(self, first: int, last: int) -> int:
+        """How many records are neither the first one nor an identity."""
+        return sum(not first <= key < last for key in self._offsets) - 1
+
+    def _check_list(self, labels: np.ndarray) -> None:
+        """Raises ValueError where the .lst beside the file, if there is one, says another label for a record.
+
+        A line is key, label, path (MXNet) or key, path, label (insightface), parted by tabs.
+        """
+        path = os.path.splitext(self._path)[0] + ".lst"
+        if not os.path.exists(path):
+            return
+        known = dict(zip(self._keys.tolist(), labels.tolist(), strict=True))
+        with open(path, errors="replace") as file:
+            for number, line in enumerate(file, start=1):
+                fields = line.rstrip("\n").split("\t")
+                listed = [_number(field) for field in fields]
+                label = next((value for value in listed[1:] if value is not None), None)
+                if len(fields) < 3 or listed[0] is None or label is None:
+                    raise ValueError(f"{path}, line {number}: expected a key, a label and a path, got {line[:60]!r}")
+                if known.get(int(listed[0]), label) != label:
+                    raise ValueError(f"{self._path}#{fields[0]} has label {known[int(listed[0])]:g}; "
+                                     f"{path} says {label:g}")
 
     def _read(self, key: int) -> tuple[np.ndarray, bytes]:
         """(labels f64[L], what follows them) of a record."""
@@ -89,7 +127,7 @@ class RecordIO:
             raise ValueError(f"{self._path} has no record {key}: its .idx does not list it")
         offset, parts = self._offsets[key], []
         while True:
-            frame = os.pread(self._file, _FRAME.size, offset)
+            frame = os.pread(self._file, _FRAME.size, offset) if offset < self._size else b""
             magic, word = _FRAME.unpack(frame) if len(frame) == _FRAME.size else (0, 0)
             continuation, length = word >> 29, word & (2 ** 29 - 1)
             if magic != _MAGIC or offset + _FRAME.size + length > self._size:
@@ -99,6 +137,13 @@ class RecordIO:
             if continuation in (0, 3):
                 return struct.pack("<I", _MAGIC).join(parts)
             offset += _FRAME.size + length + (-length) % 4
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _read_index(path: str) -> dict[int, int]:
@@ -112,4 +157,6 @@ def _read_index(path: str) -> dict[int, int]:
             if len(fields) != 2 or not all(field.isdecimal() for field in fields):
                 raise ValueError(f"{path}, line {number}: expected a key and an offset, got {line.strip()[:40]!r}")
             offsets[int(fields[0])] = int(fields[1])
+    if len({*offsets.values()}) != len(offsets):
+        raise ValueError(f"{path} is damaged: two of its records are at the same place")
     return offsets

@@ -9,6 +9,7 @@ class Source(Protocol):
     """`source[i]` is {"image": encoded bytes or u8[H,W,3], "label": int, "path": str}, for 0 <= i < len(source).
 
     labels: int64[N], 0 <= label < num_classes. paths: one for each record. class_names: one for each label.
+    A record may also have a "box" (left, top, right, bottom), in pixels: what of the image counts.
     """
 
     labels: np.ndarray
@@ -38,7 +39,43 @@ class Files:
             return {"image": file.read(), "label": int(self.labels[index]), "path": self.paths[index]}
 
 
-class Classes:
+class Records:
+    """The records of `source` at these places, with the same classes."""
+
+    def __init__(self, source: Source, places: np.ndarray):
+        self._source, self._places = source, places
+        self.labels, self.num_classes, self.class_names = source.labels[places], source.num_classes, source.class_names
+        self.paths = [source.paths[place] for place in places]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> dict:
+        return self._source[self._places[index]]
+
+
+class ClassSubset:
+    """The records of `source` whose label is one of `classes`, relabelled 0 .. len(classes)-1 in that order."""
+
+    def __init__(self, source: Source, classes: np.ndarray):
+        new = np.full(source.num_classes, -1, np.int64)
+        new[classes] = np.arange(len(classes))
+        self._source, self._new = source, new
+        self._records = np.flatnonzero(new[source.labels] >= 0)
+        self.labels = new[source.labels[self._records]]
+        self.paths = [source.paths[record] for record in self._records]
+        self.class_names = [source.class_names[label] for label in classes]
+        self.num_classes = len(classes)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> dict:
+        record = self._source[self._records[index]]
+        return {**record, "label": int(self._new[record["label"]])}
+
+
+class Classes(ClassSubset):
     """The records of `source` whose label is in start..stop-1, relabelled from 0. stop 0 = to the end.
 
     Two such ranges that do not overlap make a class-disjoint split. Raises ValueError for an empty range.
@@ -48,16 +85,24 @@ class Classes:
         stop = stop or source.num_classes
         if not 0 <= start < stop <= source.num_classes:
             raise ValueError(f"classes {start}..{stop} asked of a source that has {source.num_classes}")
-        self._source, self._start = source, start
-        self._records = np.flatnonzero((source.labels >= start) & (source.labels < stop))
-        self.labels = source.labels[self._records] - start
-        self.paths = [source.paths[record] for record in self._records]
-        self.class_names = source.class_names[start:stop]
-        self.num_classes = stop - start
+        super().__init__(source, np.arange(start, stop))
 
-    def __len__(self) -> int:
-        return len(self._records)
 
-    def __getitem__(self, index: int) -> dict:
-        record = self._source[self._records[index]]
-        return {**record, "label": record["label"] - self._start}
+class Fold(ClassSubset):
+    """One part of a class-disjoint cross-validation: the classes, in their order, are cut into `folds` runs as equal
+    as can be; run `fold` is for validation, the rest for training. Relabelled from 0.
+
+    Musgrave, Belongie, Lim: A Metric Learning Reality Check, 2020, arXiv 2003.08505, has four over the first half of
+    the classes. Raises ValueError where there is no such fold.
+    """
+
+    PARTS = ("train", "validation")
+
+    def __init__(self, source: Source, folds: int, fold: int, part: str):
+        if not 2 <= folds <= source.num_classes or not 0 <= fold < folds:
+            raise ValueError(f"fold {fold} of {folds} asked of a source that has {source.num_classes} classes: "
+                             f"expected 2 to {source.num_classes} folds, and 0 <= fold < folds")
+        if part not in self.PARTS:
+            raise ValueError(f"the part of a fold is {' or '.join(self.PARTS)}; got {part!r}")
+        of_class = np.arange(source.num_classes) * folds // source.num_classes
+        super().__init__(source, np.flatnonzero((of_class == fold) == (part == "validation")))

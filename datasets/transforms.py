@@ -1,54 +1,125 @@
-"""From decoded pixels to what the trunk sees: u8[H,W,3] -> u8[S,S,3]. Normalisation happens on the device."""
+"""From a record to what the trunk sees, u8[S,S,3]. Normalisation happens on the device."""
 
 import cv2
 import numpy as np
 
-FITS = ("stretch", "center_crop")
+from datasets import crops, photometry
+
+ERASING_FILLS = ("mean", "noise")
 
 
-def check_fit(mode: str) -> None:
-    """Raises ValueError for a mode that `fit` does not know: before the first image, not in a loader's thread."""
-    if mode not in FITS:
-        raise ValueError(f"input.fit is {' or '.join(FITS)}; got {mode!r}")
+class Draws:
+    """Every random number of a view, drawn at once, used or not: one option does not change the draws of another.
 
-
-def fit(image: np.ndarray, size: int, mode: str) -> np.ndarray:
-    """To size x size pixels. mode, one of FITS: "stretch" both sides, or the short side, then the centre.
-
-    Shrinking averages over areas (antialiased), enlarging is bilinear.
+    New ones go to the end, so that older recipes keep their views.
     """
-    height, width = image.shape[:2]
-    if mode == "stretch":
-        return _resize(image, size, size)
-    short = min(height, width)
-    image = _resize(image, max(size, round(width * size / short)), max(size, round(height * size / short)))
-    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
-    return image[top:top + size, left:left + size]
+
+    def __init__(self, rng: np.random.Generator):
+        # In -1..1.
+        (self.flip, self.angle, self.dx, self.dy, self.zoom, self.brightness, self.contrast) = rng.uniform(-1, 1, 7)
+        # The rest in 0..1.
+        self.crop_tries = rng.uniform(size=(crops.TRIES, 2))
+        self.crop_place = rng.uniform(size=2)
+        self.jitter, *self.jitter_amounts = rng.uniform(size=5)
+        self.jitter_order = np.argsort(rng.uniform(size=4))
+        self.grey, self.blur, self.blur_sigma = rng.uniform(size=3)
+        self.low_resolution, *self.low_resolution_choices = rng.uniform(size=4)
+        self.erasing = rng.uniform()
+        self.erasing_tries = rng.uniform(size=(10, 4))
 
 
-def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    shrinks = width < image.shape[1] or height < image.shape[0]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+def check_options(inputs, options) -> None:
+    """Raises ValueError for fields of `input` and `augment` that cannot be followed."""
+    crops.check_input(inputs)
+    if options.erasing_fill not in ERASING_FILLS:
+        raise ValueError(f"augment.erasing_fill is {' or '.join(ERASING_FILLS)}; got {options.erasing_fill!r}")
+    if len(options.color_jitter) != 4 or min(options.color_jitter) < 0 or options.color_jitter[3] > 0.5:
+        raise ValueError(f"augment.color_jitter is brightness, contrast, saturation and hue, none negative and hue at "
+                         f"most 0.5; got {tuple(options.color_jitter)}")
+    for name in ("crop_area", "crop_ratio", "blur_sigma", "low_resolution_side", "erasing_area", "erasing_ratio"):
+        low, high = options[name]
+        if not 0 < low <= high or (high > 1 and name in ("crop_area", "low_resolution_side", "erasing_area")):
+            raise ValueError(f"augment.{name} is a range from low to high; got {low:g} to {high:g}")
 
 
-def augment(image: np.ndarray, rng: np.random.Generator, options) -> np.ndarray:
-    """A random view, drawn from `rng` alone. options: the fields of the configuration's `augment`.
+def train_view(record: dict, rng: np.random.Generator, inputs, options) -> np.ndarray:
+    """A random view of a record's image, drawn from `rng` alone. inputs, options: the sections input and augment.
+
+    Raises ValueError, naming the path, for an image that cannot be read.
+    """
+    if not options.random_resized_crop:
+        return augment(eval_view(record, inputs), rng, options, inputs)
+    draws, size = Draws(rng), inputs.image_size
+
+    def choose(height: int, width: int) -> crops.Box:
+        return crops.random_resized(height, width, draws.crop_tries, draws.crop_place, options.crop_area,
+                                    options.crop_ratio)
+
+    image = crops.cut(record, choose, (size, size) if inputs.decode_to_scale else None)
+    return _augment(crops.resize(image, size, size), draws, rng, options, inputs)
+
+
+def eval_view(record: dict, inputs) -> np.ndarray:
+    """The whole image, fitted. Raises as `train_view` does."""
+    least = inputs.resize_size or inputs.image_size
+    image = crops.cut(record, crops.whole, (least, least) if inputs.decode_to_scale else None)
+    return crops.fit(image, inputs.image_size, inputs.fit, inputs.resize_size)
+
+
+def augment(image: np.ndarray, rng: np.random.Generator, options, inputs) -> np.ndarray:
+    """A random view of pixels that have their size already: everything of `augment` but the crop.
 
     What an affine view uncovers repeats the border.
     """
-    # Every number is drawn, used or not, so that one option does not change the draws of another.
-    flip, angle, dx, dy, zoom, brightness, contrast = rng.uniform(-1, 1, size=7)
+    return _augment(image, Draws(rng), rng, options, inputs)
+
+
+def _augment(image: np.ndarray, draws: Draws, rng: np.random.Generator, options, inputs) -> np.ndarray:
     if options.rotation or options.translation or options.scaling:
-        image = _affine(image, angle * options.rotation, dx * options.translation, dy * options.translation,
-                        2.0 ** (zoom * options.scaling))
-    if (flip + 1) / 2 < options.horizontal_flip:
+        image = _affine(image, draws.angle * options.rotation, draws.dx * options.translation,
+                        draws.dy * options.translation, 2.0 ** (draws.zoom * options.scaling))
+    if (draws.flip + 1) / 2 < options.horizontal_flip:
         image = image[:, ::-1]
     if options.brightness or options.contrast:
-        values = image.astype(np.float32)
-        mean = values.mean()
-        values = (values - mean) * (1 + contrast * options.contrast) + mean + 255 * brightness * options.brightness
-        image = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(image)
+        image = photometry.shift(image, draws.brightness * options.brightness, draws.contrast * options.contrast)
+    if any(options.color_jitter) and draws.jitter < options.color_jitter_probability:
+        image = _jitter(image, draws, options)
+    if draws.grey < options.grayscale:
+        image = photometry.grey(image)
+    if draws.blur < options.blur:
+        image = photometry.blur(image, _within(options.blur_sigma, draws.blur_sigma))
+    if draws.low_resolution < options.low_resolution:
+        share, shrink, enlarge = draws.low_resolution_choices
+        image = photometry.lower_resolution(image, _within(options.low_resolution_side, share), shrink, enlarge)
+    image = np.ascontiguousarray(image)
+    if draws.erasing < options.erasing:
+        image = _erase(image, draws, rng, options, inputs)
+    return image
+
+
+def _jitter(image: np.ndarray, draws: Draws, options) -> np.ndarray:
+    *factors, hue = (_within((max(centre - amount, low), centre + amount), draw) for amount, draw, centre, low in
+                     zip(options.color_jitter, draws.jitter_amounts, (1, 1, 1, 0), (0, 0, 0, -0.5), strict=True))
+    return photometry.jitter(image, *factors, hue, draws.jitter_order)
+
+
+def _erase(image: np.ndarray, draws: Draws, rng: np.random.Generator, options, inputs) -> np.ndarray:
+    """mean: zero once normalised, as torchvision erases; noise: normal and of deviation 1 then, as timm's `pixel`."""
+    height, width = image.shape[:2]
+    box = photometry.erasing_box(height, width, draws.erasing_tries, options.erasing_area, options.erasing_ratio)
+    if box is None:
+        return image
+    top, left, height, width = box
+    fill = np.broadcast_to(np.float32(inputs.mean), (height, width, 3))
+    if options.erasing_fill == "noise":
+        fill = fill + np.float32(inputs.std) * rng.standard_normal((height, width, 3), np.float32)
+    image = image.copy()  # it may be the source's own
+    image[top:top + height, left:left + width] = np.clip(np.rint(fill), 0, 255).astype(np.uint8)
+    return image
+
+
+def _within(bounds: tuple[float, float], draw: float) -> float:
+    return bounds[0] + draw * (bounds[1] - bounds[0])
 
 
 def _affine(image: np.ndarray, degrees: float, dx: float, dy: float, zoom: float) -> np.ndarray:

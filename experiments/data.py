@@ -1,18 +1,18 @@
-"""The sources of a configuration."""
-
-import concurrent.futures
+"""The sources of a configuration, and the batches that a run trains on."""
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 import datasets
 
+# How long hosts may disagree on how many images are bad: a gather of a few numbers is not for every step.
+_AGREE_EVERY_STEPS = 50
+
 
 def train_source(config) -> datasets.Source:
-    """Raises ValueError where a label has no prototype, and where more images are unreadable than may be."""
+    """Raises ValueError where a label has no prototype."""
     source = _build(config.train_data)
-    if config.invalid_data_tolerance_percent:
-        source = readable(source, config.invalid_data_tolerance_percent)
     check_labels(source, config.loss.num_classes or source.num_classes)
     return source
 
@@ -22,51 +22,80 @@ def test_source(config) -> datasets.Source:
 
 
 def _build(data) -> datasets.Source:
-    return datasets.build(data.name, path=data.path, classes=data.classes)
+    return datasets.build(data.name, path=data.path, classes=data.classes, folds=data.folds, fold=data.fold,
+                          part=data.part)
 
 
-class Records:
-    """The records of `source` at these places, with the same classes."""
+class TrainBatches:
+    """This host's batches, {"image", "label"}: an iterator that counts the images it had to replace, on all hosts.
 
-    def __init__(self, source: datasets.Source, places: np.ndarray):
-        self._source, self._places = source, places
-        self.labels, self.num_classes, self.class_names = source.labels[places], source.num_classes, source.class_names
-        self.paths = [source.paths[place] for place in places]
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, index: int) -> dict:
-        return self._source[self._places[index]]
-
-
-def readable(source: datasets.Source, tolerance_percent: float) -> datasets.Source:
-    """The source without the images that cannot be read, found by reading all of them.
-
-    Raises ValueError, naming the first few, where they are more than `tolerance_percent` of all.
+    Its state holds which they are. `get_state` is called by all hosts at the same step.
     """
 
-    def problem(index: int) -> str:
-        try:
-            datasets.decode(source[index])
-        except (ValueError, OSError) as error:
-            return str(error)
-        return ""
+    def __init__(self, source: datasets.Source, config):
+        self._batches = datasets.train_batches(source, config, seed=config.seed, **processes())
+        self._source, self._tolerance = source, config.invalid_data_tolerance_percent
+        self._bad: set[int] = set()
 
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        problems = list(pool.map(problem, range(len(source))))
-    bad = [text for text in problems if text]
-    if 100 * len(bad) > tolerance_percent * len(source):
-        raise ValueError(f"{len(bad)} of {len(source)} training images cannot be read, more than "
-                         f"invalid_data_tolerance_percent {tolerance_percent:g}: {'; '.join(bad[:3])}")
-    for text in bad:
-        print(f"left out of the training: {text}", flush=True)
-    return Records(source, np.flatnonzero([not text for text in problems])) if bad else source
+    def __next__(self) -> dict[str, np.ndarray]:
+        batch = dict(next(self._batches))
+        replaced = batch.pop("replaced")
+        new = {int(index) for index in replaced[replaced >= 0]} - self._bad
+        for index in sorted(new):
+            print(f"replaced in the training: {problem(self._source, index)}", flush=True)
+        self._bad |= new
+        if self._tolerance and self._batches.get_state()["step"] % _AGREE_EVERY_STEPS == 0:
+            self._agree()
+        self._check()
+        return batch
+
+    def bad_images(self) -> list[str]:
+        """A line for each image that could not be read so far."""
+        return [problem(self._source, index) for index in sorted(self._bad)]
+
+    def get_state(self) -> dict:
+        if self._tolerance:
+            self._agree()
+        return {**self._batches.get_state(), "bad": sorted(self._bad)}
+
+    def set_state(self, state: dict) -> None:
+        self._batches.set_state(state)
+        self._bad = {*state["bad"]}
+
+    def close(self) -> None:
+        self._batches.close()
+
+    def _agree(self) -> None:
+        """Every host learns what the others have found."""
+        if jax.process_count() == 1:
+            return
+        with jax.transfer_guard("allow"):
+            most = int(multihost_utils.process_allgather(np.int32(len(self._bad))).max())
+            mine = np.full(most, -1, np.int32)
+            mine[:len(self._bad)] = sorted(self._bad)
+            self._bad = {int(index) for index in np.unique(multihost_utils.process_allgather(mine))} - {-1}
+
+    def _check(self) -> None:
+        """Raises ValueError, with their list, where more images are bad than may be."""
+        if 100 * len(self._bad) > self._tolerance * len(self._source):
+            lines = self.bad_images()
+            raise ValueError(f"{len(lines)} of {len(self._source)} training images cannot be read, more than "
+                             f"invalid_data_tolerance_percent {self._tolerance:g}: {'; '.join(lines)}")
+
+
+def problem(source: datasets.Source, index: int) -> str:
+    """Why this image cannot be read; a line."""
+    try:
+        datasets.decode(source[index])
+    except (ValueError, OSError) as error:
+        return str(error)
+    return f"{source.paths[index]} could not be read, but can be now"
 
 
 def describe(options) -> str:
     start, stop = options.classes
-    return f"{options.name}{options.path and ' ' + options.path}, classes {start}..{stop - 1 if stop else 'last'}"
+    fold = f", {options.part} of fold {options.fold} of {options.folds}" if options.folds else ""
+    return f"{options.name}{options.path and ' ' + options.path}, classes {start}..{stop - 1 if stop else 'last'}{fold}"
 
 
 def credit(options) -> str:

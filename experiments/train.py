@@ -8,7 +8,6 @@ import time
 
 import jax
 
-import datasets
 from experiments import (
     checkpoint,
     cli,
@@ -36,7 +35,7 @@ def train(config, folder: str, stop: stop_signal.StopSignal) -> int:
     mesh = meshes.make()
     source, test = data.train_source(config), data.test_source(config)
     built = model.build(config, config.loss.num_classes or source.num_classes, len(source), mesh)
-    batches = datasets.train_batches(source, config, seed=config.seed, **data.processes())
+    batches = data.TrainBatches(source, config)
     workdir.open_for(folder, config)
     with checkpoint.Checkpoints(folder, keep=config.run.checkpoints_to_keep) as checkpoints:
         state, first_step = _start(built, config, mesh, batches, checkpoints)

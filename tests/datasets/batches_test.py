@@ -3,6 +3,7 @@ import pytest
 
 import datasets
 from configs import default
+from datasets import batches
 from tests.datasets import images
 
 
@@ -31,16 +32,17 @@ def config():
 
 
 def take(config, length, steps, *, seed=0, process_index=0, process_count=1, start=None):
-    batches = datasets.train_batches(Numbered(length), config, seed=seed, process_index=process_index,
-                                     process_count=process_count)
+    made = datasets.train_batches(Numbered(length), config, seed=seed, process_index=process_index,
+                                  process_count=process_count)
     if start is not None:
-        batches.set_state(start)
-    taken = [next(batches) for _ in range(steps)]
-    return taken, batches.get_state()
+        made.set_state(start)
+    taken = [next(made) for _ in range(steps)]
+    made.close()
+    return taken, made.get_state()
 
 
-def records(batches):
-    return np.stack([batch["image"][:, 0, 0, 0] for batch in batches])
+def records(taken):
+    return np.stack([batch["image"][:, 0, 0, 0] for batch in taken])
 
 
 def test_every_image_once_an_epoch_in_a_new_order(config):
@@ -94,15 +96,15 @@ def evaluate(source, config, batch_size, **host):
 
 
 def test_evaluation_covers_the_source_once_and_pads(config):
-    batches = evaluate(Numbered(10), config, 4)
-    assert [batch["index"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, -1, -1]]
-    assert batches[-1]["mask"].tolist() == [True, True, False, False]
+    taken = evaluate(Numbered(10), config, 4)
+    assert [batch["index"].tolist() for batch in taken] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, -1, -1]]
+    assert taken[-1]["mask"].tolist() == [True, True, False, False]
 
 
 def test_evaluation_gives_every_host_as_many_batches(config):
     hosts = [evaluate(Numbered(9), config, 4, process_index=host, process_count=2) for host in range(2)]
     assert len(hosts[0]) == len(hosts[1]) == 3
-    seen = np.concatenate([batch["index"] for batches in hosts for batch in batches])
+    seen = np.concatenate([batch["index"] for taken in hosts for batch in taken])
     assert sorted(seen[seen >= 0]) == list(range(9))
 
 
@@ -116,3 +118,66 @@ def test_a_broken_image_is_masked_in_evaluation_and_named_in_training(config, tm
     assert batch["index"].tolist() == [0, 1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match=str(broken)):
         next(datasets.train_batches(source, config, seed=0, process_index=0, process_count=1))
+
+
+class Damaged(Numbered):
+    """Those records of `Numbered` cannot be read."""
+
+    def __init__(self, length, bad):
+        super().__init__(length)
+        self.bad = bad
+
+    def __getitem__(self, index):
+        return super().__getitem__(index) | ({"image": b"damaged"} if index in self.bad else {})
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_broken_image_is_replaced_by_the_next_of_its_class(config, hosts, threads):
+    config.invalid_data_tolerance_percent = 15.0
+    config.run.loader_threads = threads
+    source = Damaged(20, {3, 8, 19})  # 3 and 8 are neighbours in their class, 19 the last of its own
+    parts = [datasets.train_batches(source, config, seed=0, process_index=host, process_count=hosts)
+             for host in range(hosts)]
+    whole = records(take(config, 20, 5)[0])
+    for step in range(5):
+        taken = [next(part) for part in parts]
+        batch = {key: np.concatenate([part[key] for part in taken]) for key in taken[0]}
+        shown, wanted = batch["image"][:, 0, 0, 0], whole[step].astype(np.int64)
+        np.testing.assert_array_equal(shown, [{3: 13, 8: 13, 19: 4}.get(record, record) for record in wanted])
+        np.testing.assert_array_equal(batch["label"], wanted % 5)
+        np.testing.assert_array_equal(batch["replaced"], np.where(np.isin(wanted, [3, 8, 19]), wanted, -1))
+
+
+def test_where_a_class_has_no_readable_image_another_class_stands_in():
+    labels = np.arange(6) % 2
+    assert list(batches.stand_ins(labels, 3)) == [3, 5, 1, 4, 0, 2]
+    assert list(batches.stand_ins(labels, 0)) == [0, 2, 4, 1, 3, 5]
+
+
+def test_too_many_broken_images_in_a_row_stop_the_search(config):
+    config.invalid_data_tolerance_percent = 10.0
+    source = Damaged(20, {*range(20)})
+    with pytest.raises(ValueError, match="3 of 20 training images, more than invalid_data_tolerance_percent 10"):
+        next(datasets.train_batches(source, config, seed=0, process_index=0, process_count=1))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_do_not_depend_on_loader_workers(config, workers):
+    """Nor does the place to go on from."""
+    config.augment.brightness = 0.3
+    expected, state = take(config, 20, 3)
+    rest = take(config, 20, 2, start=state)[0]
+    config.run.loader_workers = workers
+    ours, state = take(config, 20, 3)
+    ours += take(config, 20, 2, start=state)[0]
+    for batch, theirs in zip(ours, expected + rest, strict=True):
+        np.testing.assert_array_equal(batch["image"], theirs["image"])
+
+
+def test_resume_on_another_number_of_hosts_goes_on_exactly(config):
+    config.sampling.update(name="pk", images_per_class=2)
+    whole = records(take(config, 20, 6)[0])
+    _, state = take(config, 20, 2, process_index=1, process_count=4)
+    parts = [records(take(config, 20, 4, process_index=host, process_count=2, start=state)[0]) for host in range(2)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole[2:])

@@ -119,3 +119,25 @@ def test_an_index_that_is_none(payloads, tmp_path):
     (tmp_path / "train.idx").write_text("1\t0\nnonsense\n")
     with pytest.raises(ValueError, match=r"train\.idx, line 2"):
         datasets.build("record_io", path=path)
+
+
+@pytest.mark.parametrize("lst", ["1\t0\ta.jpg\n3\t1\tb.jpg\n", "1\ta.jpg\t0\n3\tb.jpg\t1\n"])
+def test_the_list_beside_it_must_agree(payloads, lst, tmp_path):
+    path = write(tmp_path, payloads)
+    (tmp_path / "train.lst").write_text(lst)
+    assert len(datasets.build("record_io", path=path)) == 5
+    (tmp_path / "train.lst").write_text(lst.replace("3\tb.jpg\t1", "3\tb.jpg\t2").replace("3\t1\tb", "3\t2\tb"))
+    with pytest.raises(ValueError, match=r"train\.rec#3 has label 1; .*train\.lst says 2"):
+        datasets.build("record_io", path=path)
+
+
+@pytest.mark.parametrize("change", [
+    {4: [1.0]}, {3: [7.0]},         # the labels of an identity's first image: its neighbour's, nobody's
+    {8: [3, 6]}, {6: [1, 2]},       # an identity that takes an image of another, or leaves one to nobody
+    {0: [6, 8]}, {0: [6, 1e30]},
+])
+def test_identities_that_do_not_fit_together_are_refused(payloads, change, tmp_path):
+    for key, labels in change.items():
+        payloads[key] = header(labels, key) + (jpeg(key) if len(labels) == 1 else b"")
+    with pytest.raises(ValueError, match="damaged"):
+        datasets.build("record_io", path=write(tmp_path, payloads))

@@ -36,3 +36,36 @@ def test_ranges_outside_the_source_raise(classes):
 
 def test_labels_are_integers():
     assert np.issubdtype(files().labels.dtype, np.integer)
+
+
+def many(classes):
+    return source.Files([f"p{index}" for index in range(2 * classes)], np.arange(2 * classes) // 2,
+                        [f"c{index}" for index in range(classes)])
+
+
+@pytest.mark.parametrize(("classes", "folds"), [(10, 4), (8, 4), (7, 7), (5, 2)])
+def test_folds_are_disjoint_in_classes_and_complete(classes, folds):
+    validated = []
+    for fold in range(folds):
+        train, validation = (source.Fold(many(classes), folds, fold, part) for part in ("train", "validation"))
+        assert not {*train.class_names} & {*validation.class_names}
+        assert sorted(train.class_names + validation.class_names) == sorted(many(classes).class_names)
+        assert len(train) + len(validation) == 2 * classes
+        assert sorted({*train.labels}) == list(range(train.num_classes))
+        assert abs(validation.num_classes - classes / folds) < 1
+        validated += validation.class_names
+    assert validated == many(classes).class_names  # each class validates once, in their order
+
+
+def test_reality_check_has_four_folds_over_the_first_half_of_the_classes():
+    half = source.Classes(many(200), 0, 100)
+    fold = source.Fold(half, 4, 1, "validation")
+    assert fold.class_names == [f"c{index}" for index in range(25, 50)]
+
+
+@pytest.mark.parametrize(("folds", "fold", "part", "message"), [
+    (1, 0, "train", "expected 2 to 3 folds"), (4, 0, "train", "expected 2 to 3 folds"),
+    (2, 2, "train", "0 <= fold < folds"), (2, 0, "test", "train or validation; got 'test'")])
+def test_folds_that_do_not_exist(folds, fold, part, message):
+    with pytest.raises(ValueError, match=message):
+        source.Fold(files(), folds, fold, part)

@@ -1,46 +1,26 @@
-import ml_collections
 import numpy as np
 import pytest
 
+from configs import default
 from datasets import transforms
 from tests.datasets import images
 
-OFF = dict(horizontal_flip=0.0, rotation=0.0, translation=0.0, scaling=0.0, brightness=0.0, contrast=0.0)
+
+def sections(**augment):
+    """(input, augment) with nothing on but `augment`."""
+    config = default.get_config()
+    config.augment.horizontal_flip = 0.0
+    config.augment.update(augment)
+    return config.input, config.augment
 
 
 def augmented(image, seed=0, **options):
-    return transforms.augment(image, np.random.default_rng(seed), ml_collections.ConfigDict(OFF | options))
+    inputs, options = sections(**options)
+    return transforms.augment(image, np.random.default_rng(seed), options, inputs)
 
 
-def test_stretch_changes_the_aspect():
-    image = np.zeros((40, 20, 3), np.uint8)
-    image[:20] = 200  # the upper half stays the upper half
-    out = transforms.fit(image, 10, "stretch")
-    assert out.shape == (10, 10, 3)
-    assert (out[:5] == 200).all() and (out[5:] == 0).all()
-
-
-@pytest.mark.parametrize(("height", "width"), [(40, 20), (20, 40), (21, 33), (15, 12)])
-def test_center_crop_keeps_the_aspect_and_the_centre(height, width):
-    image = np.zeros((height, width, 3), np.uint8)
-    image[height // 2 - 1:height // 2 + 1, width // 2 - 1:width // 2 + 1] = 255
-    out = transforms.fit(image, 16, "center_crop")
-    assert out.shape == (16, 16, 3)
-    weights = out[:, :, 0].astype(float)
-    assert np.average(np.arange(16), weights=weights.sum(1)) == pytest.approx(7.5, abs=1)
-    assert np.average(np.arange(16), weights=weights.sum(0)) == pytest.approx(7.5, abs=1)
-
-
-def test_shrinking_is_antialiased():
-    """A checkerboard of single pixels becomes its mean, not a picked pixel."""
-    board = (np.indices((32, 32)).sum(0) % 2 * 255).astype(np.uint8)
-    out = transforms.fit(np.repeat(board[:, :, None], 3, 2), 8, "stretch")
-    assert np.abs(out.astype(int) - 127.5).max() <= 1
-
-
-def test_unknown_fit_raises():
-    with pytest.raises(ValueError, match="stretch or center_crop; got 'squash'"):
-        transforms.check_fit("squash")
+def record(image):
+    return {"image": image, "label": 0, "path": "x"}
 
 
 def test_nothing_asked_changes_nothing():
@@ -77,8 +57,85 @@ def test_translation_moves_by_shares_of_the_side():
     assert np.abs(centres - 19.5).max() > 7
 
 
+EVERYTHING = dict(horizontal_flip=0.5, rotation=10.0, translation=0.1, scaling=0.2, brightness=0.1, contrast=0.1,
+                  random_resized_crop=True, color_jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2, blur=0.5,
+                  low_resolution=0.5, erasing=0.5, erasing_fill="noise")
+
+
 def test_a_view_depends_on_its_generator_alone():
-    options = dict(horizontal_flip=0.5, rotation=10.0, translation=0.1, scaling=0.2, brightness=0.1, contrast=0.1)
-    first, second = (augmented(images.pixels(3), 7, **options) for _ in range(2))
+    inputs, options = sections(**EVERYTHING)
+    view = lambda seed: transforms.train_view(record(images.pixels(3)), np.random.default_rng(seed), inputs, options)
+    first, second, other = (view(seed) for seed in (7, 7, 8))
     np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(first, augmented(images.pixels(3), 8, **options))
+    assert first.shape == (112, 112, 3) and not np.array_equal(first, other)
+
+
+def test_the_draws_of_older_recipes_stay():
+    """The affine, flip and shift of a view are what they were when these seven were all that was drawn."""
+    flip, angle, dx, dy, zoom, brightness, contrast = np.random.default_rng(5).uniform(-1, 1, size=7)
+    draws = transforms.Draws(np.random.default_rng(5))
+    assert (draws.flip, draws.angle, draws.dx, draws.dy) == (flip, angle, dx, dy)
+    assert (draws.zoom, draws.brightness, draws.contrast) == (zoom, brightness, contrast)
+
+
+@pytest.mark.parametrize(("option", "value"), [("grayscale", 0.3), ("blur", 0.3), ("low_resolution", 0.3),
+                                               ("erasing", 0.3), ("color_jitter_probability", 0.3)])
+def test_what_is_applied_sometimes_is_applied_as_often_as_stated(option, value):
+    options = {option: value} | ({"color_jitter": (0.5, 0.5, 0.5, 0.2)} if "jitter" in option else {})
+    image = images.pixels(4)
+    changed = [not np.array_equal(augmented(image, seed, **options), image) for seed in range(600)]
+    assert np.mean(changed) == pytest.approx(0.3, abs=0.06)
+
+
+def test_one_option_does_not_change_the_draws_of_another():
+    image = images.pixels(5)
+    for seed in range(20):
+        plain = augmented(image, seed, horizontal_flip=0.5)
+        grey = augmented(image, seed, horizontal_flip=0.5, grayscale=1.0)
+        np.testing.assert_array_equal(transforms.photometry.grey(plain), grey)
+
+
+def test_what_is_erased_is_zero_once_normalised():
+    inputs, options = sections(erasing=1.0)
+    inputs.mean = (10.0, 20.0, 30.0)
+    image = np.full((32, 32, 3), 200, np.uint8)
+    out = transforms.augment(image, np.random.default_rng(0), options, inputs)
+    erased = (out != 200).any(axis=2)
+    assert erased.any() and (out[erased] == (10, 20, 30)).all()
+    assert (image == 200).all()  # the source's own array is left alone
+
+
+def test_erasing_with_noise_has_deviation_one_once_normalised():
+    inputs, options = sections(erasing=1.0, erasing_fill="noise", erasing_area=(0.5, 0.6))
+    inputs.std = (20.0,) * 3
+    out = transforms.augment(np.full((64, 64, 3), 255, np.uint8), np.random.default_rng(0), options, inputs)
+    values = (out[(out != 255).all(axis=2)] - 127.5) / 20
+    assert values.mean() == pytest.approx(0, abs=0.1) and values.std() == pytest.approx(1, abs=0.05)
+
+
+def test_a_box_is_all_that_is_seen():
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[10:30, 20:50] = 255
+    boxed = record(image) | {"box": (20, 10, 50, 30)}
+    inputs, options = sections(random_resized_crop=True)
+    assert (transforms.eval_view(boxed, inputs) == 255).all()
+    for seed in range(10):
+        assert (transforms.train_view(boxed, np.random.default_rng(seed), inputs, options) == 255).all()
+    with pytest.raises(ValueError, match=r"cannot read the image x: the box \(70, "):
+        transforms.eval_view(record(image) | {"box": (70, 10, 90, 30)}, inputs)
+
+
+@pytest.mark.parametrize(("section", "values", "message"), [
+    ("input", {"fit": "squash"}, "stretch or center_crop; got 'squash'"),
+    ("input", {"resize_size": 256}, "only with input.fit=center_crop"),
+    ("input", {"fit": "center_crop", "resize_size": 100}, "at least that"),
+    ("augment", {"erasing_fill": "zero"}, "mean or noise; got 'zero'"),
+    ("augment", {"color_jitter": (0.1, 0.1, 0.1, 0.7)}, "hue at most 0.5"),
+    ("augment", {"crop_area": (0.5, 1.5)}, "crop_area is a range"),
+    ("augment", {"blur_sigma": (2.0, 1.0)}, "got 2 to 1"),
+])
+def test_options_that_cannot_be_followed(section, values, message):
+    config = default.get_config()
+    config[section].update(values)
+    with pytest.raises(ValueError, match=message):
+        transforms.check_options(config.input, config.augment)

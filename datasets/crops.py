@@ -1,0 +1,116 @@
+"""Which part of an image is seen, and at what size: boxes, decoding at a sufficient scale, resizing.
+
+A box is (top, left, height, width), in pixels of the whole image.
+"""
+
+import math
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from datasets import decoding
+
+FITS = ("stretch", "center_crop")
+TRIES = 10  # random-resized-crop gives up after as many, and takes the centre
+
+Box = tuple[int, int, int, int]
+
+
+def check_input(options) -> None:
+    """Raises ValueError for an `input` section that cannot be followed: now, not in a loader's thread."""
+    if options.fit not in FITS:
+        raise ValueError(f"input.fit is {' or '.join(FITS)}; got {options.fit!r}")
+    if options.resize_size and (options.fit != "center_crop" or options.resize_size < options.image_size):
+        raise ValueError(f"input.resize_size {options.resize_size} is the short side before a center_crop to "
+                         f"{options.image_size} pixels: at least that, and only with input.fit=center_crop")
+
+
+def fit(image: np.ndarray, size: int, mode: str, short_side: int = 0) -> np.ndarray:
+    """To size x size pixels. mode, one of FITS: "stretch" both sides, or the short side to `short_side` (0: to
+    `size`), then the centre: torchvision's Resize and CenterCrop, rounding included.
+    """
+    if mode == "stretch":
+        return resize(image, size, size)
+    height, width = image.shape[:2]
+    short, target = min(height, width), short_side or size
+    image = resize(image, int(target * height / short), int(target * width / short))
+    top, left = (round((side - size) / 2) for side in image.shape[:2])
+    return image[top:top + size, left:left + size]
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Shrinking averages over areas (antialiased), enlarging is bilinear; each side on its own."""
+    if (height < image.shape[0]) != (width < image.shape[1]):
+        # OpenCV averages only where both sides shrink: first the one that does.
+        image = _resize(image, min(height, image.shape[0]), min(width, image.shape[1]))
+    return _resize(image, height, width)
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height < image.shape[0] or width < image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def whole(height: int, width: int) -> Box:
+    return 0, 0, height, width
+
+
+def random_resized(height: int, width: int, tries: np.ndarray, place: np.ndarray, area: tuple[float, float],
+                   ratio: tuple[float, float]) -> Box:
+    """torchvision's RandomResizedCrop: a share of the area, uniform in `area`, at an aspect (width / height) whose
+    logarithm is uniform in `ratio`; the first of the tries that fits, or the centre at the nearest aspect allowed.
+
+    tries f64[TRIES,2] and place f64[2]: uniform in 0..1.
+    """
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    for share, aspect in tries.tolist():
+        pixels = height * width * (area[0] + share * (area[1] - area[0]))
+        aspect = math.exp(low + aspect * (high - low))
+        box_width, box_height = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            return (int(place[0] * (height - box_height + 1)), int(place[1] * (width - box_width + 1)),
+                    box_height, box_width)
+    box_width, box_height = width, height
+    if width / height < ratio[0]:
+        box_height = round(width / ratio[0])
+    elif width / height > ratio[1]:
+        box_width = round(height * ratio[1])
+    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+
+
+def cut(record: dict, choose: Callable[[int, int], Box], least: tuple[int, int] | None) -> np.ndarray:
+    """The pixels u8[h,w,3] of the box that `choose` takes out of the record's image, or of the record's own `box`.
+
+    least: (height, width) to which the box will be resized: a JPEG larger than that is decoded at a lower scale, but
+    never below it. None decodes all. Raises ValueError, naming the path, for an image that cannot be read.
+    """
+
+    def chosen(height: int, width: int) -> Box:
+        if "box" not in record:
+            return choose(height, width)
+        left, top, right, bottom = record["box"]
+        left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+        if left >= right or top >= bottom:
+            raise ValueError(f"the box {record['box']} holds nothing of its {width} x {height} pixels")
+        inner = choose(bottom - top, right - left)
+        return inner[0] + top, inner[1] + left, inner[2], inner[3]
+
+    def wanted(height: int, width: int) -> tuple[int, int]:
+        box = chosen(height, width)
+        # One more than needed, for what rounding the scaled box may lose.
+        return math.ceil(height * (least[0] + 1) / box[2]), math.ceil(width * (least[1] + 1) / box[3])
+
+    pixels, height, width = decoding.decode_to_scale(record, wanted if least else None)
+    try:
+        top, left, box_height, box_width = chosen(height, width)
+    except ValueError as error:
+        raise ValueError(f"cannot read the image {record['path']}: {error}") from error
+    if pixels.shape[:2] != (height, width):
+        vertical, horizontal = pixels.shape[0] / height, pixels.shape[1] / width
+        bottom, right = round((top + box_height) * vertical), round((left + box_width) * horizontal)
+        top, left = round(top * vertical), round(left * horizontal)
+        return pixels[top:bottom, left:right]
+    return pixels[top:top + box_height, left:left + box_width]

@@ -1,0 +1,101 @@
+"""Which record stands at which place of the endless training order: a pure function of (seed, place).
+
+Neither hosts, devices, loader threads nor workers appear here, so none of them can change it.
+"""
+
+import functools
+
+import numpy as np
+
+SAMPLINGS = ("uniform", "pk")
+
+
+def make(labels: np.ndarray, seed: int, batch_size: int, options):
+    """The order that the section `sampling` asks for. Raises ValueError where there is none."""
+    if options.name == "uniform":
+        return Uniform(len(labels), seed)
+    if options.name == "pk":
+        return ClassesByImages(labels, seed, batch_size, options.images_per_class)
+    raise ValueError(f"sampling.name is {' or '.join(SAMPLINGS)}; got {options.name!r}")
+
+
+class Uniform:
+    """Each epoch is a new permutation of all records; a batch may span two."""
+
+    def __init__(self, length: int, seed: int):
+        self._length, self._seed = length, seed
+
+    def record(self, place: int) -> int:
+        epoch, place = divmod(place, self._length)
+        return int(_permutation(self._seed, epoch, self._length)[place])
+
+
+class ClassesByImages:
+    """Each batch holds P classes and K images of each: P = batch_size / K.
+
+    A pass is as many batches as it takes to show every image at least once. In a pass the images of a class are
+    shuffled and cut into groups of K; the last group is filled up from the first images of its class, and a class of
+    fewer than K images repeats them (every appearance is another view). The groups are dealt out so that no batch
+    has a class twice; batches that are then short of P classes get further groups of random other classes. A class
+    with many more images than the others so makes the pass longer, and the others are seen more often in it.
+    """
+
+    def __init__(self, labels: np.ndarray, seed: int, batch_size: int, images_per_class: int):
+        """Raises ValueError where such batches cannot be had."""
+        if images_per_class < 1 or batch_size % images_per_class:
+            raise ValueError(f"sampling.images_per_class {images_per_class} does not divide batch_size {batch_size}")
+        self._labels, self._seed, self._batch_size, self._images = labels, seed, batch_size, images_per_class
+        counts = np.bincount(labels)
+        counts, classes = counts[counts > 0], batch_size // images_per_class
+        if len(counts) < classes:
+            raise ValueError(f"batches of {classes} classes x {images_per_class} images asked of training data that "
+                             f"has {len(counts)} classes: lower batch_size or raise sampling.images_per_class")
+        groups = -(-counts // images_per_class)
+        self.batches_per_pass = int(max(-(-groups.sum() // classes), groups.max()))
+
+    def record(self, place: int) -> int:
+        batch, row = divmod(place, self._batch_size)
+        which, batch = divmod(batch, self.batches_per_pass)
+        return int(self._pass(which)[batch, row])
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019  # the loader, its one owner, lives as long as the run
+    def _pass(self, which: int) -> np.ndarray:
+        """int64[batches, batch_size]: the records of a pass."""
+        rng = np.random.default_rng((self._seed, 2, which))
+        shuffled = np.lexsort((rng.random(len(self._labels)), self._labels))  # by class, in random order within it
+        counts = np.bincount(self._labels)
+        present = rng.permutation(np.flatnonzero(counts))
+        starts = np.concatenate([[0], np.cumsum(counts)])[present]
+        counts = counts[present]
+        groups = -(-counts // self._images)
+        # Group g of all is the `turn`th of its class; classes lie side by side, so dealing them out parts them.
+        of_class = np.repeat(np.arange(len(present)), groups)
+        turn = np.arange(groups.sum()) - np.repeat(np.cumsum(groups) - groups, groups)
+        table = self._deal(of_class, turn, len(present), rng)
+        class_of, turn_of = table[..., 0:1], table[..., 1:2]
+        image = (turn_of * self._images + np.arange(self._images)) % counts[class_of]
+        records = shuffled[starts[class_of] + image].reshape(self.batches_per_pass, self._batch_size)
+        # Devices take neighbouring rows; local BatchNorm is not to see a class or two alone.
+        return rng.permuted(records, axis=1)
+
+    def _deal(self, of_class: np.ndarray, turn: np.ndarray, classes: int, rng: np.random.Generator) -> np.ndarray:
+        """int64[batches, P, 2]: (class, turn) of each group, filled up to P classes in every batch."""
+        batches, width = self.batches_per_pass, self._batch_size // self._images
+        table = np.full((batches, width, 2), -1, np.int64)
+        group = np.arange(len(of_class))
+        table[group % batches, group // batches] = np.stack([of_class, turn], axis=1)
+        for batch in np.flatnonzero((table[:, :, 0] < 0).any(axis=1)):
+            free = np.flatnonzero(table[batch, :, 0] < 0)
+            taken = {*table[batch, :, 0].tolist()}
+            for slot in free:
+                candidate = int(rng.integers(classes))
+                while candidate in taken:
+                    candidate = (candidate + 1) % classes
+                taken.add(candidate)
+                table[batch, slot] = candidate, rng.integers(2 ** 31)  # any of its images: taken modulo their number
+        return table[rng.permutation(batches)]
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
+    return np.random.default_rng((seed, 0, epoch)).permutation(length)

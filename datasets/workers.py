@@ -1,0 +1,92 @@
+"""Batches made in processes, where threads do not suffice. Which batch it is does not depend on who makes it."""
+
+import collections
+import concurrent.futures
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+
+import numpy as np
+
+# A pool that dies this often without a batch in between will not get better.
+_ATTEMPTS = 3
+
+_load: Callable[[int], dict] = None
+
+
+class Batches:
+    """An iterator of batches 0 .. count-1, each stacked from `load(place)` of its `size` places.
+
+    Whole batches go to the processes, in turn, `ahead` of them at a time. Workers that are killed are started anew
+    and lose nothing. What `load` raises is raised here.
+    """
+
+    def __init__(self, load: Callable[[int], dict], count: int, size: int, processes: int, ahead: int):
+        self._new_pool = functools.partial(
+            concurrent.futures.ProcessPoolExecutor, processes,
+            # A server imports what the program imports, once; workers are its forks, without the program's threads.
+            multiprocessing.get_context("forkserver"), _start, (load,))
+        self._count, self._size, self._ahead = count, size, max(ahead, processes)
+        self._next, self._pool, self._pending = 0, None, collections.deque()
+
+    def __iter__(self) -> Iterator[dict]:
+        return self
+
+    def __next__(self) -> dict:
+        if self._next == self._count:
+            self.close()
+            raise StopIteration
+        for _ in range(_ATTEMPTS):
+            try:
+                batch = self._batch()
+                self._next += 1
+                return batch
+            except BrokenProcessPool:
+                print("a loader worker has died; starting new ones", flush=True)
+                self.close()
+            except (ValueError, OSError) as error:
+                self.close()
+                raise ValueError(str(error)) from error
+        raise ChildProcessError(f"the loader's workers died {_ATTEMPTS} times in a row while making batch "
+                                f"{self._next}: is there enough memory for run.loader_workers of them?")
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = None
+        self._pending.clear()
+
+    def __del__(self):
+        self.close()
+
+    def _batch(self) -> dict:
+        if self._pool is None:
+            self._pool = self._new_pool()
+        while len(self._pending) < min(self._ahead, self._count - self._next):
+            self._pending.append(self._pool.submit(_make, self._next + len(self._pending), self._size))
+        batch = self._pending[0].result()
+        self._pending.popleft()
+        return batch
+
+
+def _start(load: Callable[[int], dict]) -> None:
+    """In a new worker. Ctrl-C and SIGTERM are for the run, which ends its workers itself; they end with it."""
+    global _load
+    _load = load
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _make(batch: int, size: int) -> dict:
+    examples = [_load(batch * size + row) for row in range(size)]
+    return {key: np.stack([example[key] for example in examples]) for key in examples[0]}

@@ -1,0 +1,109 @@
+"""Against torchvision's own: goldens/transforms.py."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from configs import default
+from datasets import crops, decoding
+from tests.datasets import goldens, images
+
+GOLDEN = goldens.load()
+
+
+def boxes(height, width, area, ratio, count=20_000):
+    rng = np.random.default_rng(0)
+    return np.array([crops.random_resized(height, width, rng.uniform(size=(crops.TRIES, 2)), rng.uniform(size=2), area,
+                                          ratio) for _ in range(count)])
+
+
+@pytest.mark.parametrize("name", goldens.CROPS)
+def test_random_resized_crop_is_distributed_as_torchvisions(name):
+    (height, width), area, ratio = goldens.CROPS[name]
+    ours = goldens.box_quantiles(boxes(height, width, area, ratio), height, width)
+    # Of the share, the log of the ratio, and the centre. Two samples of 20,000 differ by up to .01.
+    np.testing.assert_allclose(ours, GOLDEN[f"crop/{name}"], atol=0.015)
+
+
+def test_the_distributions_are_told_apart():
+    """The test above would notice a ratio drawn uniformly, or an area of another range."""
+    wrong = goldens.box_quantiles(boxes(375, 500, (0.16, 1.0), (3 / 4, 4 / 3)), 375, 500)
+    assert np.abs(wrong - GOLDEN["crop/photo"]).max() > 0.03
+
+
+@pytest.mark.parametrize(("name", "height", "width"), [("half", 30, 40), ("third", 20, 27), ("odd", 25, 47),
+                                                       ("enlarged", 90, 120), ("mixed", 20, 100)])
+def test_resizing_is_near_torchvisions(name, height, width):
+    """Its antialiased bilinear weighs as a triangle where ours averages a box: 2 levels of 255 in the mean."""
+    difference = np.abs(crops.resize(GOLDEN["image"], height, width).astype(int) - GOLDEN[f"view/{name}"])
+    assert difference.mean() < (0.4 if name == "enlarged" else 2) and difference.max() < 20
+
+
+@pytest.mark.parametrize(("name", "size", "short_side"), [("centre", 37, 42), ("centre_odd", 32, 41)])
+def test_centre_crop_is_torchvisions(name, size, short_side):
+    ours = crops.fit(GOLDEN["image"], size, "center_crop", short_side).astype(int)
+    theirs = GOLDEN[f"view/{name}"].astype(int)
+    assert np.abs(ours - theirs).mean() < 1.5
+    # Not a pixel beside it.
+    assert np.abs(ours[1:] - theirs[:-1]).mean() > 4 and np.abs(ours[:, 1:] - theirs[:, :-1]).mean() > 4
+
+
+def test_stretch_changes_the_aspect():
+    image = np.zeros((40, 20, 3), np.uint8)
+    image[:20] = 200  # the upper half stays the upper half
+    out = crops.fit(image, 10, "stretch")
+    assert out.shape == (10, 10, 3)
+    assert (out[:5] == 200).all() and (out[5:] == 0).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 20), (20, 40), (21, 33), (15, 12)])
+def test_center_crop_keeps_the_aspect_and_the_centre(height, width):
+    image = np.zeros((height, width, 3), np.uint8)
+    image[height // 2 - 1:height // 2 + 1, width // 2 - 1:width // 2 + 1] = 255
+    out = crops.fit(image, 16, "center_crop")
+    assert out.shape == (16, 16, 3)
+    weights = out[:, :, 0].astype(float)
+    assert np.average(np.arange(16), weights=weights.sum(1)) == pytest.approx(7.5, abs=1)
+    assert np.average(np.arange(16), weights=weights.sum(0)) == pytest.approx(7.5, abs=1)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 64), (64, 8)])
+def test_shrinking_is_antialiased(height, width):
+    """A checkerboard of single pixels becomes its mean along a side that shrinks, not a picked pixel."""
+    board = (np.indices((32, 32)).sum(0) % 2 * 255).astype(np.uint8)
+    out = crops.resize(np.repeat(board[:, :, None], 3, 2), height, width)
+    assert np.abs(out.astype(int) - 127.5).max() <= 1
+
+
+def jpeg(height, width):
+    return {"image": images.encoded(images.pixels(1, height, width), quality=95), "label": 0, "path": "x.jpg"}
+
+
+@pytest.mark.parametrize(("height", "width", "least"),
+                         [(800, 600, 112), (640, 427, 224), (300, 200, 112), (96, 80, 112)])
+def test_decoding_to_scale_never_goes_below_what_is_wanted(height, width, least):
+    cut = crops.cut(jpeg(height, width), crops.whole, (least, least))
+    assert min(cut.shape[:2]) >= min(least, height, width)
+    assert (cut.shape[0] < height) == (min(height, width) > 2 * (least + 1))
+
+
+def test_a_crop_decoded_to_scale_holds_enough_pixels_and_the_same_picture():
+    record, rng = jpeg(800, 600), np.random.default_rng(0)
+    scaled = 0
+    for _ in range(60):
+        tries, place = rng.uniform(size=(crops.TRIES, 2)), rng.uniform(size=2)
+        choose = functools.partial(crops.random_resized, tries=tries, place=place, area=(0.08, 1), ratio=(0.75, 1.3))
+        box = choose(800, 600)
+        cut, whole = crops.cut(record, choose, (112, 112)), crops.cut(record, choose, None)
+        assert whole.shape[:2] == box[2:]
+        assert (np.minimum(box[2:], 112) <= cut.shape[:2]).all()
+        scaled += cut.shape != whole.shape
+        views = [crops.resize(pixels, 112, 112).astype(int) for pixels in (cut, whole)]
+        assert np.abs(views[0] - views[1]).mean() < 1.5
+    assert scaled > 20
+
+
+def test_decoding_to_scale_can_be_refused():
+    assert decoding.decode_to_scale(jpeg(800, 600), None).pixels.shape == (800, 600, 3)
+    assert default.get_config().input.decode_to_scale

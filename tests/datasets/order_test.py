@@ -1,0 +1,78 @@
+import ml_collections
+import numpy as np
+import pytest
+
+from datasets import order
+
+
+def make(labels, batch_size, images, seed=0):
+    options = ml_collections.ConfigDict({"name": "pk", "images_per_class": images})
+    return order.make(np.asarray(labels), seed, batch_size, options)
+
+
+def batches(made, batch_size, count):
+    return np.array([[made.record(batch * batch_size + row) for row in range(batch_size)] for batch in range(count)])
+
+
+def random_labels(seed):
+    """Classes of very different sizes, some of them single images, in no order."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, rng.integers(2, 30), rng.integers(8, 40))
+    return rng.permutation(np.repeat(rng.permutation(100)[:len(sizes)], sizes))  # labels with gaps
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_classes_by_images_covers_everything_in_a_pass(seed):
+    labels, rng = random_labels(seed), np.random.default_rng(seed)
+    images, classes = int(rng.integers(1, 6)), int(rng.integers(1, 9))
+    made = make(labels, images * classes, images, seed)
+    table = batches(made, images * classes, 2 * made.batches_per_pass)
+    for part in np.split(table, 2):
+        assert {*part.ravel()} == {*range(len(labels))}  # every image, so every class
+    for batch in table:
+        found, counts = np.unique(labels[batch], return_counts=True)
+        assert len(found) == classes and (counts == images).all()
+        for label in found:  # no image twice in a batch, unless its class has fewer than K
+            assert len({*batch[labels[batch] == label]}) == min(images, (labels == label).sum())
+
+
+def test_a_pass_is_as_short_as_it_can_be():
+    assert make(np.repeat(np.arange(12), 8), 16, 4).batches_per_pass == 6   # 24 groups, 4 in a batch
+    assert make(np.repeat([0, 1, 2, 3, 4], [40, 1, 1, 1, 1]), 8, 4).batches_per_pass == 10  # the largest class alone
+
+
+def test_passes_and_seeds_differ():
+    labels = np.repeat(np.arange(12), 8)
+    made = make(labels, 16, 4)
+    first, second = np.split(batches(made, 16, 12), 2)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, batches(make(labels, 16, 4, seed=1), 16, 6))
+    assert np.array_equal(first, batches(make(labels, 16, 4), 16, 6))
+
+
+def test_rows_of_a_batch_are_mixed():
+    """A device takes neighbouring rows: not all of one class."""
+    labels = np.repeat(np.arange(12), 8)
+    halves = labels[batches(make(labels, 16, 4), 16, 6)].reshape(-1, 4)
+    assert np.mean([len({*part}) for part in halves]) > 2
+
+
+@pytest.mark.parametrize(("labels", "batch_size", "images", "message"), [
+    ([0, 1], 8, 3, "images_per_class 3 does not divide batch_size 8"),
+    ([0, 1], 8, 0, "images_per_class 0"),
+    ([0, 1, 2], 8, 2, "4 classes x 2 images asked of training data that has 3 classes"),
+])
+def test_batches_that_cannot_be_had(labels, batch_size, images, message):
+    with pytest.raises(ValueError, match=message):
+        make(labels, batch_size, images)
+
+
+def test_an_unknown_sampling():
+    with pytest.raises(ValueError, match="uniform or pk; got 'balanced'"):
+        order.make(np.arange(3), 0, 1, ml_collections.ConfigDict({"name": "balanced", "images_per_class": 1}))
+
+
+def test_uniform_shows_each_image_once_an_epoch():
+    made = order.Uniform(20, 0)
+    epochs = np.array([made.record(place) for place in range(60)]).reshape(3, 20)
+    assert (np.sort(epochs) == np.arange(20)).all() and not (epochs[0] == epochs[1]).all()

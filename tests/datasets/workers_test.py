@@ -1,0 +1,40 @@
+import functools
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from datasets import workers
+
+
+def example(place, fail_at=-1):
+    if place == fail_at:
+        raise ValueError(f"cannot read the image {place}")
+    return {"place": np.int64(place), "worker": np.int64(os.getpid())}
+
+
+def test_batches_come_in_order_and_a_killed_worker_loses_none():
+    batches = workers.Batches(example, 12, 3, processes=2, ahead=4)
+    seen = []
+    for number, batch in enumerate(batches):
+        seen.append(batch["place"])
+        if number in (2, 6):
+            os.kill(int(batch["worker"][0]), signal.SIGKILL)
+    np.testing.assert_array_equal(np.concatenate(seen), np.arange(36))
+
+
+def test_what_an_example_raises_is_raised_here():
+    batches = workers.Batches(functools.partial(example, fail_at=4), 4, 3, processes=1, ahead=1)
+    assert next(batches)["place"].tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="cannot read the image 4"):
+        next(batches)
+
+
+def die(place):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_that_always_die_are_given_up():
+    with pytest.raises(ChildProcessError, match="died 3 times in a row"):
+        next(workers.Batches(die, 2, 1, processes=1, ahead=1))
