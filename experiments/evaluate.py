@@ -19,6 +19,7 @@ from metrics import retrieval
 
 def define_flags() -> None:
     flags.DEFINE_integer("step", -1, "Step of the checkpoint to evaluate; -1 is the last one.")
+    flags.DEFINE_bool("baselines", True, "Score raw pixels, eigenfaces and the untrained network too.")
 
 
 def main(config, values) -> None:
@@ -31,7 +32,7 @@ def main(config, values) -> None:
     kept = embedded.readable.nonzero()[0]
     labels = test.labels[kept]
     trained_name = f"trained, step {trained.step}"
-    rows = evaluation.baselines(config, mesh) | {trained_name: embedded.embeddings[kept]}
+    rows = (evaluation.baselines(config, mesh) if values.baselines else {}) | {trained_name: embedded.embeddings[kept]}
     record = {
         "protocol": {
             "source": data.describe(config.test_data), "images": len(labels), "classes": len(np.unique(labels)),

@@ -50,7 +50,7 @@ def render(config, folder: str) -> str:
                              f"{record['protocol']['verification']}."),
         cards=_cards(record),
         scores=_scores(record),
-        curves=_plot(pictures.curves(progress.read_metrics(folder), record["scores"]["untrained network"]),
+        curves=_plot(pictures.curves(progress.read_metrics(folder), record["scores"].get("untrained network")),
                      "training curves"),
         roc=_plot(pictures.roc(curves, trained), "ROC of the trained network and the baselines"),
         neighbours=_neighbours(embeddings, labels, paths, names, read),

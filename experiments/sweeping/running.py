@@ -27,7 +27,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 _LAST_LINES, _POLL = 12, 0.5
 
 # What a trial runs, one after the other.
-PROGRAMS = ("experiments.train", "experiments.evaluate")
+PROGRAMS = (("experiments.train",), ("experiments.evaluate", "--nobaselines"))
 STATES = ("waiting", "running", "interrupted", "pruned", "failed", "done")
 
 
@@ -98,8 +98,8 @@ def _run_programs(trial: Trial, limits: Limits, stop: Stop, prune, lock: int) ->
     workdir.write_json(config, workdir.as_dict(trial.config))
     stored = f"--config={os.path.join(ROOT, 'configs', 'stored.py')}:{config}"
     peak = 0.0
-    for program in PROGRAMS:
-        command = [sys.executable, "-m", program, f"--workdir={run_path(trial)}", stored]
+    for program, *options in PROGRAMS:
+        command = [sys.executable, "-m", program, *options, f"--workdir={run_path(trial)}", stored]
         status, reason, memory = _run_program(command, trial, limits, stop, prune, lock)
         peak = max(peak, memory)
         if stop.asked:

@@ -13,7 +13,7 @@ LARGE_FAILURE = 0.9
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch):
-    monkeypatch.setattr(running, "PROGRAMS", ("tests.experiments.sweeping.fake_program",))
+    monkeypatch.setattr(running, "PROGRAMS", (("tests.experiments.sweeping.fake_program",),))
     monkeypatch.setattr(running, "_POLL", 0.02)
     monkeypatch.setattr(sweep.signal, "signal", lambda *_: None)
 
