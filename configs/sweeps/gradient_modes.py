@@ -11,4 +11,5 @@ from configs import sweeps
 def get_sweep():
     modes = ("fallback", "full", "easy", "detached", "clip")
     points = [{"label": mode, "loss.arcface.margin": 0.5, "loss.arcface.gradient": mode} for mode in modes]
-    return sweeps.sweep(config="configs/omniglot.py", axes=[points], seeds=range(3), metrics=("map@r", "recall@1", "eer"))
+    return sweeps.sweep(config="configs/omniglot.py", axes=[points], seeds=range(3),
+                        metrics=("map@r", "recall@1", "eer"))

@@ -7,5 +7,5 @@ from configs import sweeps
 
 
 def get_sweep():
-    axes = [sweeps.grid({"loss.arcface.scale": (16.0, 32.0, 64.0)}), sweeps.grid({"loss.arcface.margin": (0.1, 0.3, 0.5)})]
+    axes = [sweeps.grid({"loss.arcface.scale": (16.0, 32.0, 64.0), "loss.arcface.margin": (0.1, 0.3, 0.5)})]
     return sweeps.sweep(config="configs/omniglot.py", axes=axes, seeds=range(3), metrics=("map@r", "recall@1"))
