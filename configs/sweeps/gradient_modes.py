@@ -1,0 +1,15 @@
+"""What arcface does past theta + m = pi, on Omniglot characters never trained on, 3 seeds.
+
+    python -m experiments.sweep --sweep=configs/sweeps/gradient_modes.py --workdir=runs/margins
+
+In the workdir of configs/sweeps/margins.py it finds the trials of "fallback", which are the same runs.
+"""
+
+from configs import sweeps
+
+
+def get_sweep():
+    modes = ("fallback", "full", "easy", "detached", "clip")
+    points = [{"label": mode, "loss.arcface.margin": 0.5, "loss.arcface.gradient": mode} for mode in modes]
+    return sweeps.sweep(config="configs/omniglot.py", axes=[points], seeds=range(3),
+                        metrics=("map@r", "recall@1", "eer"))

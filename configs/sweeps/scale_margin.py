@@ -1,0 +1,11 @@
+"""ArcFace's scale and margin together, on Omniglot characters never trained on, 3 seeds.
+
+    python -m experiments.sweep --sweep=configs/sweeps/scale_margin.py --workdir=runs/margins
+"""
+
+from configs import sweeps
+
+
+def get_sweep():
+    axes = [sweeps.grid({"loss.arcface.scale": (16.0, 32.0, 64.0), "loss.arcface.margin": (0.1, 0.3, 0.5)})]
+    return sweeps.sweep(config="configs/omniglot.py", axes=axes, seeds=range(3), metrics=("map@r", "recall@1"))
