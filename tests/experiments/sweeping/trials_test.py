@@ -1,3 +1,5 @@
+import glob
+
 import pytest
 
 from configs import sweeps
@@ -68,6 +70,14 @@ def test_drawn_points_depend_on_the_seed_alone():
     assert 1e-4 <= rates[0] and rates[-1] <= 1e-1 and 1e-3 < rates[100] < 1e-2  # the median in the logarithm's middle
     assert {point["num_epochs"] for point in points} == {2, 3, 4, 5}
     assert {point["loss.name"] for point in points} == {"arcface", "cosface"}
+
+
+@pytest.mark.parametrize("path", sorted(glob.glob("configs/sweeps/[a-z]*.py")))
+def test_the_sweeps_that_come_with_the_code(path):
+    sweep = trials.load_sweep(path)
+    found = trials.expand(sweep, "runs")
+    assert found and not any(trial.problem for trial in found)
+    assert not sweep.baseline or sweep.baseline in {trial.label for trial in found}
 
 
 def test_files_of_sweeps(tmp_path):
