@@ -101,10 +101,7 @@ def max_pool_up(x: jnp.ndarray, form: str, odd: tuple[int, int] = (0, 0)) -> jnp
 
 
 class InceptionBN(Embedder, kw_only=True):
-    """See `Embedder` for the fields. Stages, for `remat`, are 3, 4 and 5: the digit of a module's name.
-
-    The public weights were trained with bn_momentum .1 in Flax's sense (.9 in PyTorch's).
-    """
+    """See `Embedder` for the fields. Stages, for `remat`, are 3, 4 and 5: the digit of a module's name."""
 
     layer: str = "inception_5b/concat"
 

@@ -64,7 +64,7 @@ CADENE_INCEPTION = Layout(
     "Cadene", ("inception_bn",), "conv1_7x7_s2.weight",
     ((r"(conv\d_\w+?)_bn", r"\1/bn"), (r"(conv\d_\w+?)", r"\1/conv"),
      (r"(inception_\d\w)_(\w+?)_bn", r"\1/\2/bn"), (r"(inception_\d\w)_(\w+?)", r"\1/\2/conv")),
-    "last_linear", CADENE, {"bn_momentum": 0.1})
+    "last_linear", CADENE, {})
 
 KERAS_RESNET = Layout(
     "Keras v1", ("resnet",), "conv1.kernel",

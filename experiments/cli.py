@@ -65,7 +65,9 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
 def _fail(error: Exception, line: str, many: bool, status: int):
     """Ends the program with the line, or with the traceback where there is none: of another status than 1, too, lest
     a defect look like an answer."""
-    if not many and not line and status == 1:
+    if not many and status == 1:
+        if line:
+            sys.exit(line)
         raise error
     sys.stderr.write(line + "\n" if line else "".join(traceback.format_exception(error)))
     sys.stderr.flush()

@@ -42,6 +42,7 @@ def train(config, folder: str, stop: stop_signal.StopSignal) -> int:
     mesh = meshes.make()
     source, test = data.train_source(config), data.test_source(config)
     built = model.build(config, config.loss.num_classes or source.num_classes, len(source), mesh)
+    batches = data.TrainBatches(source, config)
     with contextlib.ExitStack() as stack:
         hosts.first_does(lambda: workdir.check(folder, config))
         hosts.first_does(lambda: stack.enter_context(lock.held(folder)))
@@ -49,7 +50,7 @@ def train(config, folder: str, stop: stop_signal.StopSignal) -> int:
         watch = stack.enter_context(watchdog.Watchdog(config.run.stall_timeout_seconds, folder))
         checkpoints = stack.enter_context(checkpoint.Checkpoints(
             folder, keep=config.run.checkpoints_to_keep, best=config.run.keep_best, num_classes=built.num_classes))
-        run = _Run(config, folder, built, mesh, source, test, checkpoints, watch, stop)
+        run = _Run(config, folder, built, mesh, source, batches, test, checkpoints, watch, stop)
         stack.callback(run.close)
         return run.run()
 
@@ -57,14 +58,15 @@ def train(config, folder: str, stop: stop_signal.StopSignal) -> int:
 class _Run:
     """evaluate -> save -> next batch -> step -> report the step before. Exact resume depends on this order."""
 
-    def __init__(self, config, folder, built, mesh, source, test, checkpoints, watch, stop):
+    def __init__(self, config, folder, built, mesh, source, batches, test, checkpoints, watch, stop):
         self.config, self.folder, self.model, self.mesh = config, folder, built, mesh
-        self.source, self.test, self.checkpoints, self.watch, self.stop = source, test, checkpoints, watch, stop
+        self.source, self.batches, self.test = source, batches, test
+        self.checkpoints, self.watch, self.stop = checkpoints, watch, stop
         self.train_step = steps.make_train_step(built, config, mesh)
         self.embed = steps.make_embed_step(built.embedder, config, mesh)
         self.guard = guards.Guard(folder, config.run.max_rollbacks)
         self.agreement = hosts.Agreement(mesh)
-        self.batches, self.bad = data.TrainBatches(source, config), ()
+        self.bad = ()
         self.metrics = self.saved = self.evaluated = self.score = None
 
     def run(self) -> int:

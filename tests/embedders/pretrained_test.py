@@ -108,7 +108,8 @@ def test_training(name, which):
                    tolerance(name, f"{size}/train/"))
     if case.gradient:
         names = golden(name)[f"{size}/train/gradient_names"].tolist()
-        check_products({"params": gradients}, names, golden(name)[f"{size}/train/gradients"], name, size, 1e-3)
+        allowed = max(1e-3, 20 * tolerance(name, f"{size}/train/"))  # rounding grows on the way back
+        check_products({"params": gradients}, names, golden(name)[f"{size}/train/gradients"], name, size, allowed)
 
 
 def unbiased(updated: dict, embedder, variables: dict, images: np.ndarray) -> dict:

@@ -56,14 +56,21 @@ def poisoned(monkeypatch):
         marked = jnp.all(images == MARK, axis=(1, 2, 3), keepdims=True)
         return jnp.where(marked, jnp.nan, normalize(images, config))
 
-    def batches(*arguments, first_step=0, **options):
-        for step, batch in enumerate(train_batches(*arguments, first_step=first_step, **options), start=first_step + 1):
+    class Batches:
+        def __init__(self, *arguments, **options):
+            self._batches = train_batches(*arguments, **options)
+
+        def __getattr__(self, name):
+            return getattr(self._batches, name)
+
+        def __next__(self):
+            step, batch = self._batches.get_state()["step"] + 1, dict(next(self._batches))
             if step in poison:
                 batch["image"] = np.concatenate([np.full_like(batch["image"][:1], MARK), batch["image"][1:]])
-            yield batch
+            return batch
 
     monkeypatch.setattr(steps, "normalize", with_nan)
-    monkeypatch.setattr(datasets, "train_batches", batches)
+    monkeypatch.setattr(datasets, "train_batches", Batches)
     return poison.update
 
 
