@@ -104,12 +104,19 @@ def run(case: goldens.Case, size: int, train: bool, arrays: dict, prefix: str) -
     if train:
         statistics(model, arrays, prefix)
         # What single precision costs PyTorch itself: with few pixels in a batch, its statistics magnify rounding.
-        _, single = forward(case, size, train, torch.float32)
+        single_model, single = forward(case, size, train, torch.float32)
         arrays[f"{prefix}/float32_error"] = max(
             np.linalg.norm(summary(channels_last(case, name, single)) - value) / np.linalg.norm(value)
             for name, value in ((name, arrays[f"{prefix}/{name}"]) for name in layers))
     if train and case.gradient:
-        gradients(model, layers["embedding" if case.source == "own" else "pool"], arrays, prefix)
+        output = "embedding" if case.source == "own" else "pool"
+        values = gradients(model, layers[output])
+        arrays[f"{prefix}/gradient_names"], expected = np.array(list(values)), products(values)
+        arrays[f"{prefix}/gradients"] = expected
+        found, scale = products(gradients(single_model, single[output])), scales(expected)
+        directions = seeded.state_dict({name: value.shape for name, value in values.items()}, seed=3)
+        lengths = np.array([[1.0, np.linalg.norm(directions[name])] for name in values])
+        arrays[f"{prefix}/float32_gradient_error"] = np.max(np.abs(found - expected) / scale[:, None] / lengths)
 
 
 def forward(case: goldens.Case, size: int, train: bool, dtype: torch.dtype) -> tuple[nn.Module, dict]:
@@ -159,13 +166,16 @@ def statistics(model: nn.Module, arrays: dict, prefix: str) -> None:
     arrays[f"{prefix}/statistics"] = products(values)
 
 
-def gradients(model: nn.Module, pooled: torch.Tensor, arrays: dict, prefix: str) -> None:
-    cotangent = torch.from_numpy(seeded.cotangent(*pooled.shape)).double()
+def gradients(model: nn.Module, pooled: torch.Tensor) -> dict[str, np.ndarray]:
     model.zero_grad()
-    (pooled * cotangent).sum().backward()
-    values = {name: value.grad.numpy() for name, value in model.named_parameters() if value.grad is not None}
-    arrays[f"{prefix}/gradient_names"] = np.array(list(values))
-    arrays[f"{prefix}/gradients"] = products(values)
+    (pooled * torch.from_numpy(seeded.cotangent(*pooled.shape)).to(pooled.dtype)).sum().backward()
+    return {name: value.grad.numpy() for name, value in model.named_parameters() if value.grad is not None}
+
+
+def scales(expected: np.ndarray) -> np.ndarray:
+    """What an error is relative to: an array's norm, or a hundredth of the median one, for a bias before BatchNorm has
+    no gradient but rounding."""
+    return np.maximum(expected[:, 0], 1e-2 * np.median(expected[:, 0]))
 
 
 def products(values: dict[str, np.ndarray]) -> np.ndarray:
