@@ -4,6 +4,11 @@ The gallery's rows are split over the mesh axis "data", so over all devices of a
 the similarities of one block, [block, N / devices] float32, are all that is held. A full ranking is sorted only where
 counting is the longer way: the rank of a row is the number of rows before it, those of a higher score and those of an
 equal score and a lower index.
+
+Equal means equal as float32, as computed. Each device's part is padded to whole tiles of the matrix product, so that a
+score, and with it every tie, is the same bit for bit wherever its row lies and whatever the number of devices (on a
+CPU; other back ends may choose another kernel for another width, and then rows nearer than rounding, about 1e-7 of
+unit vectors, may change places).
 """
 
 import functools
@@ -19,6 +24,8 @@ AXIS = "data"
 _CPU_BLOCK, _BLOCK = 128, 2048
 # Similarities of a block on one device: 1 GiB.
 _BLOCK_ELEMENTS = 2**28
+# XLA:CPU multiplies the columns past the last whole tile by another kernel, which adds in another order.
+_TILE = 64
 # Counting one rank reads all similarities once; beyond this many ranks for one query they are sorted instead.
 _COUNT_AT_MOST = 512
 
@@ -35,12 +42,13 @@ class Gallery:
         self.size = len(rows)
         self.mesh = jax.make_mesh((1,), (AXIS,), devices=jax.local_devices()[:1]) if mesh is None else mesh
         devices = self.mesh.shape[AXIS]
-        width = -(-self.size // devices)
+        self._on_cpu = self.mesh.devices.flat[0].platform == "cpu"
+        width = -(-self.size // (devices * _TILE)) * _TILE
         sharding = NamedSharding(self.mesh, P(AXIS))
         self._rows = jax.make_array_from_callback((width * devices, rows.shape[1]), sharding,
                                                   lambda index: _padded(rows, index[0], width))
         if block is None:
-            usual = _CPU_BLOCK if self.mesh.devices.flat[0].platform == "cpu" else _BLOCK
+            usual = _CPU_BLOCK if self._on_cpu else _BLOCK
             block = max(min(usual, _BLOCK_ELEMENTS // width), 1)
         self.block = -(-block // devices) * devices
 
@@ -86,6 +94,8 @@ class Gallery:
             count = len(parts[0])
             parts = [np.pad(part, ((0, self.block - count), (0, 0))) for part in parts]
             answer = program(self._rows, *parts)
+            if self._on_cpu and self.mesh.size > 1:  # two programs under way there may wait for each other's devices
+                jax.block_until_ready(answer)
             if pending is not None:
                 yield [np.asarray(part)[:self.block] for part in pending]
             pending, last = answer, count
@@ -127,7 +137,9 @@ def _similarity(rows, queries, exclude, size: int):
     local = exclude - first
     local = jnp.where((exclude >= 0) & (local >= 0) & (local < width), local, width)  # a negative index would wrap
     similarity = similarity.at[jnp.arange(len(queries))[:, None], local].set(-jnp.inf, mode="drop")
-    if width * jax.lax.axis_size(AXIS) != size:
+    if jax.lax.axis_size(AXIS) == 1:
+        similarity = similarity.at[:, size:].set(-jnp.inf)  # in place
+    elif width * jax.lax.axis_size(AXIS) != size:
         similarity = jnp.where(first + jnp.arange(width) < size, similarity, -jnp.inf)
     return similarity, first
 
@@ -147,6 +159,7 @@ def _program(mesh, function, outputs: int):
 def _top_program(mesh, k: int, size: int):
     def top(rows, queries, exclude):
         similarity, first = _similarity(rows, queries, exclude, size)
+        similarity = jnp.where(similarity == 0, 0.0, similarity)  # top_k puts -0 behind 0
         scores, indices = jax.lax.top_k(similarity, min(k, rows.shape[0]))  # equal values: the lower index first
         if mesh.shape[AXIS] > 1:
             # In the devices' order, so that of equal values the lower index is still first.
