@@ -5,6 +5,7 @@ tries that came out as they must, what was lost, and what was done.
 """
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -176,6 +177,26 @@ def loader_dies(runs: Runs, random, tries: int):
         shutil.rmtree(runs.folder / run)
     return survived, "the steps since the last checkpoint, done again", \
         "an exception in a thread of the loader: the run ends and says so; the same command goes on"
+
+
+def worker_killed(runs: Runs, random, tries: int):
+    """The undisturbed run has threads: that workers make the same batches is in the comparison too."""
+    survived = 0
+    for attempt in range(tries):
+        run = f"worker{attempt}"
+        process, = runs.start(run, "--config.run.loader_workers=1", "--step_seconds=0.5")
+        process.wait_step(2 * random.randrange(1, 8))
+        workers = process.workers()
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        ended = process.wait()
+        went_on = len(workers) == 1 and ended == 0 and "a loader worker has died" in process.output()
+        if not (went_on and runs.same(run)):
+            print(f"try {attempt}: {len(workers)} workers, status {ended}\n{process.output()}", flush=True)
+        survived += went_on and runs.same(run)
+        shutil.rmtree(runs.folder / run)
+    return survived, "nothing", "SIGKILL to the only process of the loader (run.loader_workers=1) at a random step: " \
+        "a new one is started, and the run goes on to its end"
 
 
 def loader_hangs(runs: Runs, random, tries: int):

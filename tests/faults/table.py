@@ -23,6 +23,7 @@ FAULTS = {
     "resumed on 8, 4, 1, 2 x 4 devices": (faults.other_devices, 2),
     "a peer process killed": (faults.peer_killed, 4),
     "NaN in a batch": (faults.not_a_number, 4),
+    "a worker of the loader killed": (faults.worker_killed, 4),
     "a thread of the loader raises": (faults.loader_dies, 2),
     "a thread of the loader hangs": (faults.loader_hangs, 2),
     "the clock changes": (faults.clock_changes, 4),
