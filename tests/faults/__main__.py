@@ -22,13 +22,13 @@ def main() -> int:
     parser.add_argument("--tries", type=int, help="of each, in the place of its own number")
     parser.add_argument("--out", default="", help="where to write the table, without its suffix")
     options = parser.parse_args()
-    wanted = options.only.split(",") if options.only else [action.__name__ for action, _ in table.FAULTS.values()]
-    results = []
+    wanted = options.only.split(",") if options.only else [action.__name__ for action, *_ in table.FAULTS.values()]
+    results, stamp = [], table.stamp()
     with tempfile.TemporaryDirectory() as folder:
         runs = Runs(pathlib.Path(folder))
-        for name, (action, _) in table.FAULTS.items():
+        for name, (action, *_) in table.FAULTS.items():
             if action.__name__ in wanted:
-                results.append(table.do(name, runs, options.tries))
+                results.append(table.do(name, runs, options.tries) | stamp)
                 if options.out:
                     table.write(pathlib.Path(options.out), [results[-1]])
     return 0 if all(result["survived"] == result["tries"] for result in results) else 1

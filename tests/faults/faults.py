@@ -227,8 +227,9 @@ def clock_changes(runs: Runs, random, tries: int):
             process, = runs.finish(run, "--clock")
         survived += process.wait() == 0 and runs.same(run)
         shutil.rmtree(runs.folder / run)
-    return survived, "nothing", "set forward or back by up to 12 days, before every fifth step; every second run is " \
-        "also killed"
+    return survived, "a jump forward during a save may cost that checkpoint (orbax's timeouts go by this clock): a " \
+        "line says so, and the next save tries again", "time.time of the process, not the machine's clock, set " \
+        "forward or back by up to 12 days before every fifth step; every second run is also killed"
 
 
 def two_in_one_workdir(runs: Runs, random, tries: int):
