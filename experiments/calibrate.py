@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 import datasets
-from experiments import cli, embedding, record, thresholds
+from experiments import cli, embedding, hosts, record, thresholds
 from experiments import mesh as meshes
 from metrics import retrieval
 
@@ -40,7 +40,8 @@ def main(config, values) -> None:
     calibration = thresholds.calibrate(unit, labels, values.far, config.seed)
     origin = options | {"classes": list(options["classes"]), "images": len(labels),
                         "identities": [source.class_names[label] for label in np.unique(labels)]}
-    thresholds.save(values.workdir, thresholds.model(trained, config), calibration, origin)
+    model = thresholds.model(trained, config)
+    hosts.first_does(lambda: thresholds.save(values.workdir, model, calibration, origin))
     print(describe(calibration, origin))
     print(f"written to {thresholds.path(values.workdir)}")
 

@@ -66,6 +66,12 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def must_be_alone(program: str) -> None:
+    """Raises ValueError in one of many processes, for a program that would do everything as often as there are."""
+    if jax.process_count() > 1:
+        raise ValueError(f"{program} is for one process, and this is one of {jax.process_count()}: start it once")
+
+
 def from_first(value):
     """What process 0 gives (of JSON), on all."""
     if jax.process_count() == 1:

@@ -14,7 +14,7 @@ from absl import flags
 
 from configs import default
 from embedders import pretrained, weight_files
-from experiments import cli, weights
+from experiments import cli, hosts, weights
 
 
 def define_flags() -> None:
@@ -30,6 +30,7 @@ def define_flags() -> None:
 
 
 def main(config, values) -> None:
+    hosts.must_be_alone("experiments.import_weights")
     config = config or default.get_config()
     if os.path.isdir(values.out) and os.listdir(values.out):
         raise ValueError(f"{values.out} is not empty: choose another --out")

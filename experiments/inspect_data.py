@@ -18,7 +18,7 @@ from absl import flags
 
 import datasets
 from datasets import array_record, crops
-from experiments import cli, data, duplicates, workdir
+from experiments import cli, data, duplicates, hosts, workdir
 
 # Of long lists, in the report and in the file.
 _PRINTED, _LISTED = 5, 1000
@@ -43,10 +43,10 @@ def main(config, values) -> int:
     seen = {name: look(source, name, values.threads) for name, source in parts.items()}
     record = {name: describe(source, seen[name]) for name, source in parts.items()}
     record["duplicates"] = compare(parts, seen, values.distance)
-    path = os.path.join(values.out, "inspection.json")
-    workdir.write_json(path, record)
-    sheet = os.path.join(values.out, "samples.png")
-    workdir.write_atomically(sheet, cv2.imencode(".png", samples(parts, seen)[:, :, ::-1])[1].tobytes())
+    path, sheet = os.path.join(values.out, "inspection.json"), os.path.join(values.out, "samples.png")
+    drawn = cv2.imencode(".png", samples(parts, seen)[:, :, ::-1])[1].tobytes()
+    hosts.first_does(lambda: workdir.write_json(path, record))
+    hosts.first_does(lambda: workdir.write_atomically(sheet, drawn))
     report(record)
     print(f"written to {path} and {sheet}")
     return 1 if any(kind["across"] for kind in (record["duplicates"]["pixels"], record["duplicates"]["files"])) else 0

@@ -16,7 +16,7 @@ from absl import flags
 
 import datasets
 from datasets import array_record, crops
-from experiments import cli, workdir
+from experiments import cli, hosts, workdir
 
 # Images of a shard, where --shards=0: some 100 MB of 256-pixel JPEGs.
 _PER_SHARD = 4096
@@ -36,6 +36,7 @@ def define_flags() -> None:
 
 def main(config, values) -> int:
     """Exit status 0; 1 where some images could not be read (they are left out, and listed in the manifest)."""
+    hosts.must_be_alone("experiments.prepare")
     if values.short_side < 0 or not 1 <= values.quality <= 100 or values.shards < 0 or values.threads < 1:
         raise ValueError("--short_side and --shards are not negative, --quality is 1..100, --threads at least 1")
     source = datasets.build(values.source, path=values.path)

@@ -17,6 +17,7 @@ from experiments import (
     embedding_map,
     evaluate,
     galleries,
+    hosts,
     pictures,
     progress,
     report_sections,
@@ -35,7 +36,7 @@ _TEMPLATE = os.path.join(os.path.dirname(__file__), "report.html")
 def main(config, values) -> None:
     out = values.out or os.path.join(values.workdir, "report.html")
     page = render(config, values.workdir)
-    workdir.write_atomically(out, page.encode())
+    hosts.first_does(lambda: workdir.write_atomically(out, page.encode()))
     evaluate.print_table(evaluate.read(values.workdir))
     print(f"report in {os.path.abspath(out)}")
 

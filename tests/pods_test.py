@@ -49,7 +49,9 @@ def test_many_processes_do_what_one_does(tmp_path):
         assert loss is None or loss == pytest.approx(other_loss, rel=1e-5)
         assert score is None or score == pytest.approx(other_score, abs=1e-6)
     for name, values in scores["one"].items():
-        assert values == pytest.approx(scores["two"][name], abs=1e-6)
+        for metric, value in values.items():
+            other = scores["two"][name][metric]  # a list says which rates so few pairs cannot show
+            assert other == (pytest.approx(value, abs=1e-6) if isinstance(value, float) else value)
     assert embedded["one"].paths == embedded["two"].paths and len(embedded["one"].paths) == 40
     np.testing.assert_allclose(embedded["one"].embeddings, embedded["two"].embeddings, atol=1e-5)
     assert found["one"] == found["two"] > 0

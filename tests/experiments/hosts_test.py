@@ -56,6 +56,13 @@ def test_a_variable_that_is_no_number(started, monkeypatch):
         hosts.start()
 
 
+def test_a_program_of_one_process_is_refused_to_many(monkeypatch):
+    hosts.must_be_alone("experiments.prepare")
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    with pytest.raises(ValueError, match=r"prepare is for one process, and this is one of 4: start it once"):
+        hosts.must_be_alone("experiments.prepare")
+
+
 def test_alone_agreement_is_immediate():
     agreement = hosts.Agreement(meshes.make())
     assert [agreement.largest(number) for number in (0, 0, 15, 15)] == [0, 0, 15, 15]

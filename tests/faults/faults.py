@@ -5,6 +5,7 @@ tries that came out as they must, what was lost, and what was done.
 """
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -15,6 +16,7 @@ import time
 from tests.faults.runs import ROOT, Process, Runs
 
 STEPS = 24
+_NO_ROOM = re.compile("the checkpoint of step .* cannot be written: No space left on device")
 
 
 def sigkill(runs: Runs, random, tries: int):
@@ -94,31 +96,37 @@ def disk_full(runs: Runs, random, tries: int):
             log.unlink(missing_ok=True)
             process = _start_logged(runs, run, log)
             process.wait_step(2 * random.randrange(1, 5))
-            _fill(filler)
-            reported = process.wait_for("cannot be written: No space left on device")
-            first = ""
+            # A checkpoint that is given up or removed leaves room: filled again and again.
+            while process.status is None and not _NO_ROOM.search(process.output()):
+                _fill(filler)
+            reported, first = bool(_NO_ROOM.search(process.output())), process.output()
             if attempt % 2 == 0:  # room again: the run has gone on, and nothing is missing at its end
-                filler.unlink()
+                filler.unlink(missing_ok=True)
                 ended = process.wait() == 0
             else:                 # no room to the end: one line, and the same command when there is some
-                ended = process.wait() == 1 and len(process.errors()) == 1 and "make room" in process.errors()[0]
+                while process.status is None:
+                    _fill(filler)
+                ended = process.status == 1 and len(process.errors()) == 1 and "make room" in process.errors()[0]
                 first = process.output()
-                filler.unlink()
+                filler.unlink(missing_ok=True)
                 ended &= _start_logged(runs, run, log).wait() == 0
             left = runs.left_by(run)
             same = reported and ended and all(left[key] == expected[key] for key in left)
             if not same:
-                print(f"try {attempt}: reported {reported}, ended {ended}\n{first}", flush=True)
+                print(f"try {attempt}: reported {reported}, ended {ended}\n{first}\n{log.read_text()}", flush=True)
             survived += same
             shutil.rmtree(runs.folder / run)
     finally:
         subprocess.run(["umount", mount], check=True)
     return survived, "checkpoints for which there was no room", \
-        "a tmpfs of 3 MiB filled to the last byte during training, and emptied again before the end or after it"
+        "a tmpfs of 3 MiB filled to the last byte during training and kept full until a save has failed, or (every " \
+        "second try) until the run has ended; then emptied"
 
 
 def _fill(path: pathlib.Path) -> None:
-    with open(path, "wb", buffering=0) as file:
+    """To the last byte; what was there stays."""
+    time.sleep(0.02)
+    with open(path, "ab", buffering=0) as file:
         for size in (1 << 16, 1 << 12, 1):
             try:
                 while True:
@@ -178,6 +186,25 @@ def loader_dies(runs: Runs, random, tries: int):
         "an exception in a thread of the loader: the run ends and says so; the same command goes on"
 
 
+def worker_killed(runs: Runs, random, tries: int):
+    survived = 0
+    for attempt in range(tries):
+        run = f"worker{attempt}"
+        process, = runs.start(run, "--config.run.loader_workers=1", "--step_seconds=0.5")
+        process.wait_step(2 * random.randrange(1, 8))
+        workers = process.workers()
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        ended = process.wait()
+        went_on = workers and ended == 0 and "a loader worker has died" in process.output()
+        if not (went_on and runs.same(run)):
+            print(f"try {attempt}: {len(workers)} workers, status {ended}\n{process.output()}", flush=True)
+        survived += bool(went_on) and runs.same(run)
+        shutil.rmtree(runs.folder / run)
+    return survived, "nothing", "SIGKILL to every process of the loader (run.loader_workers=1: that of the training, " \
+        "and that of an evaluation where there is one) at a random step; compared with a run whose loader has threads"
+
+
 def loader_hangs(runs: Runs, random, tries: int):
     survived = 0
     for attempt in range(tries):
@@ -206,8 +233,9 @@ def clock_changes(runs: Runs, random, tries: int):
             process, = runs.finish(run, "--clock")
         survived += process.wait() == 0 and runs.same(run)
         shutil.rmtree(runs.folder / run)
-    return survived, "nothing", "set forward or back by up to 12 days, before every fifth step; every second run is " \
-        "also killed"
+    return survived, "a jump forward during a save may cost that checkpoint (orbax's timeouts go by this clock): a " \
+        "line says so, and the next save tries again", "time.time of the process, not the machine's clock, set " \
+        "forward or back by up to 12 days before every fifth step; every second run is also killed"
 
 
 def two_in_one_workdir(runs: Runs, random, tries: int):

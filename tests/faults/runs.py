@@ -1,5 +1,7 @@
 """Runs of tests.faults.train to do harm to, and what is left of them."""
 
+import collections
+import contextlib
 import os
 import pathlib
 import re
@@ -117,6 +119,11 @@ class Process:
         finally:
             self._file.flush()
 
+    def workers(self) -> list[int]:
+        """Processes of its loader: children of the server that it has started."""
+        children = _children()
+        return [worker for child in children.get(self._process.pid, ()) for worker in children.get(child, ())]
+
     def kill(self) -> int:
         self.send(signal.SIGKILL)
         return self._process.wait()
@@ -124,3 +131,12 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         if self.status is None:
             os.kill(self._process.pid, number)
+
+
+def _children() -> dict[int, list[int]]:
+    """Of every process of this machine."""
+    children = collections.defaultdict(list)
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            children[int(path.read_text().rpartition(")")[2].split()[1])].append(int(path.parent.name))
+    return children

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import zlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ import numpy as np
 from absl import flags
 
 import datasets
+from datasets import decoding
 from experiments import cli, data, train
 from experiments import step as steps
 
@@ -31,51 +33,67 @@ def define_flags() -> None:
     flags.DEFINE_float("step_seconds", 0.0, "Every batch takes as long: time in which to be killed.")
 
 
-def main(config, values) -> int:
-    normalize, train_batches, image_of = steps.normalize, datasets.train_batches, datasets.batches.decoding.decode
+class Batches:
+    """Those of datasets.train_batches, with what `values` asks to happen to them."""
 
-    offset, offsets = [0.0], np.random.default_rng(os.getpid())
+    def __init__(self, drawn, values, change_clock: Callable[[], None]):
+        self._drawn, self._values, self._change_clock = drawn, values, change_clock
+        self.get_state, self.set_state, self.close = drawn.get_state, drawn.set_state, drawn.close
+
+    def __next__(self) -> dict:
+        time.sleep(self._values.step_seconds)
+        batch = next(self._drawn)
+        step = self.get_state()["step"]
+        if step % 5 == 0:
+            self._change_clock()
+        if step == self._values.poison:
+            batch["image"] = np.concatenate([np.full_like(batch["image"][:1], _MARK), batch["image"][1:]])
+        if self._values.record:
+            self._record(step, batch)
+        return batch
+
+    def _record(self, step: int, batch: dict) -> None:
+        rows = [zlib.crc32(image.tobytes(), int(label)) for image, label in zip(*map(batch.get, ("image", "label")),
+                                                                                strict=True)]
+        with open(self._values.record, "a") as file:
+            file.write(json.dumps({"step": step, "first": jax.process_index() * len(rows), "rows": rows}) + "\n")
+
+
+def main(config, values) -> int:
+    normalize, train_batches, image_of = steps.normalize, datasets.train_batches, decoding.decode_to_scale
+    decoded = [0]
 
     def normalize_or_nan(images, config):
         marked = jnp.all(images == _MARK, axis=(1, 2, 3), keepdims=True)
         return jnp.where(marked, jnp.nan, normalize(images, config))
 
-    def batches(*arguments, first_step=0, **options):
-        drawn = train_batches(*arguments, first_step=first_step, **options)
-        for step, batch in enumerate(drawn, start=first_step + 1):
-            time.sleep(values.step_seconds)
-            if step % 5 == 0:
-                offset[0] = float(offsets.uniform(-1, 1)) * 1e6
-            if step == values.poison:
-                batch["image"] = np.concatenate([np.full_like(batch["image"][:1], _MARK), batch["image"][1:]])
-            if values.record:
-                record(step, batch)
-            yield batch
-
-    def record(step: int, batch: dict) -> None:
-        rows = [zlib.crc32(image.tobytes(), int(label)) for image, label in zip(*map(batch.get, ("image", "label")),
-                                                                                strict=True)]
-        with open(values.record, "a") as file:
-            file.write(json.dumps({"step": step, "first": jax.process_index() * len(rows), "rows": rows}) + "\n")
-
-    decoded = [0]
-
-    def decode(image):
+    def decode(record, wanted):
         decoded[0] += 1
         if threading.current_thread() is not threading.main_thread():
             if values.loader_dies and decoded[0] > values.loader_dies * config.batch_size:
                 raise RuntimeError("a thread of the loader dies here")
             if values.loader_hangs and decoded[0] > values.loader_hangs * config.batch_size:
                 threading.Event().wait()
-        return image_of(image)
+        return image_of(record, wanted)
 
-    if values.clock:
-        now = time.time
-        time.time = lambda: now() + offset[0]
-        time.time_ns = lambda: int(time.time() * 1e9)
-    steps.normalize, datasets.train_batches, datasets.batches.decoding.decode = normalize_or_nan, batches, decode
+    change = change_clock() if values.clock else lambda: None
+    steps.normalize, decoding.decode_to_scale = normalize_or_nan, decode
+    datasets.train_batches = lambda *arguments, **options: Batches(
+        train_batches(*arguments, **options), values, change)
     print(f"pid {os.getpid()}", data.processes(), flush=True)
     return train.main(config, values)
+
+
+def change_clock() -> Callable[[], None]:
+    """Sets time.time's clock forward or back, by up to 12 days, whenever what it returns is called."""
+    now, offset, random = time.time, [0.0], np.random.default_rng(os.getpid())
+    time.time = lambda: now() + offset[0]
+    time.time_ns = lambda: int(time.time() * 1e9)
+
+    def change() -> None:
+        offset[0] = float(random.uniform(-1, 1)) * 1e6
+
+    return change
 
 
 if __name__ == "__main__":
