@@ -66,12 +66,4 @@ def embed_source(embed: Callable, variables, source: datasets.Source, config, me
             embeddings = np.zeros((len(source), rows.shape[1]), np.float32)
         embeddings[index[mask]], readable[index[mask]] = rows[mask], True
         progress(int((index >= 0).sum()))
-    return Embedded(embeddings, readable, [_problem(source, index) for index in np.flatnonzero(~readable)])
-
-
-def _problem(source: datasets.Source, index: int) -> str:
-    try:
-        datasets.decode(source[index])
-    except (ValueError, OSError) as error:
-        return str(error)
-    return f"image {index} could not be read the first time, but can be now"
+    return Embedded(embeddings, readable, [data.problem(source, index) for index in np.flatnonzero(~readable)])
