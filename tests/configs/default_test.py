@@ -7,7 +7,7 @@ import pytest
 from configs import default, stored
 
 CONFIGS = sorted(path for path in pathlib.Path("configs").rglob("*.py")
-                 if path.stem not in ("__init__", "stored", "protocols"))
+                 if path.stem not in ("__init__", "stored", "protocols") and path.parent.name != "sweeps")
 
 
 def load(path: pathlib.Path):
