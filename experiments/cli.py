@@ -57,7 +57,8 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
         sys.exit(main(config, values, arguments[1:]) if takes else main(config, values))
     except (ValueError, FloatingPointError, OSError) as error:
         expected = isinstance(error, OSError) or _raised_here(error)
-        _fail(error, f"error: {_one_line(error)}" if expected and not values.traceback else "", many, error_status)
+        line = f"error: {_one_line(error)}" if expected else hosts.lost_peer(error) if many else ""
+        _fail(error, "" if values.traceback else line, many, error_status)
     except Exception as error:
         _fail(error, hosts.lost_peer(error) if many and not values.traceback else "", many, error_status)
 

@@ -111,7 +111,9 @@ def lost_peer(error: Exception) -> str:
     """What to say of an error that tells of another process's end; "" of any other."""
     signs = ("gloo", "connection", "heartbeat", "nccl", "coordination", "preempted", "barrier", "unavailable")
     text = " ".join(str(error).split())
-    if not isinstance(error, jax.errors.JaxRuntimeError) or not any(sign in text.lower() for sign in signs):
+    # A collective outside of a step (a gather between hosts) fails with a ValueError of jax's own.
+    of_jax = isinstance(error, jax.errors.JaxRuntimeError | ValueError)
+    if not of_jax or not any(sign in text.lower() for sign in signs):
         return ""
     return (f"error: process {jax.process_index()} has lost another one, and ends ({text[:160]}). Start all of them "
             f"again: they go on from the last checkpoint")
