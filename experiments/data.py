@@ -1,6 +1,5 @@
 """The sources of a configuration, and the batches that a run trains on."""
 
-from collections.abc import Iterable
 
 import jax
 import numpy as np
@@ -34,11 +33,10 @@ class TrainBatches:
     Its state holds which they are. `get_state` is called by all hosts at the same step.
     """
 
-    def __init__(self, source: datasets.Source, config, first_step: int = 0, bad: Iterable[int] = ()):
-        """bad: the records that were found before."""
-        self._batches = datasets.train_batches(source, config, seed=config.seed, first_step=first_step, **processes())
+    def __init__(self, source: datasets.Source, config):
+        self._batches = datasets.train_batches(source, config, seed=config.seed, **processes())
         self._source, self._tolerance = source, config.invalid_data_tolerance_percent
-        self._bad = {*bad}
+        self._bad: set[int] = set()
 
     def __next__(self) -> dict[str, np.ndarray]:
         batch = dict(next(self._batches))

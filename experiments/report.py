@@ -6,7 +6,6 @@
 import html
 import json
 import os
-import string
 
 from absl import flags
 
@@ -18,6 +17,7 @@ from experiments import (
     evaluate,
     galleries,
     hosts,
+    page,
     pictures,
     progress,
     report_sections,
@@ -35,8 +35,8 @@ _TEMPLATE = os.path.join(os.path.dirname(__file__), "report.html")
 
 def main(config, values) -> None:
     out = values.out or os.path.join(values.workdir, "report.html")
-    page = render(config, values.workdir)
-    hosts.first_does(lambda: workdir.write_atomically(out, page.encode()))
+    content = render(config, values.workdir)
+    hosts.first_does(lambda: workdir.write_atomically(out, content.encode()))
     evaluate.print_table(evaluate.read(values.workdir))
     print(f"report in {os.path.abspath(out)}")
 
@@ -50,11 +50,9 @@ def render(config, folder: str) -> str:
         _reader(data.test_source(config), dict(zip(paths, arrays["index"].tolist(), strict=True))))
     precision = retrieval.average_precision_at_r(tested.embeddings, tested.labels)
     decided = galleries.rivals(tested, precision, config.seed)
-    with open(_TEMPLATE) as file:
-        template = string.Template(file.read())
     untrained = measured["scores"].get("untrained network")  # not every evaluation has the baselines
-    return template.substitute(
-        title=html.escape(f"{config.embedder.name} + {config.loss.name}"),
+    return page.render(
+        _TEMPLATE, f"{config.embedder.name} + {config.loss.name}",
         protocol=html.escape(f"{evaluate.what_was_tested(measured)}. {measured['protocol']['retrieval']}. "
                              f"{measured['protocol']['verification']}."),
         cards=_cards(measured),

@@ -1,12 +1,11 @@
 """Parts of the report that are tables and plots: records and papers, ROC and DET, thresholds."""
 
-import base64
 import html
 import os
 
 import numpy as np
 
-from experiments import compare, galleries, intervals, pictures, protocol_run, record, thresholds
+from experiments import compare, galleries, intervals, page, pictures, protocol_run, record, thresholds
 from metrics import verification
 
 # Pairs grow with the square of the images that the band is drawn from.
@@ -95,5 +94,4 @@ def calibrated(folder: str) -> str:
 
 
 def plot(figure, alt: str) -> str:
-    content = base64.b64encode(pictures.png(figure)).decode()
-    return f'<img class="plot" alt="{html.escape(alt)}" src="data:image/png;base64,{content}">'
+    return page.plot(pictures.png(figure), alt)

@@ -7,7 +7,6 @@ Writes report.md, report.csv and report.html (one file that opens offline) into 
 
 import html
 import os
-import string
 import time
 
 import rich.console
@@ -15,7 +14,7 @@ import rich.live
 import rich.table
 from absl import flags
 
-from experiments import cli, workdir
+from experiments import cli, page, workdir
 from experiments.sweeping import pictures, running, search, statistics, tables, trials
 
 _TEMPLATE = os.path.join(os.path.dirname(__file__), "sweeping", "report.html")
@@ -78,15 +77,14 @@ def write(sweep, expanded, records, values) -> None:
     figures = {"axes": pictures.axes(rows, sweep.metrics), "curves": pictures.curves(rows, sweep.metrics[0]),
                "points": pictures.points(rows, sweep.metrics, sweep.baseline)}
     pngs = {name: pictures.png(figure) for name, figure in figures.items() if figure is not None}
-    with open(_TEMPLATE) as file:
-        page = string.Template(file.read()).substitute(
-            title=html.escape(os.path.basename(values.sweep)), table=tables.html_table(sweep, rows),
-            plots="\n".join(pictures.embedded(name, png) for name, png in pngs.items()),
-            failures=tables.html_failures(expanded, records), commands=tables.html_commands(rows, values.sweep),
-            environment=html.escape(tables.environment(done)))
+    content = page.render(
+        _TEMPLATE, os.path.basename(values.sweep), table=tables.html_table(sweep, rows),
+        plots="\n".join(page.plot(png, name) for name, png in pngs.items()),
+        failures=tables.html_failures(expanded, records), commands=tables.html_commands(rows),
+        environment=html.escape(tables.environment(done)))
     workdir.write_atomically(f"{out}.md", markdown.encode())
     workdir.write_atomically(f"{out}.csv", tables.csv_text(sweep, rows).encode())
-    workdir.write_atomically(f"{out}.html", page.encode())
+    workdir.write_atomically(f"{out}.html", content.encode())
     workdir.write_atomically(f"{out}.png", pngs["points"])
     rich.console.Console(soft_wrap=True).print(markdown, markup=False, highlight=False)
     print(f"written to {out}.md, .csv, .html and .png")

@@ -1,7 +1,5 @@
 """A sweep's plots: every point with its interval, the metric against each numeric axis, curves with bands."""
 
-import base64
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,10 +8,6 @@ from experiments import progress
 from experiments.pictures import png as png  # the same paper, the same style
 from experiments.sweeping import running
 from experiments.sweeping.statistics import Row
-
-
-def embedded(name: str, data: bytes) -> str:
-    return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
 
 
 def points(rows: list[Row], metrics: tuple[str, ...], baseline: str) -> Figure:

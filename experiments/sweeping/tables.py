@@ -81,7 +81,7 @@ def html_failures(trials: list[Trial], records: list[dict]) -> str:
                      f"<pre>{html.escape(chr(10).join(record['last_lines']))}</pre>" for trial, record in failed)
 
 
-def html_commands(rows: list[Row], path: str) -> str:
+def html_commands(rows: list[Row]) -> str:
     commands = {row.label: "\n".join(map(command, row.trials)) for row in rows if row.trials[0].config is not None}
     return "\n".join(f"<h3>{html.escape(label)}</h3><pre>{html.escape(text)}</pre>" for label, text in commands.items())
 

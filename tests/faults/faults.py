@@ -174,16 +174,25 @@ def not_a_number(runs: Runs, random, tries: int):
 
 
 def loader_dies(runs: Runs, random, tries: int):
-    survived = 0
-    for attempt in range(tries):
-        run = f"loader{attempt}"
-        process, = runs.finish(run, f"--loader_dies={random.randrange(12, STEPS)}", "--step_seconds=0.05")
-        told = process.status == 1 and "a thread of the loader dies here" in process.output()
-        again, = runs.finish(run)
-        survived += told and again.status == 0 and runs.same(run)
-        shutil.rmtree(runs.folder / run)
+    def told(process, run: str) -> bool:
+        return process.status == 1 and "a thread of the loader dies here" in process.output()
+
+    survived = _told_and_went_on(runs, random, tries, "loader_dies", "--step_seconds=0.05", told)
     return survived, "the steps since the last checkpoint, done again", \
         "an exception in a thread of the loader: the run ends and says so; the same command goes on"
+
+
+def _told_and_went_on(runs: Runs, random, tries: int, fault: str, option: str, told) -> int:
+    """How often the run ended as `told` says, and the same command then ended as an undisturbed run."""
+    survived = 0
+    for attempt in range(tries):
+        run = f"{fault}{attempt}"
+        process, = runs.finish(run, f"--{fault}={random.randrange(12, STEPS)}", option)
+        ended_so = told(process, run)
+        again, = runs.finish(run)
+        survived += ended_so and again.status == 0 and runs.same(run)
+        shutil.rmtree(runs.folder / run)
+    return survived
 
 
 def worker_killed(runs: Runs, random, tries: int):
@@ -206,17 +215,13 @@ def worker_killed(runs: Runs, random, tries: int):
 
 
 def loader_hangs(runs: Runs, random, tries: int):
-    survived = 0
-    for attempt in range(tries):
-        run = f"hang{attempt}"
-        process, = runs.finish(run, f"--loader_hangs={random.randrange(12, STEPS)}",
-                               "--config.run.stall_timeout_seconds=10")
+    def told(process, run: str) -> bool:
         stacks = (runs.folder / run / "stalled.txt").read_text()
         # Test images go through the same decoder: an evaluation may be the first to wait.
-        told = process.status == 75 and re.search("the (loader|evaluation) hangs", stacks) and "in decode" in stacks
-        again, = runs.finish(run)
-        survived += bool(told) and again.status == 0 and runs.same(run)
-        shutil.rmtree(runs.folder / run)
+        named = re.search("the (loader|evaluation) hangs", stacks) and "in decode" in stacks
+        return process.status == 75 and bool(named)
+
+    survived = _told_and_went_on(runs, random, tries, "loader_hangs", "--config.run.stall_timeout_seconds=10", told)
     return survived, "the steps since the last checkpoint, done again", \
         "a thread of the loader that waits for ever: after run.stall_timeout_seconds (here 10) the run ends with " \
         "status 75 and the stack of what hangs; the same command goes on"
