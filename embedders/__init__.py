@@ -35,6 +35,8 @@ EMBEDDERS = {
     "resnet50": functools.partial(ResNet, stage_sizes=_RESNET50, block=BottleneckBlock),
     "resnet101": functools.partial(ResNet, stage_sizes=_RESNET101, block=BottleneckBlock),
     "resnet152": functools.partial(ResNet, stage_sizes=(3, 8, 36, 3), block=BottleneckBlock),
+    # The same of ResNeXt's blocks: 16 groups, of 4 channels in the first stage.
+    "resnext11_16x4d": functools.partial(_resnext((1, 1, 1), 16, 8), width=32, stem="half", layer="stage3"),
     # For images of 32 px: three stages and a stem that keeps the size.
     "resnext29_32x4d": functools.partial(_resnext(_RESNEXT29, 32, 4), stem="small", layer="stage3"),
     "resnext29_8x64d": functools.partial(_resnext(_RESNEXT29, 8, 64), stem="small", layer="stage3"),

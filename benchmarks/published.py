@@ -1,0 +1,228 @@
+"""Published figures, really run: Omniglot and the Grocery Store photographs, three seeds each.
+
+    python -m benchmarks.published --set=omniglot --data=omniglot.npz [--workdir=runs/published] [--workers=2]
+    python -m benchmarks.published --set=grocery --data=grocery --init_from=weights/keras
+
+Trains every run of the set through the programs themselves, `workers` at a time, each on its share of the cores,
+evaluates it by its protocols, and writes the mean over seeds, each seed and the intervals over classes beside what was
+published, as benchmarks/results/SET.json and .md. Given again, it does only what is missing. --only=NAME,... picks
+runs, --table writes the tables of what is done.
+grocery: the folder with train, val and test (docs/weights.md, which also says where the weights come from).
+"""
+
+import concurrent.futures
+import json
+import pathlib
+import queue
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+from absl import app, flags
+
+from experiments import record, workdir
+
+ROOT = pathlib.Path(__file__).parents[1]
+SEEDS = (0, 1, 2)
+
+_SET = flags.DEFINE_enum("set", "omniglot", ["omniglot", "grocery"], "What to run.")
+_DATA = flags.DEFINE_string("data", None, "Omniglot's .npz, or the folder of the grocery photographs.", required=True)
+_INIT_FROM = flags.DEFINE_string("init_from", "", "Imported weights, for the runs that start from some.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/published", "Where the runs lie.")
+_WORKERS = flags.DEFINE_integer("workers", 2, "Runs at a time.")
+_ONLY = flags.DEFINE_list("only", [], "Names of the runs to do; all without.")
+_TABLE = flags.DEFINE_bool("table", False, "Run nothing: write the tables from the runs that are done.")
+_OUT = flags.DEFINE_string("out", str(ROOT / "benchmarks" / "results"), "Where to write SET.json and SET.md.")
+
+
+class Run(NamedTuple):
+    """One training, with each seed."""
+
+    name: str
+    title: str                     # of its row
+    config: str
+    protocols: tuple[str, ...]
+    metrics: tuple[str, ...]       # those of the table
+    pretrained: bool = False
+
+
+OMNIGLOT = "configs/papers/omniglot.py"
+_FEW_SHOT = ("5way_1shot", "5way_5shot", "20way_1shot", "20way_5shot")
+_RANKING = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
+RUNS = {
+    "omniglot": (
+        Run("few_shot", "ResNet, ArcFace", f"{OMNIGLOT}:few_shot_vinyals", ("omniglot_few_shot_vinyals",), _FEW_SHOT),
+        Run("resnet", "ResNet, ArcFace", f"{OMNIGLOT}:retrieval",
+            ("omniglot_one_shot_lake", "omniglot_verification", "omniglot_retrieval"),
+            ("one_shot_20way", "pair_accuracy", *_RANKING)),
+        Run("resnext", "ResNeXt, ArcFace", f"{OMNIGLOT}:retrieval_resnext",
+            ("omniglot_one_shot_lake", "omniglot_verification", "omniglot_retrieval"),
+            ("one_shot_20way", "pair_accuracy", *_RANKING)),
+        Run("inception_bn", "Inception-BN, ArcFace", f"{OMNIGLOT}:retrieval_inception_bn",
+            ("omniglot_one_shot_lake", "omniglot_verification", "omniglot_retrieval"),
+            ("one_shot_20way", "pair_accuracy", *_RANKING)),
+    ),
+    "grocery": (
+        Run("retrieval_scratch", "ResNet from scratch", "configs/grocery.py:retrieval", ("grocery_retrieval",),
+            _RANKING),
+        Run("retrieval_pretrained", "ResNet-50 from ImageNet weights", "configs/grocery.py:retrieval_pretrained",
+            ("grocery_retrieval",), _RANKING, True),
+        Run("classification_scratch", "ResNet from scratch", "configs/grocery.py:classification",
+            ("grocery_classification",), ("top1", "top5")),
+        Run("classification_pretrained", "ResNet-50 from ImageNet weights",
+            "configs/grocery.py:classification_pretrained", ("grocery_classification",), ("top1", "top5"), True),
+    ),
+}
+# Metric -> [(value, what it is of)]: other methods' figures under the same protocol.
+PUBLISHED = {
+    "5way_1shot": [(0.988, "Prototypical Networks"), (0.981, "Matching Networks")],
+    "5way_5shot": [(0.997, "Prototypical Networks"), (0.989, "Matching Networks")],
+    "20way_1shot": [(0.960, "Prototypical Networks"), (0.938, "Matching Networks")],
+    "20way_5shot": [(0.989, "Prototypical Networks"), (0.985, "Matching Networks")],
+    "one_shot_20way": [(0.920, "Koch's siamese network"), (0.955, "people"), (0.967, "Bayesian program learning")],
+    "pair_accuracy": [(0.9342, "Koch's siamese network")],
+}
+
+
+def main(_) -> None:
+    chosen = [run for run in RUNS[_SET.value] if not _ONLY.value or run.name in _ONLY.value]
+    if any(run.pretrained for run in chosen) and not (_INIT_FROM.value or _TABLE.value):
+        sys.exit("some of these runs start from imported weights: say where they lie with --init_from=FOLDER, or leave "
+                 "them out with --only=NAME,...")
+    if not _TABLE.value:
+        do(chosen)
+    done = [(run, seed) for run in RUNS[_SET.value] for seed in SEEDS
+            if all(pathlib.Path(record.path(folder(run, seed), protocol)).exists() for protocol in run.protocols)]
+    if not done:
+        sys.exit("no run is done: nothing written")
+    rows = [row(run, [seed for other, seed in done if other == run]) for run in RUNS[_SET.value]
+            if any(other == run for other, _ in done)]
+    out = pathlib.Path(_OUT.value) / _SET.value
+    workdir.write_json(out.with_suffix(".json"), rows)
+    workdir.write_atomically(out.with_suffix(".md"), markdown(rows).encode())
+    print(markdown(rows))
+
+
+def folder(run: Run, seed: int) -> str:
+    return f"{_WORKDIR.value}/{_SET.value}/{run.name}_{seed}"
+
+
+def do(chosen: list[Run]) -> None:
+    """All runs, a seed of each before the next seed of any."""
+    cores = sorted(psutil.Process().cpu_affinity())
+    places = queue.SimpleQueue()
+    for index in range(_WORKERS.value):
+        places.put(cores[index::_WORKERS.value] or cores)
+
+    def one(run: Run, seed: int) -> None:
+        place = places.get()
+        try:
+            _one(run, seed, place)
+        finally:
+            places.put(place)
+
+    with concurrent.futures.ThreadPoolExecutor(_WORKERS.value) as pool:
+        for future in [pool.submit(one, run, seed) for seed in SEEDS for run in chosen]:
+            future.result()
+
+
+def _one(run: Run, seed: int, cores: list[int]) -> None:
+    where, source = folder(run, seed), _DATA.value
+    paths = {"train_data": source, "test_data": source} if _SET.value == "omniglot" else {
+        "train_data": f"{source}/train", "test_data": f"{source}/test"}
+    options = [f"--config={run.config}", f"--config.seed={seed}", "--config.run.loader_threads=1",
+               *(f"--config.{section}.path={path}" for section, path in paths.items())]
+    if run.pretrained:
+        options.append(f"--config.init_from={_INIT_FROM.value}")
+    seconds = pathlib.Path(where) / "train_seconds"
+    if not seconds.exists():
+        started = time.monotonic()
+        program("train", where, cores, *options)
+        seconds.write_text(f"{time.monotonic() - started:.1f}\n")
+    for protocol in run.protocols:
+        if not pathlib.Path(record.path(where, protocol)).exists():
+            program("evaluate", where, cores, f"--protocol={protocol}", f"--data={source}")
+    print(f"{run.name}, seed {seed}: done in {where}", flush=True)
+
+
+def program(name: str, where: str, cores: list[int], *options: str) -> None:
+    pathlib.Path(where).mkdir(parents=True, exist_ok=True)
+    with open(f"{where}.log", "a") as log:
+        process = subprocess.Popen([sys.executable, "-m", f"experiments.{name}", f"--workdir={where}", *options],
+                                   cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        psutil.Process(process.pid).cpu_affinity(cores)
+        if process.wait():
+            raise RuntimeError(f"experiments.{name} on {where} ended with status {process.returncode}: {where}.log")
+
+
+def row(run: Run, seeds: list[int]) -> dict:
+    """Of one training: metric -> each seed's value and interval, and what the figures depend on."""
+    records = {seed: [record.read(record.path(folder(run, seed), protocol)) for protocol in run.protocols]
+               for seed in seeds}
+    first = records[seeds[0]][0]
+    metrics = {name: [next(one["metrics"][name] for one in records[seed] if name in one["metrics"]) for seed in seeds]
+               for name in run.metrics}
+    seconds = [float((pathlib.Path(folder(run, seed)) / "train_seconds").read_text()) for seed in seeds]
+    return {"run": run.name, "title": run.title, "config": run.config, "seeds": seeds, "metrics": metrics,
+            "train_seconds": seconds, "evaluate_seconds": [sum(one["wall_clock_seconds"] for one in records[seed])
+                                                           for seed in seeds],
+            "counts": {one["protocol"]["name"]: one["counts"] for one in records[seeds[0]]},
+            "splits": {one["protocol"]["name"]: one["protocol"]["split"] for one in records[seeds[0]]},
+            "steps": first["checkpoint"]["step"], "selection": first["selection"]["rule"],
+            "embedder": {key: value for key, value in first["config"]["embedder"].items() if value is not None},
+            "image_size": first["config"]["input"]["image_size"], "hardware": first["hardware"],
+            "packages": first["packages"], "code": first["code"], "date": first["date"],
+            "config_hashes": [records[seed][0]["config_hash"] for seed in seeds]}
+
+
+def markdown(rows: list[dict]) -> str:
+    """A table for each set of metrics; a cell is the mean, each seed, and the widest reach of the intervals."""
+    lines = [f"# {_SET.value.capitalize()}", "", f"`python -m benchmarks.published --set={_SET.value} --data=...`; "
+             "mean over seeds (each seed) [95 % interval over the test classes: least low and greatest high of the "
+             "seeds], in %.", ""]
+    for names in dict.fromkeys(tuple(row["metrics"]) for row in rows):
+        members = [row for row in rows if tuple(row["metrics"]) == names]
+        lines += ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+        lines += [f"| {row['title']} | " + " | ".join(cell(row["metrics"][name]) for name in names) + " |"
+                  for row in members]
+        lines += published(names)
+        lines.append("")
+        lines += [describe(row) for row in members] + [""]
+    first = rows[0]
+    lines.append(f"{first['hardware']['devices']}, {first['hardware']['machine']}, jax {first['packages']['jax']}, "
+                 f"{first['date'][:10]}, commit {first['code']['commit'][:12]}; {_WORKERS.value} runs at a time, each "
+                 f"on its share of the cores.")
+    return "\n".join(lines) + "\n"
+
+
+def cell(values: list[dict]) -> str:
+    percent = lambda value: f"{100 * value:.2f}"
+    each = ", ".join(percent(one["value"]) for one in values)
+    span = "" if values[0]["low"] is None else (
+        f" [{percent(min(one['low'] for one in values))}, {percent(max(one['high'] for one in values))}]")
+    return f"**{percent(np.mean([one['value'] for one in values]))}** ({each}){span}"
+
+
+def published(names: tuple[str, ...]) -> list[str]:
+    """A row for each method with a published figure among these metrics."""
+    methods = dict.fromkeys(method for name in names for _, method in PUBLISHED.get(name, []))
+    figures = {(method, name): value for name in names for value, method in PUBLISHED.get(name, [])}
+    return [f"| {method} (published) | " + " | ".join(
+        f"{100 * figures[method, name]:.2f}" if (method, name) in figures else "" for name in names) + " |"
+        for method in methods]
+
+
+def describe(row: dict) -> str:
+    splits = "; ".join(f"{name}: {split}" for name, split in row["splits"].items())
+    embedder = ", ".join(f"{key} {json.dumps(value).strip(chr(34))}" for key, value in row["embedder"].items())
+    seconds = ", ".join(f"{value:.0f}" for value in row["train_seconds"])
+    return (f"* {row['title']}: `{row['config']}`, {row['steps']:,} steps, {row['image_size']} px, checkpoint: "
+            f"{row['selection']}; {embedder}; trained in {seconds} s (seeds {', '.join(map(str, row['seeds']))}). "
+            f"{splits}.")
+
+
+if __name__ == "__main__":
+    app.run(main)
