@@ -50,7 +50,7 @@ def get_config(row: str = "few_shot_vinyals"):
             papers.use(config, "omniglot_retrieval")  # without rotations: each epoch is a quarter as long
             config.input.image_size, config.num_epochs = 40, 4
         case _:
-            config.embedder.update(name="resnet8", embedding_size=256)
+            config.embedder.update(name="resnet8", embedding_size=256, stem="half")
     return config
 
 
