@@ -15,15 +15,15 @@ def get_config():
     config = default.get_config()
     for data, classes in ((config.train_data, (0, 300)), (config.test_data, (964, 1164))):
         data.update(name="omniglot", path="omniglot.npz", classes=classes)
-    config.input.image_size = 32
+    config.input.image_size = 28
     config.augment.update(horizontal_flip=0.0, rotation=12.0, translation=0.08, scaling=0.2)
-    config.embedder.update(name="resnet8", embedding_size=128)
+    config.embedder.update(name="resnet8", embedding_size=128, pooling="flatten", neck="bn_fc_bn")
     for loss in (config.loss.arcface, config.loss.cosface, config.loss.normface, config.loss.sphereface,
                  config.loss.combined):
         loss.scale = 32.0
     config.optimizer.update(name="adamw", learning_rate=2e-3, weight_decay=0.1)
     config.schedule.update(name="cosine", warmup_epochs=0.5)
     config.batch_size, config.evaluation.batch_size = 64, 200
-    config.num_epochs = 5
+    config.num_epochs = 4
     config.run.log_every_steps = 50
     return config
