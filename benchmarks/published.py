@@ -5,8 +5,8 @@
 
 Trains every run of the set through the programs themselves, `workers` at a time, each on its share of the cores,
 evaluates it by its protocols, and writes the mean over seeds, each seed and the intervals over classes beside what was
-published, as benchmarks/results/SET.json and .md. Given again, it does only what is missing. --only=NAME,... picks
-runs, --table writes the tables of what is done.
+published, as benchmarks/results/SET.json and .md; the result records go below benchmarks/results/records. Given again,
+it does only what is missing. --only=NAME,... picks runs, --table writes the tables of what is done.
 grocery: the folder with train, val and test (docs/weights.md, which also says where the weights come from).
 """
 
@@ -50,19 +50,17 @@ class Run(NamedTuple):
 
 
 OMNIGLOT = "configs/papers/omniglot.py"
+_BACKGROUND = ("omniglot_one_shot_lake", "omniglot_verification", "omniglot_retrieval")
 _FEW_SHOT = ("5way_1shot", "5way_5shot", "20way_1shot", "20way_5shot")
 _RANKING = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
 RUNS = {
     "omniglot": (
         Run("few_shot", "ResNet, ArcFace", f"{OMNIGLOT}:few_shot_vinyals", ("omniglot_few_shot_vinyals",), _FEW_SHOT),
-        Run("resnet", "ResNet, ArcFace", f"{OMNIGLOT}:retrieval",
-            ("omniglot_one_shot_lake", "omniglot_verification", "omniglot_retrieval"),
+        Run("resnet", "ResNet, ArcFace", f"{OMNIGLOT}:background", _BACKGROUND,
             ("one_shot_20way", "pair_accuracy", *_RANKING)),
-        Run("resnext", "ResNeXt, ArcFace", f"{OMNIGLOT}:retrieval_resnext",
-            ("omniglot_one_shot_lake", "omniglot_verification", "omniglot_retrieval"),
+        Run("resnext", "ResNeXt, ArcFace", f"{OMNIGLOT}:background_resnext", _BACKGROUND,
             ("one_shot_20way", "pair_accuracy", *_RANKING)),
-        Run("inception_bn", "Inception-BN, ArcFace", f"{OMNIGLOT}:retrieval_inception_bn",
-            ("omniglot_one_shot_lake", "omniglot_verification", "omniglot_retrieval"),
+        Run("inception_bn", "Inception-BN, ArcFace", f"{OMNIGLOT}:background_inception_bn", _BACKGROUND,
             ("one_shot_20way", "pair_accuracy", *_RANKING)),
     ),
     "grocery": (
@@ -98,6 +96,8 @@ def main(_) -> None:
             if all(pathlib.Path(record.path(folder(run, seed), protocol)).exists() for protocol in run.protocols)]
     if not done:
         sys.exit("no run is done: nothing written")
+    for run, seed in done:
+        keep_records(run, seed)
     rows = [row(run, [seed for other, seed in done if other == run]) for run in RUNS[_SET.value]
             if any(other == run for other, _ in done)]
     out = pathlib.Path(_OUT.value) / _SET.value
@@ -108,6 +108,12 @@ def main(_) -> None:
 
 def folder(run: Run, seed: int) -> str:
     return f"{_WORKDIR.value}/{_SET.value}/{run.name}_{seed}"
+
+
+def keep_records(run: Run, seed: int) -> None:
+    kept = pathlib.Path(_OUT.value) / "records" / _SET.value / f"{run.name}_{seed}"
+    for protocol in run.protocols:
+        workdir.write_json(kept / f"{protocol}.json", record.read(record.path(folder(run, seed), protocol)))
 
 
 def do(chosen: list[Run]) -> None:
