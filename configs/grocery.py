@@ -25,7 +25,7 @@ def get_config(task: str = "classification"):
                           color_jitter=(0.3, 0.3, 0.3, 0.0))
     config.loss.arcface.update(scale=16.0, margin=0.3)
     config.optimizer.update(name="adamw", weight_decay=0.1)
-    config.schedule.update(name="cosine", warmup_epochs=0.5)
+    config.schedule.update(name="cosine", warmup_epochs=0.2)
     config.evaluation.batch_size = 64
     config.run.log_every_steps = 20
     return _tuned(config) if pretrained else _from_scratch(config)
@@ -35,7 +35,7 @@ def _from_scratch(config):
     config.input.image_size = 64
     config.embedder.update(name="resnet8", embedding_size=256)
     config.optimizer.learning_rate = 2e-3
-    config.batch_size, config.num_epochs = 64, 30
+    config.batch_size, config.num_epochs = 64, 20
     return config
 
 
@@ -45,5 +45,5 @@ def _tuned(config):
     config.embedder.update(name="resnet50", embedding_size=256, version="v1", bn_epsilon=1e-3, bn_momentum=0.99,
                            batch_norm="frozen")
     config.optimizer.update(learning_rate=1e-3, trunk_learning_rate_factor=0.1, trunk_clip_norm=5.0)
-    config.batch_size, config.num_epochs = 32, 4
+    config.batch_size, config.num_epochs = 32, 2
     return config

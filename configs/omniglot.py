@@ -24,6 +24,6 @@ def get_config():
     config.optimizer.update(name="adamw", learning_rate=2e-3, weight_decay=0.1)
     config.schedule.update(name="cosine", warmup_epochs=0.5)
     config.batch_size, config.evaluation.batch_size = 64, 200
-    config.num_epochs = 4
+    config.num_epochs = 3
     config.run.log_every_steps = 50
     return config

@@ -4,7 +4,7 @@
     python -m experiments.sweep_report --sweep=configs/sweeps/margins.py --workdir=runs/margins
 
 Needs omniglot.npz in the current folder. There the margins are (factor of the angle, radians, cosine) on faces; here on
-300 characters, at scale 32, for 4 epochs: what is compared is the margins' order, not the figures.
+300 characters, at scale 32, for 3 epochs: what is compared is the margins' order, not the figures.
 """
 
 from configs import sweeps
