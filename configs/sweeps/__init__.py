@@ -39,7 +39,8 @@ class Sweep(NamedTuple):
     seeds: tuple[int, ...]              # each point runs once with each
     metrics: tuple[str, ...]            # columns of the report, by the names of evaluation.json
     baseline: str                       # label of the point that others are compared with; "" = the first
-    paper: Mapping[str, Mapping[str, float]]  # label -> metric -> the published figure
+    paper: Mapping[str, Mapping[str, float]]  # label -> metric -> the published figure; a metric that is not one of
+                                        # `metrics` gets a column of its own
     search: Search | None
 
 

@@ -97,7 +97,7 @@ def _header(sweep) -> list[str]:
     for metric in sweep.metrics:
         columns += [metric, "difference", "p"]
         columns += ["paper"] if any(metric in figures for figures in sweep.paper.values()) else []
-    return [*columns, "seeds", "hours"]
+    return [*columns, *(f"paper: {metric}" for metric in _papers_own(sweep)), "seeds", "hours"]
 
 
 def _cells(sweep, rows: list[Row]):
@@ -115,6 +115,7 @@ def _cells(sweep, rows: list[Row]):
                       f"{difference.p_adjusted:.3f}" if known and not math.isnan(difference.p) else ""]
             if any(metric in figures for figures in sweep.paper.values()):
                 cells.append(str(_paper(sweep, row, metric)))
+        cells += [str(_paper(sweep, row, metric)) for metric in _papers_own(sweep)]
         counted = max((len(values) for values in row.values.values()), default=0)
         yield [*cells, str(counted), f"{row.hours:.3f}"]
 
@@ -130,6 +131,12 @@ def _interval(interval: Interval) -> list[str]:
 
 def _paper(sweep, row: Row, metric: str):
     return sweep.paper[row.label][metric] if row.label in sweep.paper and metric in sweep.paper[row.label] else ""
+
+
+def _papers_own(sweep) -> list[str]:
+    """Metrics that were published for these points and that the sweep does not have: on other data, say."""
+    return [metric for metric in dict.fromkeys(metric for figures in sweep.paper.values() for metric in figures)
+            if metric not in sweep.metrics]
 
 
 def _baseline(sweep, rows: list[Row]) -> str:

@@ -26,7 +26,7 @@ def values(tmp_path, path, **changes):
 
 def test_from_sweep_to_report(tmp_path, capsys):
     path = write(tmp_path / "s.py", (0.3, 0.5, LARGE_FAILURE), seeds=(0, 1, 2), extra=(
-        "paper={'margin=0.5': {'map@r': .77}}"))
+        "paper={'margin=0.5': {'map@r': .77, 'LFW': 99.83}}"))
     assert sweep.main(None, values(tmp_path, path, dry_run=True)) == 0
     assert "9 trials" in capsys.readouterr().out and not (tmp_path / "runs").exists()
     assert sweep.main(None, values(tmp_path, path)) == 1
@@ -35,6 +35,7 @@ def test_from_sweep_to_report(tmp_path, capsys):
     markdown, page = ((tmp_path / "runs" / f"report.{end}").read_text() for end in ("md", "html"))
     # The two points differ by .2 with every seed: a mean of .51 and no spread of the difference.
     assert "| margin=0.5 | 0.5100 (0.4852, 0.5348) | +0.2000 (+0.2000, +0.2000) | 0.000 | 0.77 |" in markdown
+    assert "| paper: LFW | seeds |" in markdown and "| 99.83 | 3 |" in markdown
     assert "| margin=0.9 | failed |" in markdown and "6 trials done, 3 failed" in markdown
     assert "ArithmeticError: the fake one fails" in page and "--config=configs/stored.py:" in page
     assert "http" not in page.replace("http-equiv", "")  # opens offline
