@@ -1,0 +1,129 @@
+"""What the peers and we are asked: embeddings, labels and pairs, at most 203 rows each. Seeded NumPy, kept in the files.
+
+Quantised rows hold +-1/2 in four dimensions: they have length 1, and their products and squared distances are exact in
+float32, so that all rows of a score tie for every implementation alike.
+"""
+
+import numpy as np
+
+# Of which every label is odd or even by one bit that float32 does not hold.
+LARGE = 2**24
+
+
+def unit(rows) -> np.ndarray:
+    rows = np.asarray(rows, np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def quantised(rng, count: int) -> np.ndarray:
+    return np.where(rng.random((count, 4)) < 0.5, np.float32(-0.5), np.float32(0.5))
+
+
+def near_classes(rng, labels, spread: float = 1.0) -> np.ndarray:
+    """Rows around a centre for each label, so that a ranking is neither random nor perfect."""
+    _, places = np.unique(labels, return_inverse=True)
+    return unit(rng.normal(size=(places.max() + 1, 8))[places] + spread * rng.normal(size=(len(labels), 8)))
+
+
+def every_row_a_query() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Name -> unit rows and labels."""
+    rng = np.random.default_rng(0)
+    sizes = np.repeat(np.arange(9), [2, 3, 4, 6, 8, 10, 12, 15, 20])
+    rng.shuffle(sizes)
+    cases = {"random": (near_classes(rng, sizes), sizes), "ties": (quantised(rng, 80), rng.integers(0, 5, 80))}
+
+    # Each of 12 rows four times, far apart; the copies' labels are only partly the row's own.
+    labels = np.arange(60) % 12
+    rows = near_classes(rng, labels)
+    rows[12:48] = np.tile(rows[:12], (3, 1))
+    cases["duplicates"] = rows, np.where(rng.random(60) < 0.3, (labels + 1) % 12, labels)
+
+    labels = np.concatenate([np.repeat([0, 1, 2], 6), 10 + np.arange(14)])
+    cases["lone"] = near_classes(rng, labels), labels
+
+    # All of a class lie on the far side of all other rows: every relevant row is ranked last.
+    angle = np.pi * (np.arange(24) % 2) + 0.02 * rng.permutation(24)
+    cases["last"] = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32), np.arange(24) // 2
+
+    cases["one_class"] = near_classes(rng, np.zeros(15, int)), np.full(15, 7)
+
+    # Two classes with one label in float32; rows of the other class are nearer than those of the own.
+    labels = LARGE + np.tile([0, 1], 10)
+    angle = np.arange(20) // 2 * 0.3 + 0.01 * np.arange(20)
+    cases["large_labels"] = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32), labels
+
+    rows = near_classes(rng, np.arange(30) % 5)
+    cases["nan"] = np.where(np.arange(30)[:, None] == 4, np.float32("nan"), rows), np.arange(30) % 5
+    cases["collapsed"] = np.tile(rows[:1], (30, 1)), np.arange(30) // 6
+    return cases
+
+
+def query_and_gallery() -> dict[str, tuple[np.ndarray, ...]]:
+    """Name -> queries, their labels, gallery, its labels. Labels 7 to 9 are of no gallery row."""
+    rng = np.random.default_rng(1)
+    query_labels, labels = rng.integers(0, 10, 40), rng.integers(0, 7, 70)
+    rows = near_classes(rng, np.concatenate([query_labels, labels]))
+    ties = quantised(rng, 110)
+    return {"random": (rows[:40], query_labels, rows[40:], labels),
+            "ties": (ties[:40], query_labels, ties[40:], labels)}
+
+
+def one_ranking() -> np.ndarray:
+    """Relevance bool[1,9] of one query's ranking with R = 4: hit, miss, hit, then nothing until the end."""
+    return np.array([[1, 0, 1, 0, 0, 0, 0, 1, 1]], bool)
+
+
+def distances() -> tuple[np.ndarray, np.ndarray]:
+    """Distances f64[150] with many ties, and sameness."""
+    rng = np.random.default_rng(2)
+    same = rng.random(150) < 0.4
+    return np.round(np.abs(rng.normal(size=150) + 1.5 * ~same), 1), same
+
+
+def clusters() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    return rng.integers(0, 6, 70), rng.integers(0, 9, 70)
+
+
+def probabilities() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Name -> probabilities f32[N,C] and labels. The confidences of "edges" are edges of four bins."""
+    rng = np.random.default_rng(4)
+    logits = 2 * rng.normal(size=(120, 5))
+    soft = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    highest = np.array([0.5, 0.75, 0.75, 1.0, 0.5, 0.75])
+    edges = np.stack([highest, 1 - highest], axis=1)
+    return {"random": (soft.astype(np.float32), rng.integers(0, 5, 120)),
+            "edges": (edges.astype(np.float32), np.array([0, 0, 1, 0, 1, 1]))}
+
+
+def face_pairs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Name -> embeddings, pair after pair f32[2M,D], and sameness bool[M]."""
+    rng = np.random.default_rng(5)
+
+    def pairs(count, spread=0.7):
+        first, same = rng.normal(size=(count, 8)), rng.random(count) < 0.5
+        second = np.where(same[:, None], first + spread * rng.normal(size=first.shape), rng.normal(size=first.shape))
+        return unit(np.stack([first, second], axis=1).reshape(-1, 8)), same
+
+    cases = {"random": pairs(200), "uneven_folds": pairs(203)}
+    cases["ties"] = quantised(rng, 400), rng.random(200) < 0.5     # distances 0, 1, 2, 3 and 4: thresholds all
+    rows, same = pairs(100)
+    cases["one_sided_fold"] = rows, np.where(np.arange(100) < 10, False, same)
+    rows, same = pairs(100)
+    cases["nan"] = np.where(np.arange(200)[:, None] == 6, np.float32("nan"), rows), same
+    cases["collapsed"] = np.tile(rows[:1], (200, 1)), same
+    return cases
+
+
+def template_images() -> dict[str, np.ndarray]:
+    """Images of 14 templates of 7 subjects, of up to 3 media, whose numbers recur in other templates."""
+    rng = np.random.default_rng(6)
+    template = np.sort(rng.permutation(np.concatenate([np.arange(14), rng.integers(0, 14, 66)])))
+    centres = rng.normal(size=(7, 6))
+    rows, flipped = (4 * (centres[template % 7] + 1.2 * rng.normal(size=(80, 6))) * rng.uniform(0.2, 3, (80, 1))
+                     for _ in range(2))
+    first, second = np.triu_indices(14, k=1)
+    ids = 3 + 5 * rng.permutation(14)
+    return {"rows": rows.astype(np.float32), "flipped": flipped.astype(np.float32), "template": ids[template],
+            "medium": rng.integers(1, 4, 80), "detector": rng.uniform(0.3, 1, 80).astype(np.float32),
+            "first": ids[first], "second": ids[second], "same": first % 7 == second % 7}
