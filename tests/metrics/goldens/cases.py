@@ -41,9 +41,9 @@ def every_row_a_query() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     labels = np.concatenate([np.repeat([0, 1, 2], 6), 10 + np.arange(14)])
     cases["lone"] = near_classes(rng, labels), labels
 
-    # All of a class lie on the far side of all other rows: every relevant row is ranked last.
-    angle = np.pi * (np.arange(24) % 2) + 0.02 * rng.permutation(24)
-    cases["last"] = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32), np.arange(24) // 2
+    # The other row of a class is the opposite of the first: last for each of the two.
+    rows = near_classes(rng, np.arange(12))
+    cases["last"] = np.stack([rows, -rows], axis=1).reshape(24, 8), np.arange(24) // 2
 
     cases["one_class"] = near_classes(rng, np.zeros(15, int)), np.full(15, 7)
 
@@ -86,14 +86,15 @@ def clusters() -> tuple[np.ndarray, np.ndarray]:
 
 
 def probabilities() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Name -> probabilities f32[N,C] and labels. The confidences of "edges" are edges of four bins."""
+    """Name -> probabilities f32[N,C] and labels. Half of the confidences of "edges" are edges of four bins."""
     rng = np.random.default_rng(4)
     logits = 2 * rng.normal(size=(120, 5))
     soft = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    highest = np.array([0.5, 0.75, 0.75, 1.0, 0.5, 0.75])
+    highest = np.array([0.5, 0.625, 0.75, 0.875, 1.0, 0.5])
     edges = np.stack([highest, 1 - highest], axis=1)
-    return {"random": (soft.astype(np.float32), rng.integers(0, 5, 120)),
-            "edges": (edges.astype(np.float32), np.array([0, 0, 1, 0, 1, 1]))}
+    drawn = (rng.random((120, 1)) < soft.cumsum(axis=1)).argmax(axis=1)     # some bins are too sure and some too unsure
+    return {"random": (soft.astype(np.float32), drawn),
+            "edges": (edges.astype(np.float32), np.array([0, 1, 0, 1, 0, 0]))}
 
 
 def face_pairs() -> dict[str, tuple[np.ndarray, np.ndarray]]:

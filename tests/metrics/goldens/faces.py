@@ -1,6 +1,8 @@
 """Face pairs and templates by insightface's own scripts, which are read from a folder and run, never copied."""
 
 import ast
+import contextlib
+import io
 import itertools
 import pathlib
 import sys
@@ -17,7 +19,7 @@ from tests.metrics.goldens import cases
 from tests.metrics.goldens.attempts import attempt
 
 # Imported by the scripts for images and plots, and not used for what is asked of them.
-UNUSED = ("matplotlib", "matplotlib.pyplot", "pandas", "cv2", "skimage", "backbones", "menpo", "menpo.visualize")
+UNUSED = {"matplotlib", "pandas", "cv2", "skimage", "torch", "backbones", "menpo", "prettytable"}
 
 
 def pair_results(script: pathlib.Path) -> dict:
@@ -52,27 +54,33 @@ def template_results(script: pathlib.Path) -> dict:
 def run(script: pathlib.Path, given: dict, switches: tuple[bool, bool, bool]) -> dict:
     """The whole script, with its switches set, our arrays in place of its three readers, and no images or plots."""
     table = []
-    readers = {"read_template_media_list": lambda path: (given["template"], given["medium"]),
-               "read_template_pair_list": lambda path: (given["first"], given["second"], given["same"].astype(int)),
-               "get_image_feature": lambda *_: (np.concatenate([given["rows"], given["flipped"]], axis=1),
-                                                given["detector"])}
+    scope = {"read_template_media_list": lambda path: (given["template"], given["medium"]),
+             "read_template_pair_list": lambda path: (given["first"], given["second"], given["same"].astype(int)),
+             "get_image_feature": lambda *_: (np.concatenate([given["rows"], given["flipped"]], axis=1),
+                                              given["detector"])}
+    dropped = {*scope, "Embedding"}
+    scope |= {"matplotlib": unittest.mock.MagicMock(), "plt": unittest.mock.MagicMock(),
+              "sample_colours_from_colourmap": lambda count, name: [name] * count,
+              "PrettyTable": lambda header: unittest.mock.MagicMock(add_row=table.append)}
     settings = dict(zip(("use_norm_score", "use_detector_score", "use_flip_test"), switches, strict=True))
     tree = ast.parse(script.read_text())
-    tree.body = [node for node in tree.body if getattr(node, "name", None) not in (*readers, "Embedding")]
+    tree.body = [node for node in tree.body if getattr(node, "name", None) not in dropped and not _unused(node)]
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) in settings:
             node.value = ast.copy_location(ast.Constant(settings[node.targets[0].id]), node.value)
-    modules = {name: unittest.mock.MagicMock() for name in (*UNUSED, "prettytable", "menpo.visualize.viewmatplotlib")}
-    modules["prettytable"].PrettyTable = lambda header: unittest.mock.MagicMock(add_row=table.append)
-    modules["menpo.visualize.viewmatplotlib"].sample_colours_from_colourmap = lambda count, name: [name] * count
-    with (tempfile.TemporaryDirectory() as folder, unittest.mock.patch.dict(sys.modules, modules),
+    with (tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()),
           unittest.mock.patch.object(sys, "argv", ["ijbc", f"--image-path={folder}", f"--result-dir={folder}"]),
           unittest.mock.patch.object(sys, "path", list(sys.path))):
         (pathlib.Path(folder) / "meta").mkdir()
         (pathlib.Path(folder) / "meta" / "ijbc_name_5pts_score.txt").touch()
-        scope = dict(readers)
         exec(compile(tree, script, "exec"), scope)
     return {"scores": scope["score"], "far": np.array(scope["x_labels"]), "table": np.array(table[0][1:], np.float64)}
+
+
+def _unused(node) -> bool:
+    names = [node.module] if isinstance(node, ast.ImportFrom) else (
+        [alias.name for alias in node.names] if isinstance(node, ast.Import) else [])
+    return any(name.split(".")[0] in UNUSED for name in names)
 
 
 def results(folder: pathlib.Path) -> dict:

@@ -106,10 +106,11 @@ def faiss_results() -> dict:
     for name, (queries, rows) in given.items():
         for kind, index in (("ip", faiss.IndexFlatIP(rows.shape[1])), ("l2", faiss.IndexFlatL2(rows.shape[1]))):
             index.add(rows)
-            for k in (7, len(rows)):
-                scores, found = index.search(queries, k)
-                key = f"faiss/{kind}/{name}/{'all' if k > 7 else k}"
-                result |= {f"{key}/scores": scores, f"{key}/found": found.astype(np.int16)}
+            scores, found = index.search(queries, 7)
+            _, order = index.search(queries, len(rows))
+            key = f"faiss/{kind}/{name}"
+            result |= {f"{key}/scores": scores, f"{key}/found": found.astype(np.int16),
+                       f"{key}/order": order.astype(np.int16)}
     return result
 
 
