@@ -11,7 +11,8 @@ def knn(embeddings, labels, queries, k: int, *, vote: str = "uniform", temperatu
 
     embeddings f[N,D], labels int[N], queries f[Q,D]. vote: "uniform"; "distance", 1 / Euclidean distance of the unit
     vectors, only rows at distance 0 voting where there are any; "softmax", exp(cosine / temperature) (Wu et al.:
-    Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, arXiv:1805.01978). Raises ValueError for values that are not finite and rows that have collapsed to one point.
+    Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, arXiv:1805.01978).
+    Raises ValueError for values that are not finite and rows that have collapsed to one point.
     """
     labels, rows, queries = np.asarray(labels), retrieval.normalized(embeddings), retrieval.normalized(queries)
     retrieval.check_spread(rows)

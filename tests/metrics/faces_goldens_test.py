@@ -9,6 +9,8 @@ import pytest
 from metrics import templates, ten_fold, verification
 from tests.metrics import goldens
 
+SWITCHES = list(itertools.product((False, True), repeat=3))
+
 
 @functools.cache
 def golden() -> dict:
@@ -51,8 +53,8 @@ def test_insightface_has_no_rate_at_far_with_today_s_scipy():
 
 def scores(switches: tuple[bool, bool, bool], **changes) -> tuple[str, np.ndarray]:
     """The protocol's name and our scores of the listed pairs."""
-    given = {name: golden()[f"templates/{name}"] for name in ("rows", "flipped", "template", "medium", "detector", "first",
-                                                             "second")} | changes
+    names = ("rows", "flipped", "template", "medium", "detector", "first", "second")
+    given = {name: golden()[f"templates/{name}"] for name in names} | changes
     norm, detector, flip = switches
     built = templates.templates(given["rows"], given["template"], given["medium"], keep_norm=norm,
                                 flipped=given["flipped"] if flip else None,
@@ -61,16 +63,16 @@ def scores(switches: tuple[bool, bool, bool], **changes) -> tuple[str, np.ndarra
         built, given["first"], given["second"])
 
 
-@pytest.mark.parametrize("switches", itertools.product((False, True), repeat=3))
+@pytest.mark.parametrize("switches", SWITCHES)
 def test_template_scores_equal_insightface(switches):
     """Unordered template ids, media of one to several images, and medium numbers that recur in other templates."""
     name, found = scores(switches)
     np.testing.assert_allclose(found, golden()[f"insightface/{name}/scores"], atol=1e-6)
 
 
-@pytest.mark.parametrize("switches", itertools.product((False, True), repeat=3))
+@pytest.mark.parametrize("switches", SWITCHES)
 def test_tar_at_far_is_at_most_at_that_rate_and_insightface_s_nearest_to_it(switches):
-    """84 impostor pairs: rates are multiples of 1/84 = .0119. The peer takes the point of the curve whose FAR is nearest,
+    """84 impostor pairs: rates are multiples of 1/84 = .0119. The peer takes the point of the curve of the nearest FAR,
     here above 1e-2 for 1e-2, and reads a larger TAR. "At a FAR of at most" is right: a stated rate is not exceeded.
     Below half a step, and of the millions of impostors of IJB-C, both are the same.
     """

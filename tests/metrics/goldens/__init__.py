@@ -1,4 +1,4 @@
-"""What public implementations make of a few rankings, pairs and templates: written by make.py, compared with by tests."""
+"""What public implementations make of a few rankings, pairs and templates: by make.py, for the tests beside it."""
 
 import pathlib
 

@@ -1,4 +1,6 @@
-"""What the peers and we are asked: embeddings, labels and pairs, at most 203 rows each. Seeded NumPy, kept in the files.
+"""What the peers and we are asked: embeddings, labels and pairs, seeded; kept in the files beside the answers.
+
+Most have 80 rows of 8 dimensions, so that few programs are compiled.
 
 Quantised rows hold +-1/2 in four dimensions: they have length 1, and their products and squared distances are exact in
 float32, so that all rows of a score tie for every implementation alike.
@@ -16,7 +18,8 @@ def unit(rows) -> np.ndarray:
 
 
 def quantised(rng, count: int) -> np.ndarray:
-    return np.where(rng.random((count, 4)) < 0.5, np.float32(-0.5), np.float32(0.5))
+    rows = np.where(rng.random((count, 4)) < 0.5, np.float32(-0.5), np.float32(0.5))
+    return np.pad(rows, ((0, 0), (0, 4)))
 
 
 def near_classes(rng, labels, spread: float = 1.0) -> np.ndarray:
@@ -32,38 +35,38 @@ def every_row_a_query() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     rng.shuffle(sizes)
     cases = {"random": (near_classes(rng, sizes), sizes), "ties": (quantised(rng, 80), rng.integers(0, 5, 80))}
 
-    # Each of 12 rows four times, far apart; the copies' labels are only partly the row's own.
-    labels = np.arange(60) % 12
-    rows = near_classes(rng, labels)
-    rows[12:48] = np.tile(rows[:12], (3, 1))
-    cases["duplicates"] = rows, np.where(rng.random(60) < 0.3, (labels + 1) % 12, labels)
+    # Each of 20 rows four times, far apart; the copies' labels are only partly the row's own.
+    labels = np.arange(80) % 20
+    rows = np.tile(near_classes(rng, labels[:20]), (4, 1))
+    cases["duplicates"] = rows, np.where(rng.random(80) < 0.3, (labels + 1) % 20, labels)
 
-    labels = np.concatenate([np.repeat([0, 1, 2], 6), 10 + np.arange(14)])
+    labels = np.concatenate([np.repeat(np.arange(11), 4), 20 + np.arange(36)])
     cases["lone"] = near_classes(rng, labels), labels
 
     # The other row of a class is the opposite of the first: last for each of the two.
-    rows = near_classes(rng, np.arange(12))
-    cases["last"] = np.stack([rows, -rows], axis=1).reshape(24, 8), np.arange(24) // 2
+    rows = near_classes(rng, np.arange(40))
+    cases["last"] = np.stack([rows, -rows], axis=1).reshape(80, 8), np.arange(80) // 2
 
-    cases["one_class"] = near_classes(rng, np.zeros(15, int)), np.full(15, 7)
+    cases["one_class"] = near_classes(rng, np.zeros(80, int)), np.full(80, 7)
 
-    # Two classes with one label in float32; rows of the other class are nearer than those of the own.
-    labels = LARGE + np.tile([0, 1], 10)
-    angle = np.arange(20) // 2 * 0.3 + 0.01 * np.arange(20)
-    cases["large_labels"] = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32), labels
+    # Two classes with one label in float32; the nearest row is always of the other class.
+    labels = LARGE + np.arange(80) % 2
+    rows = near_classes(rng, np.arange(40))
+    cases["large_labels"] = unit(np.repeat(rows, 2, axis=0) + 0.01 * rng.normal(size=(80, 8))), labels
 
-    rows = near_classes(rng, np.arange(30) % 5)
-    cases["nan"] = np.where(np.arange(30)[:, None] == 4, np.float32("nan"), rows), np.arange(30) % 5
-    cases["collapsed"] = np.tile(rows[:1], (30, 1)), np.arange(30) // 6
+    labels = np.arange(80) % 5
+    rows = near_classes(rng, labels)
+    cases["nan"] = np.where(np.arange(80)[:, None] == 4, np.float32("nan"), rows), labels
+    cases["collapsed"] = np.tile(rows[:1], (80, 1)), np.sort(labels)
     return cases
 
 
 def query_and_gallery() -> dict[str, tuple[np.ndarray, ...]]:
     """Name -> queries, their labels, gallery, its labels. Labels 7 to 9 are of no gallery row."""
     rng = np.random.default_rng(1)
-    query_labels, labels = rng.integers(0, 10, 40), rng.integers(0, 7, 70)
+    query_labels, labels = rng.integers(0, 10, 40), rng.integers(0, 7, 80)
     rows = near_classes(rng, np.concatenate([query_labels, labels]))
-    ties = quantised(rng, 110)
+    ties = quantised(rng, 120)
     return {"random": (rows[:40], query_labels, rows[40:], labels),
             "ties": (ties[:40], query_labels, ties[40:], labels)}
 

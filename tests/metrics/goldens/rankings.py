@@ -1,4 +1,4 @@
-"""Rankings, clusters and calibration by pytorch-metric-learning, open-metric-learning, FAISS, bcubed and torchmetrics."""
+"""Rankings, clusters and calibration by the packages of requirements-peers.txt."""
 
 import bcubed
 import faiss
@@ -37,8 +37,7 @@ def pytorch_metric_learning_results() -> dict:
     for name, (rows, labels) in cases.every_row_a_query().items():
         result |= {f"{name}/rows": rows, f"{name}/labels": labels}
         for search, function in searches.items():
-            measure = lambda k=None, f=function, rows=rows, labels=labels: calculator(RANKING, k, knn_func=f).get_accuracy(
-                rows, labels)
+            measure = lambda f=function, given=(rows, labels): calculator(RANKING, knn_func=f).get_accuracy(*given)
             result |= attempt(measure, f"pml/{search}/{name}")
         result |= attempt(lambda rows=rows, labels=labels: clustered(rows, labels), f"pml/clusters/{name}")
     rows, labels = cases.every_row_a_query()["random"]
