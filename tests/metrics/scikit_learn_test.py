@@ -59,8 +59,8 @@ def test_neighbors_by_inner_product_equal_euclidean_ones_of_unit_rows():
 
 
 def test_top_k_accuracy_of_equal_scores_takes_the_lower_class_and_scikit_learn_the_higher():
-    """All scores alike; of six rows three are of class 0, two of 1 and one of 2. k = 1: ours 1/2, the peer's 1/6; k = 2:
-    ours 5/6, the peer's 1/2. Neither is more right than the other; ours is the rule of retrieval, the lower index.
+    """All scores alike; of six rows three are of class 0, two of 1 and one of 2. k = 1: ours 1/2, the peer's 1/6;
+    k = 2: ours 5/6, the peer's 1/2. Neither is more right; ours is the rule of retrieval, the lower index first.
     """
     labels, scores = np.array([0, 0, 0, 1, 1, 2]), np.ones((6, 3))
     assert top_k_accuracy_score(labels, scores, k=1, labels=np.arange(3)) == pytest.approx(1 / 6)

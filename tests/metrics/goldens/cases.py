@@ -31,7 +31,7 @@ def near_classes(rng, labels, spread: float = 1.0) -> np.ndarray:
 def every_row_a_query() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Name -> unit rows and labels."""
     rng = np.random.default_rng(0)
-    sizes = np.repeat(np.arange(9), [2, 3, 4, 6, 8, 10, 12, 15, 20])
+    sizes = np.repeat(np.arange(8), [2, 2, 4, 4, 12, 12, 20, 24])
     rng.shuffle(sizes)
     cases = {"random": (near_classes(rng, sizes), sizes), "ties": (quantised(rng, 80), rng.integers(0, 5, 80))}
 
@@ -64,11 +64,29 @@ def every_row_a_query() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def query_and_gallery() -> dict[str, tuple[np.ndarray, ...]]:
     """Name -> queries, their labels, gallery, its labels. Labels 7 to 9 are of no gallery row."""
     rng = np.random.default_rng(1)
-    query_labels, labels = rng.integers(0, 10, 40), rng.integers(0, 7, 80)
+    query_labels, labels = rng.integers(0, 10, 40), rng.permutation(np.arange(80) % 7)
     rows = near_classes(rng, np.concatenate([query_labels, labels]))
     ties = quantised(rng, 120)
     return {"random": (rows[:40], query_labels, rows[40:], labels),
             "ties": (ties[:40], query_labels, ties[40:], labels)}
+
+
+def several_labels() -> tuple[np.ndarray, np.ndarray]:
+    """Unit rows and multi-hot labels i[80,12], one or two of a row; ten rows have none, and so no match."""
+    rng = np.random.default_rng(7)
+    labels = np.zeros((80, 12), np.int64)
+    labels[np.arange(70), np.arange(70) % 12] = labels[np.arange(70), (np.arange(70) // 12 + 3) % 12] = 1
+    return unit(labels @ rng.normal(size=(12, 8)) + rng.normal(size=(80, 8))), labels
+
+
+def cameras() -> dict[str, np.ndarray]:
+    """Queries and a gallery of 10 people by 3 cameras; two have images of one camera alone, others none."""
+    rng = np.random.default_rng(8)
+    labels = np.concatenate([rng.integers(0, 13, 40), rng.permutation(np.arange(80) % 10)])
+    seen = np.where(labels < 2, 0, rng.integers(0, 3, 120))
+    rows = near_classes(rng, labels)
+    return {"queries": rows[:40], "query_labels": labels[:40], "query_cameras": seen[:40], "rows": rows[40:],
+            "labels": labels[40:], "cameras": seen[40:]}
 
 
 def one_ranking() -> np.ndarray:

@@ -42,6 +42,10 @@ def pytorch_metric_learning_results() -> dict:
         result |= attempt(lambda rows=rows, labels=labels: clustered(rows, labels), f"pml/clusters/{name}")
     rows, labels = cases.every_row_a_query()["random"]
     result |= attempt(lambda: calculator(RANKING, 3).get_accuracy(rows, labels), "pml/k=3/random")
+    rows, labels = cases.several_labels()
+    shared = lambda one, other: (one * other).sum(dim=-1) > 0
+    result |= {"several/rows": rows, "several/labels": labels} | attempt(lambda: calculator(
+        RANKING, label_comparison_fn=shared).get_accuracy(rows, labels), "pml/faiss/several")
     for name, (queries, query_labels, gallery, labels) in cases.query_and_gallery().items():
         result |= {f"gallery/{name}/queries": queries, f"gallery/{name}/query_labels": query_labels,
                    f"gallery/{name}/rows": gallery, f"gallery/{name}/labels": labels}
