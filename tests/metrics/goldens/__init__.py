@@ -1,4 +1,4 @@
-"""What public implementations make of a few rankings, pairs and templates: by make.py, for the tests beside it."""
+"""What public implementations make of a few rankings, pairs and templates: by make.py, for metric_goldens*_test.py."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""Rankings and clusters as public implementations score them, golden numbers by goldens/make.py.
+"""Rankings and clusters as public implementations score them, golden numbers by metrics/goldens/make.py.
 
 Where one of them differs, the test says which is right by docs/metrics.md, and both numbers are asserted.
 """

@@ -1,4 +1,4 @@
-"""Face pairs and templates as insightface's evaluation scores them, golden numbers by goldens/make.py."""
+"""Face pairs and templates as insightface's evaluation scores them, golden numbers by metrics/goldens/make.py."""
 
 import functools
 import itertools

@@ -1,6 +1,6 @@
 """Against scikit-learn and SciPy where equal scores, copies and small numbers of rows make definitions part.
 
-Random cases are in the tests beside this one and in tests/metric_definitions_test.py.
+Random cases are in tests/metrics and in metric_definitions_test.py.
 """
 
 import numpy as np
