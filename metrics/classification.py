@@ -12,14 +12,17 @@ def knn(embeddings, labels, queries, k: int, *, vote: str = "uniform", temperatu
     embeddings f[N,D], labels int[N], queries f[Q,D]. vote: "uniform"; "distance", 1 / Euclidean distance of the unit
     vectors, only rows at distance 0 voting where there are any; "softmax", exp(cosine / temperature) (Wu et al.:
     Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, arXiv:1805.01978).
+    Raises ValueError for values that are not finite and rows that have collapsed to one point.
     """
-    labels = np.asarray(labels)
-    index = nearest.Gallery(retrieval.normalized(embeddings), mesh)
-    found, cosines = index.top(retrieval.normalized(queries), k)
+    labels, rows, queries = np.asarray(labels), retrieval.normalized(embeddings), retrieval.normalized(queries)
+    retrieval.check_spread(rows)
+    found, cosines = nearest.Gallery(rows, mesh).top(queries, k)
     if vote == "uniform":
         weight = np.ones(cosines.shape)
     elif vote == "distance":
-        distance = np.sqrt(np.maximum(2 - 2 * cosines.astype(np.float64), 0))
+        # Of the rows themselves: the float32 cosine of all that is nearer than about 3e-4 may be 1, or not quite.
+        distance = np.array([np.linalg.norm(rows[near].astype(np.float64) - query, axis=1)
+                             for near, query in zip(found, queries, strict=True)]).reshape(found.shape)
         exact = distance == 0
         weight = np.where(exact.any(axis=1, keepdims=True), exact, 1 / np.where(exact, 1, distance))
     elif vote == "softmax":
@@ -28,8 +31,8 @@ def knn(embeddings, labels, queries, k: int, *, vote: str = "uniform", temperatu
         raise ValueError(f"vote={vote!r}: expected uniform, distance or softmax")
     classes, column = np.unique(labels, return_inverse=True)
     answers = np.empty(len(found), labels.dtype)
-    for row, (rows, weights) in enumerate(zip(found, weight, strict=True)):
-        answers[row] = classes[np.bincount(column[rows], weights=weights).argmax()]
+    for row, (near, weights) in enumerate(zip(found, weight, strict=True)):
+        answers[row] = classes[np.bincount(column[near], weights=weights).argmax()]
     return answers
 
 

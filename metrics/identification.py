@@ -11,10 +11,12 @@ def closed_set(probes, probe_labels, gallery, gallery_labels, *, ranks=(1, 5, 10
     """Share of probes whose mate is within the first k enrolled: {"rank-1": ...}. Probes without a mate are left out
     and counted in "probes_without_mate".
 
-    probes f[Q,D], gallery f[N,D], by cosine; labels int[Q], int[N].
+    probes f[Q,D], gallery f[N,D], by cosine; labels int[Q], int[N]. Raises ValueError for values that are not finite, a
+    gallery that has collapsed to one point, and where no probe has a mate.
     """
-    rankings = retrieval.rank(retrieval.normalized(probes), probe_labels, retrieval.normalized(gallery),
-                              gallery_labels, mesh=mesh)
+    gallery = retrieval.normalized(gallery)
+    retrieval.check_spread(gallery)
+    rankings = retrieval.rank(retrieval.normalized(probes), probe_labels, gallery, gallery_labels, mesh=mesh)
     mated = rankings.matches > 0
     if not mated.any():
         raise ValueError("no probe has a mate in the gallery")
@@ -35,11 +37,12 @@ def open_set(probes, probe_labels, gallery, gallery_labels, *, fpir=(1e-1, 1e-2)
     share of the probes without a mate that are answered. The threshold is the lowest probe score at which FPIR is at
     most the wanted rate, without interpolation; where even the highest score has a larger one, TPIR is 0 and
     `reachable` False. ISO/IEC 19795-1; Grother, Ngan: FRVT 1:N. Arguments as in `closed_set`.
-    Raises ValueError where no probe has a mate or all have.
+    Raises ValueError as `closed_set`, and where all probes have a mate.
     """
     probe_labels, gallery_labels = np.asarray(probe_labels), np.asarray(gallery_labels)
-    index = nearest.Gallery(retrieval.normalized(gallery), mesh)
-    found, scores = index.top(retrieval.normalized(probes), 1)
+    gallery = retrieval.normalized(gallery)
+    retrieval.check_spread(gallery)
+    found, scores = nearest.Gallery(gallery, mesh).top(retrieval.normalized(probes), 1)
     found, scores = found[:, 0], scores[:, 0].astype(np.float64)
     mated = np.isin(probe_labels, gallery_labels)
     if mated.all() or not mated.any():

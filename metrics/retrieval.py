@@ -150,16 +150,17 @@ def rank_self(embeddings, labels, *, mesh=None) -> PerQuery:
     """
     embeddings, labels = normalized(embeddings), np.asarray(labels)
     _check_labels(len(embeddings), labels)
-    _check_spread(embeddings)
+    check_spread(embeddings)
     if labels.ndim == 1 and len(np.unique(labels)) == len(labels):
         raise ValueError("no class has two images: there is nothing to retrieve")
     return rank(embeddings, labels, embeddings, labels, exclude=np.arange(len(labels)), mesh=mesh)
 
 
-def _check_spread(embeddings: np.ndarray) -> None:
+def check_spread(embeddings: np.ndarray) -> None:
+    """Raises ValueError for rows that are not finite, or of which each is the same; one row alone is not collapsed."""
     if not np.isfinite(embeddings).all():
         raise ValueError("embeddings hold NaN or infinite values: nothing is ranked")
-    if np.ptp(embeddings, axis=0).max(initial=0.0) == 0:
+    if len(embeddings) != 1 and np.ptp(embeddings, axis=0).max(initial=0.0) == 0:
         raise ValueError("the embeddings have collapsed to one point: a ranking of them would mean nothing")
 
 
@@ -191,7 +192,7 @@ def gallery_scores(queries, query_labels, gallery, gallery_labels, *, recall_at=
                    mesh=None) -> dict[str, float]:
     """`summary` of queries [Q,D] against a separate gallery [N,D], by cosine; arguments as in `rank`."""
     queries, gallery = normalized(queries), normalized(gallery)
-    _check_spread(gallery)
+    check_spread(gallery)
     rankings = rank(queries, query_labels, gallery, gallery_labels, exclude=exclude, mesh=mesh)
     return summary(rankings, recall_at=recall_at)
 
