@@ -35,7 +35,7 @@ def _from_scratch(config):
     config.input.image_size = 64
     config.embedder.update(name="resnet8", embedding_size=256)
     config.optimizer.learning_rate = 2e-3
-    config.batch_size, config.num_epochs = 64, 20
+    config.batch_size, config.num_epochs = 64, 15
     return config
 
 
@@ -45,5 +45,5 @@ def _tuned(config):
     config.embedder.update(name="resnet50", embedding_size=256, version="v1", bn_epsilon=1e-3, bn_momentum=0.99,
                            batch_norm="frozen")
     config.optimizer.update(learning_rate=1e-3, trunk_learning_rate_factor=0.1, trunk_clip_norm=5.0)
-    config.batch_size, config.num_epochs = 32, 2
+    config.batch_size, config.num_epochs = 16, 1
     return config

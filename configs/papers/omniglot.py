@@ -57,7 +57,7 @@ def get_config(row: str = "few_shot_vinyals"):
     if row == "background_inception_bn":
         papers.use(config, "omniglot_retrieval")  # without rotations: an epoch is a quarter as long
         config.embedder.update(name="inception_bn", stem=None)
-        config.input.image_size, config.num_epochs = 40, 3
+        config.input.image_size, config.num_epochs = 40, 2
     return config
 
 
