@@ -4,11 +4,10 @@
     batches = datasets.train_batches(source, config, seed=0, process_index=0, process_count=1)
 """
 
-from datasets import arrays, ijb, image_folder, manifest, orl_faces, pairs, retrieval_sets, rotated
+from datasets import arrays, ijb, image_folder, manifest, omniglot, orl_faces, pairs, retrieval_sets, rotated
 from datasets.array_record import ArrayRecord
 from datasets.batches import eval_batches, train_batches
 from datasets.decoding import decode
-from datasets.omniglot import Omniglot
 from datasets.pair_images import PairImages
 from datasets.pairs import Pairs
 from datasets.record_io import RecordIO
@@ -22,7 +21,7 @@ SOURCES = {
     "record_io": RecordIO,
     "npz": arrays.load_npz,
     "idx": arrays.load_idx,
-    "omniglot": Omniglot,
+    "omniglot": omniglot.load,
     "tfds": Tfds,
     "array_record": ArrayRecord,
     "omniglot_rotations": rotated.load_omniglot,

@@ -33,4 +33,4 @@ class Rotated:
 
 def load_omniglot(path: str) -> Rotated:
     """Omniglot with its rotations: 6,492 classes, those of the first 1,200 characters first, as Vinyals et al. 2016."""
-    return Rotated(omniglot.Omniglot(path))
+    return Rotated(omniglot.load(path))

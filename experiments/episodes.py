@@ -54,7 +54,8 @@ def one_shot(task: tasks.Task, root: str) -> tasks.Measured:
         raise ValueError(f"a one-shot trial needs every drawing; {problems[0]}")
     labels = source.labels[places]
     rng = np.random.default_rng((task.seed, _WAYS))
-    trials = within_alphabets(embeddings, labels, drawers(labels), alphabets(source), task.protocol.episodes, rng)
+    trials = within_alphabets(embeddings, labels, drawers(source, places), alphabets(source), task.protocol.episodes,
+                              rng)
     metrics = intervals.of_means({"one_shot_20way": trials.right}, trials.classes, task.seed)
     return _measured(task, metrics, labels, problems, episodes=task.protocol.episodes)
 
@@ -123,13 +124,13 @@ def best_threshold(scores, same) -> float:
     return float(scores[order[place]]) if place < len(scores) else float("inf")
 
 
-def drawers(labels: np.ndarray) -> np.ndarray:
-    """Who drew: the place of a drawing among those of its character, which the source keeps in the drawers' order."""
-    drawer = np.zeros(len(labels), np.int64)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        drawer[rows] = np.arange(len(rows))
-    return drawer
+def drawers(source, places: np.ndarray) -> np.ndarray:
+    """Who drew each of these records. Raises ValueError where the source does not know."""
+    records = [source[place] for place in places.tolist()]
+    if "drawer" not in records[0]:
+        raise ValueError(f"this protocol needs to know who drew, and {records[0]['path']} does not say: use Omniglot's "
+                         f".npz (docs/data.md)")
+    return np.array([record["drawer"] for record in records])
 
 
 def alphabets(source) -> np.ndarray:

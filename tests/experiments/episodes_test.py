@@ -36,8 +36,7 @@ def test_one_shot_stays_within_an_alphabet_and_between_drawers():
     classes, people = 50, 4
     labels = np.repeat(np.arange(classes), people)
     alphabet = np.array(["a"] * 25 + ["b"] * 25)
-    drawer = episodes.drawers(labels)
-    assert drawer.tolist() == list(range(people)) * classes
+    drawer = np.tile(np.arange(people), classes)
     rng = np.random.default_rng(0)
     noise = 1e-3 * np.random.default_rng(2).normal(size=(classes * people, 8))
     by_alphabet = np.eye(8)[(labels >= 25).astype(int)] + noise
@@ -46,6 +45,13 @@ def test_one_shot_stays_within_an_alphabet_and_between_drawers():
     assert perfect.right.all() and perfect.right.shape == (800,)
     with pytest.raises(ValueError, match="no alphabet has 20 characters"):
         episodes.within_alphabets(by_alphabet, labels, drawer, np.array([str(i) for i in range(classes)]), 1, rng)
+
+
+def test_who_drew_must_be_known():
+    records = [{"path": "a", "drawer": 3}, {"path": "b", "drawer": 1}]
+    assert episodes.drawers(records, np.array([1, 0])).tolist() == [1, 3]
+    with pytest.raises(ValueError, match="who drew, and c does not say"):
+        episodes.drawers([{"path": "c"}], np.array([0]))
 
 
 def test_pairs_are_half_same_and_all_of_one_alphabet():
