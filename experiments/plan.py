@@ -33,6 +33,8 @@ class Plan(NamedTuple):
     outputs: int                # results that do not take the place of what was given
     logits: int                 # of the temporaries, one copy of the largest piece of logits at a time; 0 for none
     moved: dict[str, int]       # results of collectives in one step, by kind
+    flops: float = 0.0          # of one step; loops of which the compiler does not know the turns count once
+    traffic: float = 0.0        # to and from memory in one step, as this machine's compiler fuses
 
     @property
     def total(self) -> int:
@@ -56,10 +58,10 @@ def make_plan(config, mesh: jax.sharding.Mesh) -> Plan:
     built = model.build(config, classes, examples, mesh)
     state, batch = model.abstract_state(built, config, mesh), steps.abstract_batch(config, mesh)
     program = steps.make_train_step(built, config, mesh).lower(state, batch).compile()
-    memory = program.memory_analysis()
+    memory, cost = program.memory_analysis(), program.cost_analysis()
     return Plan(mesh.size, _arrays(state, batch), memory.temp_size_in_bytes,
                 memory.output_size_in_bytes - memory.alias_size_in_bytes, _logits(config, state, mesh),
-                collectives.bytes_moved(program.as_text()))
+                collectives.bytes_moved(program.as_text()), cost["flops"], cost["bytes accessed"])
 
 
 def describe(plan: Plan, memory_gib: float) -> str:
