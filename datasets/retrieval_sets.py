@@ -5,8 +5,6 @@ Each reads the lists beside its images. `FOLDER#SPLIT` is one of the published s
 
 import os
 
-import scipy.io
-
 from datasets.source import Files
 
 
@@ -45,6 +43,8 @@ def load_cars196(path: str) -> Files:
     if not os.path.exists(name):
         raise FileNotFoundError(f"no file {name!r}: expected the folder with cars_annos.mat and car_ims")
     try:
+        import scipy.io  # of no use to other sources
+
         content = scipy.io.loadmat(name, squeeze_me=True)
         class_names = [str(value) for value in content["class_names"]]
         rows = [(str(row["relative_im_path"]), int(row["class"]) - 1) for row in content["annotations"]]

@@ -19,7 +19,7 @@ def bytes_moved(hlo: str) -> dict[str, int]:
     A collective in a loop counts once for every turn that the compiler knows of. A reduce-scatter counts what it
     leaves, not what it adds up.
     """
-    bodies, entry = _computations(hlo)
+    bodies, entry = computations(hlo)
     moved = collections.Counter()
 
     def visit(name: str, times: int) -> None:
@@ -31,10 +31,7 @@ def bytes_moved(hlo: str) -> dict[str, int]:
                 moved[kind] += times * _bytes(shapes, results_only=bool(start) and kind != "all-reduce")
                 continue
             trips = _TRIPS.search(line)
-            called = _CALLED.findall(line)
-            for branches in _BRANCHES.findall(line):
-                called += [branch.strip().lstrip("%") for branch in branches.split(",")]
-            for inner in called:
+            for inner in called(line):
                 if inner in bodies:
                     visit(inner, times * (int(trips[1]) if trips and " while(" in line else 1))
 
@@ -42,7 +39,15 @@ def bytes_moved(hlo: str) -> dict[str, int]:
     return dict(moved)
 
 
-def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
+def called(line: str) -> list[str]:
+    """The computations that an instruction calls."""
+    names = _CALLED.findall(line)
+    for branches in _BRANCHES.findall(line):
+        names += [branch.strip().lstrip("%") for branch in branches.split(",")]
+    return names
+
+
+def computations(hlo: str) -> tuple[dict[str, list[str]], str]:
     """({name: its lines}, the name of the entry)."""
     bodies, entry, lines = {}, "", []
     for line in hlo.splitlines():

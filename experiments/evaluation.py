@@ -2,7 +2,6 @@
 
 import jax
 import numpy as np
-from sklearn.decomposition import PCA
 
 import datasets
 from experiments import data, embedding, model
@@ -28,6 +27,8 @@ def baselines(config, mesh: jax.sharding.Mesh) -> dict[str, np.ndarray]:
     """Embeddings of the test images that need no training, by name: raw pixels, PCA of the training images, and the
     network before its first step. Images that cannot be read are left out.
     """
+    from sklearn.decomposition import PCA  # seconds, which a training run can do without
+
     train, test = data.train_source(config), data.test_source(config)
     seen, unseen = _pixels(train, config), _pixels(test, config)
     components = min(config.evaluation.pca_components, *seen.shape)

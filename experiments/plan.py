@@ -10,10 +10,7 @@ the CPU's compiler: a GPU's or TPU's fuses more. Nothing is computed, and no dat
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from absl import flags
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from experiments import cli, collectives, data, model, runtime
 from experiments import mesh as meshes
@@ -36,6 +33,8 @@ class Plan(NamedTuple):
     outputs: int                # results that do not take the place of what was given
     logits: int                 # of the temporaries, one copy of the largest piece of logits at a time; 0 for none
     moved: dict[str, int]       # results of collectives in one step, by kind
+    flops: float = 0.0          # of one step; loops of which the compiler does not know the turns count once
+    traffic: float = 0.0        # to and from memory in one step, as this machine's compiler fuses
 
     @property
     def total(self) -> int:
@@ -57,12 +56,12 @@ def make_plan(config, mesh: jax.sharding.Mesh) -> Plan:
         source = data.train_source(config)
         classes, examples = source.num_classes, len(source)
     built = model.build(config, classes, examples, mesh)
-    state, batch = model.abstract_state(built, config, mesh), _abstract_batch(config, mesh)
+    state, batch = model.abstract_state(built, config, mesh), steps.abstract_batch(config, mesh)
     program = steps.make_train_step(built, config, mesh).lower(state, batch).compile()
-    memory = program.memory_analysis()
+    memory, cost = program.memory_analysis(), program.cost_analysis()
     return Plan(mesh.size, _arrays(state, batch), memory.temp_size_in_bytes,
                 memory.output_size_in_bytes - memory.alias_size_in_bytes, _logits(config, state, mesh),
-                collectives.bytes_moved(program.as_text()))
+                collectives.bytes_moved(program.as_text()), cost["flops"], cost["bytes accessed"])
 
 
 def describe(plan: Plan, memory_gib: float) -> str:
@@ -79,14 +78,6 @@ def describe(plan: Plan, memory_gib: float) -> str:
         verdict = "FITS" if share <= 1 else "DOES NOT FIT"
         lines.append(f"{verdict}: {_size(plan.total).strip()} is {share:.0%} of {memory_gib:g} GiB")
     return "\n".join(lines)
-
-
-def _abstract_batch(config, mesh: jax.sharding.Mesh) -> dict:
-    parts, size = config.accumulation_steps, config.input.image_size
-    sharding = NamedSharding(mesh, P(None, meshes.AXIS))
-    array = lambda shape, dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-    count = config.batch_size // parts
-    return {"image": array((parts, count, size, size, 3), jnp.uint8), "label": array((parts, count), jnp.int32)}
 
 
 def _arrays(state: model.TrainState, batch: dict) -> dict[str, int]:

@@ -4,14 +4,28 @@ import contextlib
 import json
 import math
 import os
+import sys
 import time
 
 import rich.console
 import rich.progress
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2, summary_pb2
 
 from experiments import workdir as workdirs
+
+
+def _import_tensorboard() -> tuple:
+    """Without torch, which tensorboardX imports where it is installed: seconds, for nothing that is used here."""
+    absent = sys.modules.setdefault("torch", None) is None
+    try:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
+    finally:
+        if absent:
+            del sys.modules["torch"]
+    return EventsWriter, event_pb2, summary_pb2
+
+
+EventsWriter, event_pb2, summary_pb2 = _import_tensorboard()
 
 
 class Metrics:

@@ -120,3 +120,11 @@ def put_train_batch(mesh: jax.sharding.Mesh, config, batch: dict) -> dict:
     steps = config.accumulation_steps
     parts = {key: value.reshape(steps, value.shape[0] // steps, *value.shape[1:]) for key, value in batch.items()}
     return meshes.put_batch(mesh, parts, P(None, AXIS))
+
+
+def abstract_batch(config, mesh: jax.sharding.Mesh) -> dict:
+    """Shapes, dtypes and shardings of what `put_train_batch` gives."""
+    parts, size = config.accumulation_steps, config.input.image_size
+    array = functools.partial(jax.ShapeDtypeStruct, sharding=NamedSharding(mesh, P(None, AXIS)))
+    count = config.batch_size // parts
+    return {"image": array((parts, count, size, size, 3), jnp.uint8), "label": array((parts, count), jnp.int32)}

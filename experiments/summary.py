@@ -3,6 +3,7 @@
 import math
 
 import jax
+import numpy as np
 
 from experiments import optimizer
 from experiments.model import Model, TrainState
@@ -33,6 +34,13 @@ def forward_flops(model: Model, config) -> float:
     return jax.jit(model.embedder.apply).lower(variables, image).cost_analysis()["flops"]
 
 
+def rates(model: Model) -> dict[int, float]:
+    """Learning rates at the first step, at a quarter and half of all, and at the last."""
+    steps = sorted({0, model.total_steps // 4, model.total_steps // 2, model.total_steps - 1})
+    values = jax.jit(jax.vmap(model.schedule))(np.asarray(steps))  # one program to compile, not one per operation
+    return dict(zip(steps, np.broadcast_to(values, len(steps)).tolist(), strict=True))
+
+
 def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh, num_examples: int) -> str:
     """The summary, one fact a line."""
     count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
@@ -51,8 +59,7 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh, n
         "data": f"{num_examples:,} training images, {model.steps_per_epoch:.2f} steps per epoch",
         "steps": f"{model.total_steps:,} ({model.total_steps / model.steps_per_epoch:.1f} epochs)",
         "schedule": f"{config.optimizer.name}, {config.schedule.name} from {optimizer.peak_learning_rate(config):g}: "
-                    + ", ".join(f"{float(model.schedule(step)):.2e} at {step}" for step in
-                                sorted({0, model.total_steps // 4, model.total_steps // 2, model.total_steps - 1})),
+                    + ", ".join(f"{rate:.2e} at {step}" for step, rate in rates(model).items()),
     }
     if expected is not None:
         lines["start loss"] = f"about {expected:.2f} expected at step 0 (ln C + s^2/2D + margin)"

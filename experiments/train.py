@@ -21,6 +21,7 @@ from experiments import (
     lock,
     model,
     position,
+    profile,
     progress,
     stop_signal,
     summary,
@@ -63,6 +64,8 @@ class _Run:
         self.source, self.batches, self.test = source, batches, test
         self.checkpoints, self.watch, self.stop = checkpoints, watch, stop
         self.train_step = steps.make_train_step(built, config, mesh)
+        self.profiler = profile.Profiler(folder, config, lambda: self.train_step.lower(
+            model.abstract_state(built, config, mesh), steps.abstract_batch(config, mesh)).compile())
         self.embed = steps.make_embed_step(built.embedder, config, mesh)
         self.guard = guards.Guard(folder, config.run.max_rollbacks)
         self.agreement = hosts.Agreement(mesh)
@@ -108,6 +111,7 @@ class _Run:
         self.saved = step or None
 
     def close(self) -> None:
+        self.profiler.cancel()
         self.batches.close()
         if self.metrics is not None:
             self.metrics.close()
@@ -123,6 +127,7 @@ class _Run:
                 self.report(unreported, clock, check=True)  # a checkpoint of this step must not miss its record
                 unreported, self.score = None, None
                 with clock.paused():
+                    self.profiler.end(over=bool(stop or last))
                     if self.evaluation_is_due(step) and not stop:
                         stop = self.evaluate(step, state)
                     if stop or last or self.save_is_due(step) or self.checkpoints.improves(self.score):
@@ -131,7 +136,7 @@ class _Run:
                     return self.end(step, state, stop if self.evaluation_is_due(step) or not last else 0)
             with jax.transfer_guard("disallow"):
                 started = time.monotonic()
-                with self.watch.phase("loader"):
+                with self.watch.phase("loader"), jax.profiler.TraceAnnotation(profile.LOADER):
                     batch = next(self.batches)
                 clock.waiting(time.monotonic() - started)
                 if step + 1 in self.guard.skipped:
@@ -145,6 +150,8 @@ class _Run:
                 compiled = True
             self.report(unreported, clock)
             unreported = (step + 1, scalars)
+            if self.profiler.after(step + 1, scalars):
+                clock.restart(step + 1)
         raise AssertionError("the last step ends the run")
 
     def end(self, step: int, state: model.TrainState, stop: int) -> int:
