@@ -9,8 +9,8 @@ The figures are of other methods, trained for episodes or pairs: to be beaten, n
 rows train on the 964 characters of the background, each with its own trunk, and are measured under
 omniglot_one_shot_lake and omniglot_verification (Koch, Zemel, Salakhutdinov: Siamese Neural Networks for One-shot Image
 Recognition, 2015; people on the first: 95.5) and under omniglot_retrieval, for which no public table is known. The
-rotations of a character are classes of their own; the two trunks that a CPU is slow at do without them, for less than a
-tenth of the steps. Trunks, pixels and epochs are what two CPU cores can do;
+rotations of a character are classes of their own; the two trunks that a CPU is slow at do without them, for a sixth
+of the steps. Trunks, pixels and epochs are what two CPU cores can do;
 benchmarks/results/omniglot.md has what they reach.
 """
 
