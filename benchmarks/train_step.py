@@ -1,16 +1,23 @@
-"""One step of a trunk against torch, in turns: seconds, and their ratio.
+"""One step of a trunk against torch, in turns: seconds, their ratio, and what of the machine they use.
 
     python -m benchmarks.train_step [--embedder=resnext101_32x4d] [--batch=8] [--size=224] [--forms=auto]
-        [--mode=train|forward] [--rounds=5] [--out=benchmarks/results/train_step]
+        [--mode=train|forward] [--dtype=float32|bfloat16] [--compile_torch] [--rounds=5]
+        [--out=benchmarks/results/train_step]
 
 train: value, gradient and new running statistics of the mean of the squared pooled output, without an optimizer.
-forward: the pooled output with the running statistics. float32 both; torch is channels-last and eager, the model
-torchvision's, timm's, Cadene's or an IResNet of tests/embedders/make_goldens.py. --forms names forms of
-embedders/convolution.py, comma-separated; "native" is XLA's own convolution. Needs requirements-peers.txt beside the
-run-time requirements. Adds its row to the .json, and writes the .md anew from all rows.
+forward: the pooled output with the running statistics. torch is channels-last and eager, the model torchvision's,
+timm's, Cadene's or an IResNet of tests/embedders/make_goldens.py; --compile_torch adds the same under torch.compile (it
+needs a C++ compiler). bfloat16 is the trunk's dtype here and autocast there; parameters are float32 in both. --forms
+names forms of embedders/convolution.py, comma-separated; "native" is XLA's own convolution. Needs
+requirements-peers.txt beside the run-time requirements. Adds its row to the .json; the .md is written anew from all.
+
+Share of peak: the compiled program's FLOPs per second, over those of one large product measured here in the same dtype.
+Traffic: bytes that the compiled program's operations read and write, beside the least: every convolution and product
+reads its operands and writes its result once, and everything else is free.
 """
 
 import json
+import math
 import pathlib
 import statistics
 import time
@@ -19,24 +26,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
+from jax.extend import core
 
 import embedders
-from experiments import workdir
+from benchmarks import turns
+from experiments import peaks, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
-
-_EMBEDDER = flags.DEFINE_string("embedder", "resnext101_32x4d", "A name of embedders.EMBEDDERS.")
-_BATCH = flags.DEFINE_integer("batch", 8, "Images.")
-_SIZE = flags.DEFINE_integer("size", 224, "Pixels.")
-_FORMS = flags.DEFINE_list("forms", ["auto"], "Forms of a convolution, of embedders/convolution.py.")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "forward"], "What is timed.")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Runs of each, in turns, after one that is not counted.")
-_OUT = flags.DEFINE_string("out", str(ROOT / "benchmarks" / "results" / "train_step"), "Where to write .json and .md.")
+_PRODUCTS = ("conv_general_dilated", "dot_general")
 
 
-def ours(name: str, form: str, images: np.ndarray, train: bool):
-    """(a function that runs one step and waits for it, seconds of compilation)."""
-    embedder = embedders.build(name, convolution=form, **_without_neck(name))
+def define_flags() -> None:
+    flags.DEFINE_string("embedder", "resnext101_32x4d", "A name of embedders.EMBEDDERS.")
+    flags.DEFINE_integer("batch", 8, "Images.")
+    flags.DEFINE_integer("size", 224, "Pixels.")
+    flags.DEFINE_list("forms", ["auto"], "Forms of a convolution, of embedders/convolution.py.")
+    flags.DEFINE_enum("mode", "train", ["train", "forward"], "What is timed.")
+    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the trunk's arithmetic.")
+    flags.DEFINE_bool("compile_torch", False, "Add torch.compile as a peer.")
+    flags.DEFINE_integer("rounds", 5, "Runs of each, in turns, after one that is not counted.")
+    flags.DEFINE_string("out", str(ROOT / "benchmarks" / "results" / "train_step"), "Where to write .json and .md.")
+
+
+def ours(name: str, form: str, images: np.ndarray, train: bool, dtype: str = "float32"):
+    """(a function that runs one step and waits for it, facts of the compiled program)."""
+    embedder = embedders.build(name, convolution=form, dtype=dtype, **_without_neck(name))
     variables = jax.jit(embedder.init)(jax.random.key(0), images)
 
     def loss(params, stats, images):
@@ -45,13 +59,29 @@ def ours(name: str, form: str, images: np.ndarray, train: bool):
 
     step = jax.grad(loss, has_aux=True) if train else (
         lambda params, stats, images: embedder.apply({"params": params, "batch_stats": stats}, images, False))
+    arguments = (variables["params"], variables["batch_stats"], images)
     started = time.perf_counter()
-    compiled = jax.jit(step).lower(variables["params"], variables["batch_stats"], images).compile()
+    compiled = jax.jit(step).lower(*arguments).compile()
     seconds = time.perf_counter() - started
-    return lambda: jax.block_until_ready(compiled(variables["params"], variables["batch_stats"], images)), seconds
+    cost = compiled.cost_analysis()
+    facts = {"compile_seconds": seconds, "flops": cost["flops"], "traffic": cost["bytes accessed"],
+             "least_traffic": least_traffic(jax.make_jaxpr(step)(*arguments).jaxpr)}
+    return lambda: jax.block_until_ready(compiled(*arguments)), facts
 
 
-def peer(name: str, images: np.ndarray, train: bool):
+def least_traffic(jaxpr) -> int:
+    """Bytes, if every convolution and product reads its operands and writes its result once, and all else is free."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in _PRODUCTS:
+            total += sum(math.prod(value.aval.shape) * value.aval.dtype.itemsize
+                         for value in (*equation.invars, *equation.outvars))
+        times = equation.params["length"] if equation.primitive.name == "scan" else 1
+        total += times * sum(least_traffic(inner) for inner in core.jaxprs_in_params(equation.params))
+    return total
+
+
+def peer(name: str, images: np.ndarray, train: bool, dtype: str = "float32", compiled: bool = False):
     import torch
 
     from tests.embedders import goldens, make_goldens
@@ -59,13 +89,16 @@ def peer(name: str, images: np.ndarray, train: bool):
     model = make_goldens.build(goldens.CASES[name], images.shape[1]).to(memory_format=torch.channels_last).train(train)
     images = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels last in memory
     call = model.features if name == "inception_bn" else model  # its head takes maps of 7x7 only
+    call = torch.compile(call) if compiled else call
 
     def run():
-        if not train:
-            with torch.inference_mode():
-                return call(images)
-        model.zero_grad()
-        call(images).square().mean().backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+            if not train:
+                with torch.inference_mode():
+                    return call(images)
+            model.zero_grad()
+            value = call(images).square().mean()
+        value.backward()
 
     return run
 
@@ -74,60 +107,68 @@ def _without_neck(name: str) -> dict:
     return {} if name.startswith("iresnet") else {"embedding_size": None}
 
 
-def measure(runs: dict, rounds: int) -> dict[str, list[float]]:
-    """Name -> seconds of each round; the first, uncounted, warms up. What takes half a minute is counted once."""
-    times = {name: [] for name in runs}
-    for index in range(rounds + 1):
-        for name, run in runs.items():
-            if times[name] and times[name][0] > 30:
-                continue
-            started = time.perf_counter()
-            run()
-            if index:
-                times[name].append(round(time.perf_counter() - started, 4))
-    return times
-
-
 def markdown(rows: list[dict]) -> str:
-    lines = ["| trunk | batch, px | mode | form | seconds (least to most) | torch | ratio of medians | compile, s |",
-             "|---|---|---|---|---|---|---|---|"]
-    show = lambda values: f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+    lines = ["| trunk | batch, px | mode | form | seconds (least to most) | torch | ratio of medians | torch.compile | "
+             "ratio | share of peak | GB moved / least | compile, s |", "|---" * 12 + "|"]
     for row in rows:
+        compiled = row["seconds"].get("torch.compile")
+        dtype = "" if row["dtype"] == "float32" else f" {row['dtype']}"
         for form, ratio in row["ratios"].items():
-            lines.append(f"| {row['embedder']} | {row['batch']}, {row['size']} | {row['mode']} | {form} | "
-                         f"{show(row['seconds'][form])} | {show(row['seconds']['torch'])} | {ratio:.2f} | "
-                         f"{row['compile_seconds'][form]:.0f} |")
+            ours = row["seconds"][form]
+            over = f"{statistics.median(ours) / statistics.median(compiled):.2f}" if compiled else ""
+            lines.append(f"| {row['embedder']} | {row['batch']}, {row['size']} | {row['mode']}{dtype} | {form} | "
+                         f"{turns.show(ours)} | {turns.show(row['seconds']['torch'])} | {ratio:.2f} | "
+                         f"{turns.show(compiled) if compiled else ''} | {over} | "
+                         f"{_use(row, form)} | {row['compile_seconds'][form]:.0f} |")
     where = sorted({f"{row['environment']['devices']}, {row['environment']['machine']}, jax "
                     f"{row['environment']['packages']['jax']}, torch {row['torch']}, "
                     f"{row['environment']['date'][:10]}" for row in rows})
-    return "\n".join([*lines, "", *where, "", "`python -m benchmarks.train_step`, float32, in turns with torch (eager, "
-                      "channels last) in one process; other work may have shared the machine."]) + "\n"
+    return "\n".join([*lines, "", *where, "", "`python -m benchmarks.train_step`, in turns with torch (channels last) "
+                      "in one process; other work may have shared the machine. Empty: not measured."]) + "\n"
+
+
+def _use(row: dict, form: str) -> str:
+    """Share of peak, and traffic beside the least; a cell each."""
+    if "facts" not in row:
+        return " | "
+    facts, rate = row["facts"][form], row["facts"][form]["flops"] / statistics.median(row["seconds"][form])
+    return (f"{rate / row['peak_flops']:.0%} of {row['peak_flops'] / 1e9:,.0f} GFLOP/s | "
+            f"{facts['traffic'] / 1e9:.2f} / {facts['least_traffic'] / 1e9:.2f}")
 
 
 def main(_) -> None:
     import torch
 
-    images = np.random.default_rng(0).standard_normal((_BATCH.value, _SIZE.value, _SIZE.value, 3), np.float32)
-    train = _MODE.value == "train"
-    runs, compile_seconds = {}, {}
-    for form in _FORMS.value:
-        runs[form], compile_seconds[form] = ours(_EMBEDDER.value, form, images, train)
-    runs["torch"] = peer(_EMBEDDER.value, images, train)
-    seconds = measure(runs, _ROUNDS.value)
+    options = flags.FLAGS
+    images = np.random.default_rng(0).standard_normal((options.batch, options.size, options.size, 3), np.float32)
+    train, runs, facts = options.mode == "train", {}, {}
+    for form in options.forms:
+        runs[form], facts[form] = ours(options.embedder, form, images, train, options.dtype)
+    for name in ("torch", "torch.compile") if options.compile_torch else ("torch",):
+        runs[name] = peer(options.embedder, images, train, options.dtype, compiled=name == "torch.compile")
+    peak = peaks.measure(jax.devices()[0], options.dtype)
+    seconds = turns.measure(runs, options.rounds)
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    key = {"embedder": _EMBEDDER.value, "batch": _BATCH.value, "size": _SIZE.value, "mode": _MODE.value}
-    row = key | {"seconds": seconds, "ratios": {form: median[form] / median["torch"] for form in _FORMS.value},
-                 "compile_seconds": compile_seconds, "torch": torch.__version__, "seed": 0,
+    key = {"embedder": options.embedder, "batch": options.batch, "size": options.size, "mode": options.mode,
+           "dtype": options.dtype}
+    row = key | {"seconds": seconds, "ratios": {form: median[form] / median["torch"] for form in options.forms},
+                 "compile_seconds": {form: fact.pop("compile_seconds") for form, fact in facts.items()},
+                 "facts": facts, "peak_flops": peak.flops, "torch": torch.__version__, "seed": 0,
                  "environment": workdir.environment(jax.devices())}
-    out = pathlib.Path(_OUT.value)
-    path = out.with_suffix(".json")
-    rows = json.loads(path.read_text()) if path.exists() else []
-    rows = [other for other in rows if any(other[name] != value for name, value in key.items())] + [row]
-    rows.sort(key=lambda row: (row["embedder"], row["mode"], row["size"], row["batch"]))
-    workdir.write_json(path, rows)
+    out = pathlib.Path(options.out)
+    rows = [other for other in read_rows(out.with_suffix(".json"))
+            if any(other[name] != value for name, value in key.items())] + [row]
+    rows.sort(key=lambda row: (row["embedder"], row["mode"], row["dtype"], row["size"], row["batch"]))
+    workdir.write_json(out.with_suffix(".json"), rows)
     workdir.write_atomically(out.with_suffix(".md"), markdown(rows).encode())
     print(markdown([row]))
 
 
+def read_rows(path: pathlib.Path) -> list[dict]:
+    """Rows from before there was a dtype are of float32."""
+    return [{"dtype": "float32"} | row for row in json.loads(path.read_text())] if path.exists() else []
+
+
 if __name__ == "__main__":
+    define_flags()
     app.run(main)
