@@ -28,14 +28,16 @@ from experiments import record, workdir
 ROOT = pathlib.Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
 
-_SET = flags.DEFINE_enum("set", "omniglot", ["omniglot", "grocery"], "What to run.")
-_DATA = flags.DEFINE_string("data", None, "Omniglot's .npz, or the folder of the grocery photographs.", required=True)
-_INIT_FROM = flags.DEFINE_string("init_from", "", "Imported weights, for the runs that start from some.")
-_WORKDIR = flags.DEFINE_string("workdir", "runs/published", "Where the runs lie.")
-_WORKERS = flags.DEFINE_integer("workers", 2, "Runs at a time.")
-_ONLY = flags.DEFINE_list("only", [], "Names of the runs to do; all without.")
-_TABLE = flags.DEFINE_bool("table", False, "Run nothing: write the tables from the runs that are done.")
-_OUT = flags.DEFINE_string("out", str(ROOT / "benchmarks" / "results"), "Where to write SET.json and SET.md.")
+
+def define_flags() -> None:
+    flags.DEFINE_enum("set", "omniglot", list(RUNS), "What to run.")
+    flags.DEFINE_string("data", None, "Omniglot's .npz, or the folder of the grocery photographs.", required=True)
+    flags.DEFINE_string("init_from", "", "Imported weights, for the runs that start from some.")
+    flags.DEFINE_string("workdir", "runs/published", "Where the runs lie.")
+    flags.DEFINE_integer("workers", 2, "Runs at a time.")
+    flags.DEFINE_list("only", [], "Names of the runs to do; all without.")
+    flags.DEFINE_bool("table", False, "Run nothing: write the tables from the runs that are done.")
+    flags.DEFINE_string("out", str(ROOT / "benchmarks" / "results"), "Where to write SET.json and SET.md.")
 
 
 class Run(NamedTuple):
@@ -86,32 +88,32 @@ PUBLISHED = {
 
 
 def main(_) -> None:
-    chosen = [run for run in RUNS[_SET.value] if not _ONLY.value or run.name in _ONLY.value]
-    if any(run.pretrained for run in chosen) and not (_INIT_FROM.value or _TABLE.value):
+    chosen = [run for run in RUNS[flags.FLAGS.set] if not flags.FLAGS.only or run.name in flags.FLAGS.only]
+    if any(run.pretrained for run in chosen) and not (flags.FLAGS.init_from or flags.FLAGS.table):
         sys.exit("some of these runs start from imported weights: say where they lie with --init_from=FOLDER, or leave "
                  "them out with --only=NAME,...")
-    if not _TABLE.value:
+    if not flags.FLAGS.table:
         do(chosen)
-    done = [(run, seed) for run in RUNS[_SET.value] for seed in SEEDS
+    done = [(run, seed) for run in RUNS[flags.FLAGS.set] for seed in SEEDS
             if all(pathlib.Path(record.path(folder(run, seed), protocol)).exists() for protocol in run.protocols)]
     if not done:
         sys.exit("no run is done: nothing written")
     for run, seed in done:
         keep_records(run, seed)
-    rows = [row(run, [seed for other, seed in done if other == run]) for run in RUNS[_SET.value]
+    rows = [row(run, [seed for other, seed in done if other == run]) for run in RUNS[flags.FLAGS.set]
             if any(other == run for other, _ in done)]
-    out = pathlib.Path(_OUT.value) / _SET.value
+    out = pathlib.Path(flags.FLAGS.out) / flags.FLAGS.set
     workdir.write_json(out.with_suffix(".json"), rows)
-    workdir.write_atomically(out.with_suffix(".md"), markdown(rows).encode())
-    print(markdown(rows))
+    workdir.write_atomically(out.with_suffix(".md"), markdown(rows, flags.FLAGS.set).encode())
+    print(markdown(rows, flags.FLAGS.set))
 
 
 def folder(run: Run, seed: int) -> str:
-    return f"{_WORKDIR.value}/{_SET.value}/{run.name}_{seed}"
+    return f"{flags.FLAGS.workdir}/{flags.FLAGS.set}/{run.name}_{seed}"
 
 
 def keep_records(run: Run, seed: int) -> None:
-    kept = pathlib.Path(_OUT.value) / "records" / _SET.value / f"{run.name}_{seed}"
+    kept = pathlib.Path(flags.FLAGS.out) / "records" / flags.FLAGS.set / f"{run.name}_{seed}"
     for protocol in run.protocols:
         workdir.write_json(kept / f"{protocol}.json", record.read(record.path(folder(run, seed), protocol)))
 
@@ -120,8 +122,8 @@ def do(chosen: list[Run]) -> None:
     """All runs, a seed of each before the next seed of any."""
     cores = sorted(psutil.Process().cpu_affinity())
     places = queue.SimpleQueue()
-    for index in range(_WORKERS.value):
-        places.put(cores[index::_WORKERS.value] or cores)
+    for index in range(flags.FLAGS.workers):
+        places.put(cores[index::flags.FLAGS.workers] or cores)
 
     def one(run: Run, seed: int) -> None:
         place = places.get()
@@ -130,19 +132,19 @@ def do(chosen: list[Run]) -> None:
         finally:
             places.put(place)
 
-    with concurrent.futures.ThreadPoolExecutor(_WORKERS.value) as pool:
+    with concurrent.futures.ThreadPoolExecutor(flags.FLAGS.workers) as pool:
         for future in [pool.submit(one, run, seed) for seed in SEEDS for run in chosen]:
             future.result()
 
 
 def _one(run: Run, seed: int, cores: list[int]) -> None:
-    where, source = folder(run, seed), _DATA.value
-    paths = {"train_data": source, "test_data": source} if _SET.value == "omniglot" else {
+    where, source = folder(run, seed), flags.FLAGS.data
+    paths = {"train_data": source, "test_data": source} if flags.FLAGS.set == "omniglot" else {
         "train_data": f"{source}/train", "test_data": f"{source}/test"}
     options = [f"--config={run.config}", f"--config.seed={seed}", "--config.run.loader_threads=1",
                *(f"--config.{section}.path={path}" for section, path in paths.items())]
     if run.pretrained:
-        options.append(f"--config.init_from={_INIT_FROM.value}")
+        options.append(f"--config.init_from={flags.FLAGS.init_from}")
     seconds = pathlib.Path(where) / "train_seconds"
     if not seconds.exists():
         started = time.monotonic()
@@ -180,13 +182,14 @@ def row(run: Run, seeds: list[int]) -> dict:
             "steps": first["checkpoint"]["step"], "selection": first["selection"]["rule"],
             "embedder": {key: value for key, value in first["config"]["embedder"].items() if value is not None},
             "image_size": first["config"]["input"]["image_size"], "hardware": first["hardware"],
-            "packages": first["packages"], "code": first["code"], "date": first["date"],
+            "packages": first["packages"], "date": first["date"],
+            "commits": sorted({one["code"]["commit"][:12] for seed in seeds for one in records[seed]}),
             "config_hashes": [records[seed][0]["config_hash"] for seed in seeds]}
 
 
-def markdown(rows: list[dict]) -> str:
+def markdown(rows: list[dict], name: str) -> str:
     """A table for each set of metrics; a cell is the mean, each seed, and the widest reach of the intervals."""
-    lines = [f"# {_SET.value.capitalize()}", "", f"`python -m benchmarks.published --set={_SET.value} --data=...`; "
+    lines = [f"# {name.capitalize()}", "", f"`python -m benchmarks.published --set={name} --data=...`; "
              "mean over seeds (each seed) [95 % interval over the test classes: least low and greatest high of the "
              "seeds], in %.", ""]
     for names in dict.fromkeys(tuple(row["metrics"]) for row in rows):
@@ -197,10 +200,9 @@ def markdown(rows: list[dict]) -> str:
         lines += published(names)
         lines.append("")
         lines += [describe(row) for row in members] + [""]
-    first = rows[0]
-    lines.append(f"{first['hardware']['devices']}, {first['hardware']['machine']}, jax {first['packages']['jax']}, "
-                 f"{first['date'][:10]}, commit {first['code']['commit'][:12]}; {_WORKERS.value} runs at a time, each "
-                 f"on its share of the cores.")
+    first, commits = rows[0], sorted({commit for row in rows for commit in row["commits"]})
+    lines.append(f"{first['hardware']['devices']}, {first['hardware']['machine']}; a run has its share of the cores. "
+                 f"jax {first['packages']['jax']}, {first['date'][:10]}, evaluated at commits {', '.join(commits)}.")
     return "\n".join(lines) + "\n"
 
 
@@ -231,4 +233,5 @@ def describe(row: dict) -> str:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)
