@@ -8,6 +8,9 @@ from experiments import data, embedding, model
 from experiments import step as steps
 from metrics import retrieval, verification
 
+# Of a stored ROC, along each of its axes.
+_POINTS = 5000
+
 
 def score(embeddings: np.ndarray, labels: np.ndarray, config) -> dict[str, float]:
     """Retrieval (every image queries all others) and verification (all pairs), by cosine."""
@@ -19,8 +22,17 @@ def score(embeddings: np.ndarray, labels: np.ndarray, config) -> dict[str, float
 
 
 def roc(embeddings: np.ndarray, labels: np.ndarray) -> verification.Roc:
-    """Of all pairs of images, by cosine; of many, at 65,536 thresholds, and the pairs are counted, never held."""
-    return verification.curve_of_pairs(retrieval.normalized(embeddings), labels)
+    """Of all pairs of images, by cosine; of many, at 65,536 thresholds, and the pairs are counted, never held.
+
+    A curve of more points is thinned to what a plot can show: those that stay are exact.
+    """
+    curve = verification.curve_of_pairs(retrieval.normalized(embeddings), labels)
+    points = len(curve.far)
+    if points <= _POINTS:
+        return curve
+    rare = np.searchsorted(curve.far, np.geomspace(1 / points, 1, _POINTS))  # as on the plot's logarithmic axis
+    kept = np.unique(np.minimum(np.concatenate([np.linspace(0, points - 1, _POINTS).astype(int), rare]), points - 1))
+    return verification.Roc(*(values[kept] for values in curve))
 
 
 def baselines(config, mesh: jax.sharding.Mesh) -> dict[str, np.ndarray]:

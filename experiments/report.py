@@ -73,16 +73,16 @@ def render(config, folder: str) -> str:
 
 
 def _cards(measured: dict) -> str:
-    """The headline figures, each beside the best baseline's."""
+    """The headline figures, each beside the best baseline's, where there are any."""
     ours = measured["scores"][measured["trained"]]
     others = {name: scores for name, scores in measured["scores"].items() if name != measured["trained"]}
     cards = []
     for name in ("map@r", "recall@1", *(name for name in ours if name.startswith("tar@far")), "eer"):
         best = min if name == "eer" else max
-        rival = best(others, key=lambda other: others[other][name])
+        rival = best(others, key=lambda other: others[other][name], default="")
+        beside = f"{others[rival][name]:.3f} {html.escape(rival)}" if rival else ""
         cards.append(f'<div class="card"><div class="name">{html.escape(name)}</div>'
-                     f'<div class="value">{ours[name]:.3f}</div>'
-                     f'<div class="rival">{others[rival][name]:.3f} {html.escape(rival)}</div></div>')
+                     f'<div class="value">{ours[name]:.3f}</div><div class="rival">{beside}</div></div>')
     return "\n".join(cards)
 
 

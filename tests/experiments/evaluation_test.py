@@ -20,6 +20,20 @@ def test_baselines_and_scores(tmp_path):
     assert curve.tar[-1] == curve.far[-1] == 1
 
 
+def test_a_long_curve_is_thinned_to_exact_points(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(20), 5)
+    rows = rng.normal(size=(20, 8))[labels] + rng.normal(size=(100, 8))
+    whole = evaluation.roc(rows, labels)
+    monkeypatch.setattr(evaluation, "_POINTS", 50)
+    thin = evaluation.roc(rows, labels)
+    assert len(thin.far) <= 100 < len(whole.far)
+    points = {*zip(*whole, strict=True)}
+    assert all(point in points for point in zip(*thin, strict=True))
+    assert (thin.far[0], thin.far[-1], thin.tar[-1]) == (0, 1, 1)
+    assert np.diff(np.log10(thin.far[thin.far > 0])).max() < 0.5  # rare errors keep their share of a log axis
+
+
 def test_find_leaves_the_query_itself_out(tmp_path):
     gallery = Embeddings([str(tmp_path / name) for name in "abc"], np.array([[1, 0], [1, 0], [0, 1]], np.float32), {})
     ((query, found),) = search.find(np.array([[1, 0]], np.float32), [str(tmp_path / "a")], gallery, 5)

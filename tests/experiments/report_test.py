@@ -1,0 +1,11 @@
+from experiments import report
+
+
+def test_a_card_has_the_best_baseline_beside_it_where_there_is_one():
+    scores = {"map@r": 0.5, "recall@1": 0.75, "eer": 0.1}
+    cards = report._cards({"trained": "trained", "scores": {"trained": scores}})
+    assert "0.750" in cards and cards.count('<div class="rival"></div>') == 3
+    rivals = {"trained": scores, "pixels": {"map@r": 0.2, "recall@1": 0.3, "eer": 0.4},
+              "PCA": {"map@r": 0.1, "recall@1": 0.4, "eer": 0.3}}
+    cards = report._cards({"trained": "trained", "scores": rivals})
+    assert "0.200 pixels" in cards and "0.400 PCA" in cards and "0.300 PCA" in cards
