@@ -1,6 +1,7 @@
 """The table of a sweep, live while it runs: means over seeds, intervals, differences to the baseline, plots.
 
     python -m experiments.sweep_report --sweep=configs/sweeps/margins.py --workdir=runs/margins [--watch]
+        [--baseline=LABEL]
 
 Writes report.md, report.csv and report.html (one file that opens offline) into the workdir, or to --out.
 """
@@ -24,12 +25,14 @@ _SECONDS = 2.0
 def define_flags() -> None:
     flags.DEFINE_string("sweep", "", "The file of the sweep, with a get_sweep().")
     flags.DEFINE_bool("watch", False, "Show the table again every two seconds until no trial waits or runs.")
+    flags.DEFINE_string("baseline", "", "Label of the point that others are compared with; default: the sweep's.")
     flags.DEFINE_string("out", "", "Where to write .md, .csv, .html and .png; default: report in --workdir.")
     flags.DEFINE_string("storage", "", "A search's Optuna storage, where it is not the default one.")
 
 
 def main(_, values) -> None:
     sweep = trials.load_sweep(values.sweep)
+    sweep = sweep._replace(baseline=values.baseline or sweep.baseline)
     if not os.path.isdir(values.workdir):
         raise FileNotFoundError(f"no sweep in {values.workdir!r}: start it with experiments.sweep")
     expanded, records = read(sweep, values)
@@ -79,6 +82,7 @@ def write(sweep, expanded, records, values) -> None:
     pngs = {name: pictures.png(figure) for name, figure in figures.items() if figure is not None}
     content = page.render(
         _TEMPLATE, os.path.basename(values.sweep), table=tables.html_table(sweep, rows),
+        verdict=html.escape(tables.verdict(sweep, rows)),
         plots="\n".join(page.plot(png, name) for name, png in pngs.items()),
         failures=tables.html_failures(expanded, records), commands=tables.html_commands(rows),
         environment=html.escape(tables.environment(done)))

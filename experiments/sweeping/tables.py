@@ -12,6 +12,9 @@ from experiments.sweeping import running
 from experiments.sweeping.statistics import Interval, Row
 from experiments.sweeping.trials import Trial
 
+# After Holm's adjustment, a difference is called one below this.
+_SIGNIFICANT = 0.05
+
 
 def eta(records: list[dict]) -> str:
     """", ETA 1:02 of trials one at a time", from the mean of those that are done; "" before one is."""
@@ -31,7 +34,7 @@ def markdown(sweep, rows: list[Row], path: str) -> str:
              f"Differences are paired by seed against {_baseline(sweep, rows)!r}; p of the paired t-test, after Holm's "
              f"adjustment for {compared} comparisons. {environment(done)}",
              f"`python -m experiments.sweep --sweep={path} --workdir=...`"]
-    return "\n".join([*lines, "", *notes]) + "\n"
+    return "\n".join([*lines, "", verdict(sweep, rows), "", *notes]) + "\n"
 
 
 def environment(done: list[dict]) -> str:
@@ -112,7 +115,7 @@ def _cells(sweep, rows: list[Row]):
             difference = row.differences[metric] if metric in row.differences else None
             known = difference is not None and difference.seeds
             cells += [_text(difference.interval, "+") if known else "",
-                      f"{difference.p_adjusted:.3f}" if known and not math.isnan(difference.p) else ""]
+                      _probability(difference.p_adjusted) if known else ""]
             if any(metric in figures for figures in sweep.paper.values()):
                 cells.append(str(_paper(sweep, row, metric)))
         cells += [str(_paper(sweep, row, metric)) for metric in _papers_own(sweep)]
@@ -123,6 +126,24 @@ def _cells(sweep, rows: list[Row]):
 def _text(interval: Interval, sign: str = "") -> str:
     mean = f"{interval.mean:{sign}.4f}"
     return mean if math.isnan(interval.low) else f"{mean} ({interval.low:{sign}.4f}, {interval.high:{sign}.4f})"
+
+
+def _probability(p: float) -> str:
+    return "" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def verdict(sweep, rows: list[Row]) -> str:
+    """Which differences to the baseline are more than chance, in a sentence for each metric."""
+    lines = []
+    for metric in sweep.metrics:
+        found = [(row.label, row.differences[metric]) for row in rows if metric in row.differences]
+        found = [(label, one) for label, one in found if one.seeds]
+        real = [(label, one) for label, one in found if one.p_adjusted < _SIGNIFICANT]
+        sides = [", ".join(label for label, one in real if (one.interval.mean > 0) == up) for up in (True, False)]
+        unsure = ", ".join(label for label, one in found if not one.p_adjusted < _SIGNIFICANT)
+        lines.append(f"* {metric}: above {_baseline(sweep, rows)!r}: {sides[0] or 'none'}; below: "
+                     f"{sides[1] or 'none'}; may be chance (p of {_SIGNIFICANT:g} or more): {unsure or 'none'}.")
+    return "\n".join(lines)
 
 
 def _interval(interval: Interval) -> list[str]:
