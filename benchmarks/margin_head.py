@@ -107,7 +107,7 @@ def looked_at(classes: int, batch: int, size: int, mesh) -> dict:
 
 
 def timed(classes: int, batch: int, size: int, rounds: int) -> dict:
-    """Name -> seconds of each round, ours and torch's in turns on one device; and the losses."""
+    """Seconds of each round, ours and torch's in turns on one device, by name; and the losses."""
     mesh = meshes.make(jax.devices()[:1])
     rng = np.random.default_rng(0)
     prototypes = rng.standard_normal((classes, size), np.float32)
@@ -122,7 +122,8 @@ def timed(classes: int, batch: int, size: int, rounds: int) -> dict:
     runs |= margin_head_torch.steps(prototypes, embeddings, labels, SCALE, MARGIN,
                                     rate(classes, batch, 1) if "partial_fc" in forms else None)
     values = {name: run() for name, run in runs.items()}
-    return {"seconds": turns.measure(runs, rounds), "losses": values}
+    seconds, processor = turns.measure(runs, rounds)
+    return {"seconds": seconds, "processor_seconds": processor, "losses": values}
 
 
 def markdown(record: dict) -> str:
@@ -133,8 +134,8 @@ def markdown(record: dict) -> str:
              "Temporaries in GiB and collectives' results in MiB, of a device, as compiled; on "
              f"{DEVICES}, prototypes split by class. One copy of the logits of a million classes on one device is "
              f"{4 * batch * 10**6 / 2**30:.2f} GiB.", "",
-             f"| classes | form | seconds | torch | ratio | temporaries | of a device of {DEVICES} | its collectives |",
-             "|---|---|---|---|---|---|---|---|"]
+             f"| classes | form | seconds | torch | ratio | of processor | temporaries | of a device of {DEVICES} | "
+             "its collectives |", "|---|---|---|---|---|---|---|---|---|"]
     for row in record["rows"]:
         for form in FORMS:
             if form in row["one"]:
@@ -146,21 +147,23 @@ def markdown(record: dict) -> str:
         *lines, "", f"{environment['machine']}, {environment['devices']}, jax {environment['packages']['jax']}, torch "
         f"{record['torch']}, seed 0, {environment['date'][:10]}. In turns, {record['rounds']} rounds, one device, one "
         f"process. Load average {first:.1f} at the start and {last:.1f} at the end: above {os.cpu_count()}, other work "
-        "shared the machine, and the ratios say more than the seconds.", "",
+        "shared the machine. Then ratios say more than seconds, and those of processor seconds more than either; where "
+        "least and most are far apart, or one round was counted, none says much.", "",
         "`python -m benchmarks.margin_head`"]) + "\n"
 
 
 def _rate(found: dict) -> str:
-    return f" {found['rate']:.3g}" if "rate" in found else ""
+    return f" (sample {found['rate']:.3g})" if "rate" in found else ""
 
 
 def _times(row: dict, form: str) -> str:
     if not row.get("seconds"):
-        return "| |"
+        return "| | |"
     peer = "torch, partial_fc" if form == "partial_fc" else "torch, plain"
     ours, theirs = row["seconds"][form], row["seconds"][peer]
-    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=False))
-    return f"{turns.show(ours)} | {turns.show(theirs)} | {ratio:.2f}"
+    ratio = lambda times: f"{statistics.median(a / b for a, b in zip(times[form], times[peer], strict=False)):.2f}"
+    worked = ratio(row["processor_seconds"]) if "processor_seconds" in row else ""
+    return f"{turns.show(ours)} | {turns.show(theirs)} | {ratio(row['seconds'])} | {worked}"
 
 
 def _memory(found: dict, form: str) -> str:

@@ -83,8 +83,9 @@ def start(config: str, folder: pathlib.Path, cache: pathlib.Path) -> dict:
 
 def phases(found: dict) -> dict[str, float]:
     """Seconds of each phase; together, those to the first step's loss."""
-    times = [0.0, found["imports"], *(found["marks"][mark] for _, mark in MARKS)]
-    return dict(zip(PHASES, (max(later - earlier, 0.0) for earlier, later in itertools.pairwise(times)), strict=True))
+    marks = [found["marks"][mark] for _, mark in MARKS]
+    times = [0.0, min(found["imports"], marks[0]), *marks]  # imports were timed by themselves
+    return dict(zip(PHASES, (later - earlier for earlier, later in itertools.pairwise(times)), strict=True))
 
 
 def markdown(record: dict) -> str:

@@ -147,11 +147,12 @@ def main(_) -> None:
     for name in ("torch", "torch.compile") if options.compile_torch else ("torch",):
         runs[name] = peer(options.embedder, images, train, options.dtype, compiled=name == "torch.compile")
     peak = peaks.measure(jax.devices()[0], options.dtype)
-    seconds = turns.measure(runs, options.rounds)
+    seconds, processor = turns.measure(runs, options.rounds)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     key = {"embedder": options.embedder, "batch": options.batch, "size": options.size, "mode": options.mode,
            "dtype": options.dtype}
-    row = key | {"seconds": seconds, "ratios": {form: median[form] / median["torch"] for form in options.forms},
+    row = key | {"seconds": seconds, "processor_seconds": processor,
+                 "ratios": {form: median[form] / median["torch"] for form in options.forms},
                  "compile_seconds": {form: fact.pop("compile_seconds") for form, fact in facts.items()},
                  "facts": facts, "peak_flops": peak.flops, "torch": torch.__version__, "seed": 0,
                  "environment": workdir.environment(jax.devices())}

@@ -18,6 +18,7 @@ def test_a_run_is_read_by_its_lines():
     assert found["work"] == {"tracing": 0.5, "lowering": 0, "compiling": 10.25} and stopped == [1]
     assert startup.phases(found | {"imports": 1.5}) == {
         "imports": 1.5, "data, state made": 0.5, "summary told": 2, "step 0 evaluated": 2, "first step's loss": 2}
+    assert startup.phases(found | {"imports": 3.0})["imports"] == 2
     record = {"config": "c", "cold": found | {"imports": 1.5}, "warm": found | {"imports": 1.0}, "load_average": [1, 3],
               "environment": {"machine": "m", "devices": "d", "python": "3", "packages": {"jax": "0"},
                               "date": "2000-01-01"}}
