@@ -19,6 +19,8 @@ import time
 import numpy as np
 from absl import app, flags
 
+from experiments import runtime
+
 ROOT = pathlib.Path(__file__).parents[1]
 IMAGES, CLASSES, SIZE, RECALL_AT = 60_502, 11_316, 512, (1, 10, 100, 1000)
 MILLION, MILLION_CLASSES = 1_000_000, 50_000
@@ -183,6 +185,7 @@ def table(record: dict) -> str:
 
 def main(argv) -> None:
     del argv
+    runtime.start()  # as the programs do
     rng = np.random.default_rng(_SEED.value)
     classes = max(2, CLASSES * _IMAGES.value // IMAGES)
     embeddings, labels = make(_IMAGES.value, classes, rng)
