@@ -35,13 +35,13 @@ def _from_scratch(config):
     config.input.image_size = 64
     config.embedder.update(name="resnet8", embedding_size=256)
     config.optimizer.learning_rate = 2e-3
-    config.batch_size, config.num_epochs = 64, 15
+    config.batch_size, config.num_epochs = 64, 10
     return config
 
 
 def _tuned(config):
     """The trunk starts from ImageNet, so its statistics stay and it learns a tenth as fast as the new layers."""
-    config.input.update(image_size=96, mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0))
+    config.input.update(image_size=80, mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0))
     config.embedder.update(name="resnet50", embedding_size=256, version="v1", bn_epsilon=1e-3, bn_momentum=0.99,
                            batch_norm="frozen")
     config.optimizer.update(learning_rate=1e-3, trunk_learning_rate_factor=0.1, trunk_clip_norm=5.0)
