@@ -35,7 +35,7 @@ def test_from_sweep_to_report(tmp_path, capsys):
     markdown, page = ((tmp_path / "runs" / f"report.{end}").read_text() for end in ("md", "html"))
     # The two points differ by .2 with every seed: a mean of .51 and no spread of the difference.
     assert "| margin=0.5 | 0.5100 (0.4852, 0.5348) | +0.2000 (+0.2000, +0.2000) | <0.001 | 0.77 |" in markdown
-    assert "* map@r: above 'margin=0.3': margin=0.5; below: none; may be chance (p of 0.05 or more): none." in markdown
+    assert "* map@r. Above 'margin=0.3': margin=0.5. Below: none. May be chance (p of 0.05 or more): none." in markdown
     assert "| paper: LFW | seeds |" in markdown and "| 99.83 | 3 |" in markdown
     assert "| margin=0.9 | failed |" in markdown and "6 trials done, 3 failed" in markdown
     assert "ArithmeticError: the fake one fails" in page and "--config=configs/stored.py:" in page
@@ -75,7 +75,7 @@ def test_another_baseline(tmp_path, capsys):
     path = write(tmp_path / "s.py", (0.3, 0.5), seeds=(0, 1))
     sweep.main(None, values(tmp_path, path))
     sweep_report.main(None, values(tmp_path, path, baseline="margin=0.5", out=str(tmp_path / "other")))
-    assert "* map@r: above 'margin=0.5': none; below: margin=0.3;" in (tmp_path / "other.md").read_text()
+    assert "* map@r. Above 'margin=0.5': none. Below: margin=0.3." in (tmp_path / "other.md").read_text()
 
 
 def test_before_anything_ran(tmp_path, capsys):
