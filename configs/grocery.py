@@ -32,10 +32,10 @@ def get_config(task: str = "classification"):
 
 
 def _from_scratch(config):
-    config.input.image_size = 64
+    config.input.image_size = 48
     config.embedder.update(name="resnet8", embedding_size=256)
     config.optimizer.learning_rate = 2e-3
-    config.batch_size, config.num_epochs = 64, 10
+    config.batch_size, config.num_epochs = 64, 8
     return config
 
 

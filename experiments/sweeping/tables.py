@@ -141,8 +141,8 @@ def verdict(sweep, rows: list[Row]) -> str:
         real = [(label, one) for label, one in found if one.p_adjusted < _SIGNIFICANT]
         sides = ["; ".join(label for label, one in real if (one.interval.mean > 0) == up) for up in (True, False)]
         unsure = "; ".join(label for label, one in found if not one.p_adjusted < _SIGNIFICANT)
-        lines.append(f"* {metric}. Above {_baseline(sweep, rows)!r}: {sides[0] or 'none'}. Below: {sides[1] or 'none'}. "
-                     f"May be chance (p of {_SIGNIFICANT:g} or more): {unsure or 'none'}.")
+        lines.append(f"* {metric}. Above {_baseline(sweep, rows)!r}: {sides[0] or 'none'}. "
+                     f"Below: {sides[1] or 'none'}. May be chance (p of {_SIGNIFICANT:g} or more): {unsure or 'none'}.")
     return "\n".join(lines)
 
 
