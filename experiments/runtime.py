@@ -32,7 +32,7 @@ def start(cpu_devices: int = 0) -> None:
 
 def _keep_freed_memory() -> None:
     """XLA:CPU takes the temporaries of every step from malloc and frees them after it. glibc hands such blocks back to
-    the system, which maps and clears them anew at the next step: a fifth of the time of a small network's step. Here
+    the system, which maps and clears them anew at the next step: small networks feel it. Here
     they stay with the process. No other C library has these switches.
     """
     m_trim_threshold, m_top_pad, m_mmap_threshold, m_arena_max = -1, -2, -3, -8  # <malloc.h>
