@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 
+import psutil
 import pytest
 
 from experiments.sweeping import local, running, trials
@@ -82,12 +83,12 @@ def test_workers_share_the_cores_and_every_trial_runs(tmp_path):
 
 
 def _child_of(trial) -> int:
-    """The process of a trial, once it has said something."""
-    import psutil
-
+    """The process of a trial, once it has said something. Other tests of this process may have left children too."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if running.read(trial)["state"] == "running" and running.last_line(trial):
-            return psutil.Process().children(recursive=True)[-1].pid
+            return next(child.pid for child in psutil.Process().children(recursive=True)
+                        if child.status() != psutil.STATUS_ZOMBIE
+                        and any(running.run_path(trial) in word for word in child.cmdline()))
         time.sleep(0.02)
     raise AssertionError("the trial did not start")
