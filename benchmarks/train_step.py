@@ -4,7 +4,7 @@
         [--mode=train|forward] [--dtype=float32|bfloat16] [--compile_torch] [--rounds=5]
         [--out=benchmarks/results/train_step]
 
-train: value, gradient and new running statistics of the mean of the squared pooled output, without an optimizer.
+Each contender has a process of its own. train: value, gradient and new running statistics of the mean of the squared pooled output, without an optimizer.
 forward: the pooled output with the running statistics. torch is channels-last and eager, the model torchvision's,
 timm's, Cadene's or an IResNet of tests/embedders/make_goldens.py; --compile_torch adds the same under torch.compile (it
 needs a C++ compiler). bfloat16 is the trunk's dtype here and autocast there; parameters are float32 in both. --forms
@@ -18,6 +18,7 @@ reads its operands and writes its result once, and everything else is free.
 
 import json
 import math
+import os
 import pathlib
 import statistics
 import time
@@ -30,7 +31,7 @@ from jax.extend import core
 
 import embedders
 from benchmarks import turns
-from experiments import peaks, workdir
+from experiments import peaks, runtime, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 _PRODUCTS = ("conv_general_dilated", "dot_general")
@@ -44,12 +45,17 @@ def define_flags() -> None:
     flags.DEFINE_enum("mode", "train", ["train", "forward"], "What is timed.")
     flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the trunk's arithmetic.")
     flags.DEFINE_bool("compile_torch", False, "Add torch.compile as a peer.")
-    flags.DEFINE_integer("rounds", 5, "Runs of each, in turns, after one that is not counted.")
+    flags.DEFINE_integer("rounds", 5, "Runs of each, in turns, after those that are not counted.")
     flags.DEFINE_string("out", str(ROOT / "benchmarks" / "results" / "train_step"), "Where to write .json and .md.")
 
 
-def ours(name: str, form: str, images: np.ndarray, train: bool, dtype: str = "float32"):
-    """(a function that runs one step and waits for it, facts of the compiled program)."""
+def images_of(batch: int, size: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((batch, size, size, 3), np.float32)
+
+
+def ours(name: str, form: str, shape: tuple[int, int], train: bool, dtype: str = "float32"):
+    """(a function that runs one step and waits for it, facts of the compiled program). shape: images, their pixels."""
+    images = images_of(*shape)
     embedder = embedders.build(name, convolution=form, dtype=dtype, **_without_neck(name))
     variables = jax.jit(embedder.init)(jax.random.key(0), images)
 
@@ -65,7 +71,9 @@ def ours(name: str, form: str, images: np.ndarray, train: bool, dtype: str = "fl
     seconds = time.perf_counter() - started
     cost = compiled.cost_analysis()
     facts = {"compile_seconds": seconds, "flops": cost["flops"], "traffic": cost["bytes accessed"],
-             "least_traffic": least_traffic(jax.make_jaxpr(step)(*arguments).jaxpr)}
+             "least_traffic": least_traffic(jax.make_jaxpr(step)(*arguments).jaxpr),
+             "peak_flops": peaks.measure(jax.devices()[0], dtype).flops,
+             "environment": workdir.environment(jax.devices())}
     return lambda: jax.block_until_ready(compiled(*arguments)), facts
 
 
@@ -81,13 +89,21 @@ def least_traffic(jaxpr) -> int:
     return total
 
 
-def peer(name: str, images: np.ndarray, train: bool, dtype: str = "float32", compiled: bool = False):
+def started(*arguments):
+    """`ours`, in a process that was set up as the programs set theirs up; but compilation is timed."""
+    runtime.start()
+    jax.config.update("jax_enable_compilation_cache", False)
+    return ours(*arguments)
+
+
+def peer(name: str, shape: tuple[int, int], train: bool, dtype: str = "float32", compiled: bool = False):
+    """The same of torch."""
     import torch
 
     from tests.embedders import goldens, make_goldens
 
-    model = make_goldens.build(goldens.CASES[name], images.shape[1]).to(memory_format=torch.channels_last).train(train)
-    images = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels last in memory
+    model = make_goldens.build(goldens.CASES[name], shape[1]).to(memory_format=torch.channels_last).train(train)
+    images = torch.from_numpy(images_of(*shape)).permute(0, 3, 1, 2)  # channels last in memory
     call = model.features if name == "inception_bn" else model  # its head takes maps of 7x7 only
     call = torch.compile(call) if compiled else call
 
@@ -100,7 +116,7 @@ def peer(name: str, images: np.ndarray, train: bool, dtype: str = "float32", com
             value = call(images).square().mean()
         value.backward()
 
-    return run
+    return run, {"torch": torch.__version__}
 
 
 def _without_neck(name: str) -> dict:
@@ -137,25 +153,22 @@ def _use(row: dict, form: str) -> str:
 
 
 def main(_) -> None:
-    import torch
-
     options = flags.FLAGS
-    images = np.random.default_rng(0).standard_normal((options.batch, options.size, options.size, 3), np.float32)
-    train, runs, facts = options.mode == "train", {}, {}
-    for form in options.forms:
-        runs[form], facts[form] = ours(options.embedder, form, images, train, options.dtype)
+    shape, train, dtype = (options.batch, options.size), options.mode == "train", options.dtype
+    runs = {form: turns.Elsewhere(started, options.embedder, form, shape, train, dtype) for form in options.forms}
     for name in ("torch", "torch.compile") if options.compile_torch else ("torch",):
-        runs[name] = peer(options.embedder, images, train, options.dtype, compiled=name == "torch.compile")
-    peak = peaks.measure(jax.devices()[0], options.dtype)
+        runs[name] = turns.Elsewhere(peer, options.embedder, shape, train, dtype, name == "torch.compile")
     seconds, processor = turns.measure(runs, options.rounds)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     key = {"embedder": options.embedder, "batch": options.batch, "size": options.size, "mode": options.mode,
-           "dtype": options.dtype}
+           "dtype": dtype}
+    facts = {form: dict(runs[form].facts) for form in options.forms}
     row = key | {"seconds": seconds, "processor_seconds": processor,
                  "ratios": {form: median[form] / median["torch"] for form in options.forms},
                  "compile_seconds": {form: fact.pop("compile_seconds") for form, fact in facts.items()},
-                 "facts": facts, "peak_flops": peak.flops, "torch": torch.__version__, "seed": 0,
-                 "environment": workdir.environment(jax.devices())}
+                 "environment": [fact.pop("environment") for fact in facts.values()][0],
+                 "peak_flops": max(fact.pop("peak_flops") for fact in facts.values()),
+                 "facts": facts, "torch": runs["torch"].facts["torch"], "seed": 0, "load_average": os.getloadavg()[0]}
     out = pathlib.Path(options.out)
     rows = [other for other in read_rows(out.with_suffix(".json"))
             if any(other[name] != value for name, value in key.items())] + [row]

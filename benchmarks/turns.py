@@ -1,24 +1,86 @@
 """Timing in turns: whatever else the machine does falls on all that is compared."""
 
+import multiprocessing
 import statistics
 import time
+import traceback
 from collections.abc import Callable
 
+# Rounds that are not counted: memory is taken in the first and settles in the second.
+WARM = 2
+_LONG = 30  # seconds
 
-def measure(runs: dict[str, Callable], rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+
+class Elsewhere:
+    """A contender in a process of its own, so that nobody's heap or threads are in another's way.
+
+    build(*arguments), a function of a module, is called there and gives (what runs once and waits for its end, facts).
+    Raises RuntimeError with the other side's traceback.
+    """
+
+    def __init__(self, build: Callable, *arguments):
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, build, arguments), daemon=True)
+        self._process.start()
+        other.close()
+        self.facts = self._answer()
+
+    def timed(self) -> tuple[float, float]:
+        self._pipe.send("run")
+        return self._answer()
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join()
+
+    def _answer(self):
+        try:
+            problem, answer = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            problem = f"a contender's process ended with status {self._process.exitcode}"
+        if problem:
+            raise RuntimeError(problem)
+        return answer
+
+
+def _serve(pipe, build: Callable, arguments: tuple) -> None:
+    try:
+        run, facts = build(*arguments)
+        pipe.send((None, facts))
+        while pipe.recv():
+            pipe.send((None, _timed(run)))
+    except EOFError:  # the other side is through
+        pass
+    except Exception:
+        pipe.send((traceback.format_exc(), None))
+
+
+def _timed(run: Callable) -> tuple[float, float]:
+    """(seconds, seconds of processor)."""
+    started, worked = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - started, time.process_time() - worked
+
+
+def measure(runs: dict[str, Callable | Elsewhere], rounds: int) -> tuple[dict[str, list[float]],
+                                                                         dict[str, list[float]]]:
     """Name -> seconds of each round, and name -> seconds of processor, of all threads: where other work holds a run up,
-    these say more. The first round, uncounted, warms up. What takes half a minute is counted once.
+    these say more. WARM rounds before are not counted. What takes half a minute warms up and is counted once.
     """
     wall, processor = ({name: [] for name in runs} for _ in range(2))
-    for index in range(rounds + 1):
+    long = set()
+    for index in range(-WARM, rounds):
         for name, run in runs.items():
-            if wall[name] and wall[name][0] > 30:
+            if name in long and (index < 0 or wall[name]):
                 continue
-            started, worked = time.perf_counter(), time.process_time()
-            run()
-            if index:
-                wall[name].append(round(time.perf_counter() - started, 4))
-                processor[name].append(round(time.process_time() - worked, 4))
+            seconds, worked = run.timed() if isinstance(run, Elsewhere) else _timed(run)
+            if seconds > _LONG:
+                long.add(name)
+            if index >= 0:
+                wall[name].append(round(seconds, 4))
+                processor[name].append(round(worked, 4))
     return wall, processor
 
 

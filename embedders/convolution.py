@@ -8,6 +8,9 @@ On the CPU, XLA's grouped convolution, its 3x3 convolution of small maps, the gr
 gradient of a max-pool take slow paths (`python -m benchmarks.convolutions` measures them). "auto" avoids them there.
 """
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -17,6 +20,7 @@ FORMS = ("auto", "native", "taps", "merged")
 # Chosen on two CPU cores (benchmarks/results/convolutions.md): narrower groups are little faster and slow to compile.
 _MERGED_WIDTH = 32    # channels of a merged group
 _SMALL_MAP = 49       # pixels, height times width, of an output that is better gathered into one product
+_LARGE_MAP = 16       # pixels, height, of an output from which on the kernel's gradient is
 
 
 def convolve(x: jax.Array, kernel: jax.Array, strides: int, groups: int, form: str = "auto") -> jax.Array:
@@ -41,24 +45,57 @@ def plain(x: jax.Array, kernel: jax.Array, padding: tuple[int, int], strides: in
                                     dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups)
 
 
-def _native(x: jax.Array, kernel: jax.Array, strides: int, groups: int) -> jax.Array:
+def _native(x: jax.Array, kernel: jax.Array, strides: int, groups: int = 1) -> jax.Array:
     padding = (kernel.shape[0] - 1) // 2
     return plain(x, kernel, (padding, padding), strides, groups)
 
 
 def _dense(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
-    """One group: as a product where XLA:CPU's convolution, or its gradient, is slower than that."""
-    size = kernel.shape[0]
-    height, width = (-(-side // strides) for side in x.shape[1:3])
-    if size == 1 or (size == 3 and height * width <= _SMALL_MAP):
+    """One group."""
+    if kernel.shape[0] == 1:
         return _product(x, kernel, strides)
-    return _native(x, kernel, strides, 1)
+    return _window(x, kernel, strides)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _window(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
+    """Value and gradients each in the form in which XLA:CPU is quick."""
+    small = _is_small(x, strides) and (strides > 1 or x.shape[1] < 4)
+    return (_product if small else _native)(x, kernel, strides)
+
+
+def _is_small(x: jax.Array, strides: int) -> bool:
+    return math.prod(-(-side // strides) for side in x.shape[1:3]) <= _SMALL_MAP
+
+
+def _window_backward(strides: int, operands, gradient):
+    x, kernel = operands
+    small = _is_small(x, strides)
+    of_input = _product if small or strides > 1 else _native
+    of_kernel = _product if small else _rows if gradient.shape[1] >= _LARGE_MAP else _native
+    return (jax.vjp(lambda x: of_input(x, kernel, strides), x)[1](gradient)[0],
+            jax.vjp(lambda kernel: of_kernel(x, kernel, strides), kernel)[1](gradient)[0])
+
+
+_window.defvjp(lambda x, kernel, strides: (_window(x, kernel, strides), (x, kernel)), _window_backward)
+
+
+def _rows(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
+    """One matrix product for each of the kernel's rows."""
+    size, _, inputs, outputs = kernel.shape
+    padding = (size - 1) // 2
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    height, width = ((side - size) // strides * strides + 1 for side in x.shape[1:3])
+    x = jnp.concatenate([x[:, :, left:left + width:strides] for left in range(size)], axis=-1)
+    return sum(_product(x[:, top:top + height:strides], row.reshape(1, 1, size * inputs, outputs), 1)
+               for top, row in enumerate(kernel))
 
 
 def _product(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
     """One matrix product of what each window sees."""
     patches = jnp.concatenate(_shifted(x, kernel.shape[0], strides), axis=-1)
-    return jnp.einsum("bhwc,cf->bhwf", patches, kernel.reshape(-1, kernel.shape[-1]))
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    return (patches.reshape(-1, len(matrix)) @ matrix).reshape(*patches.shape[:3], -1)
 
 
 def _taps(x: jax.Array, kernel: jax.Array, strides: int, groups: int) -> jax.Array:

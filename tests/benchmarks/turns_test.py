@@ -1,16 +1,19 @@
 import itertools
+import os
 import time
+
+import pytest
 
 from benchmarks import turns
 
 
-def test_in_turns_and_the_first_does_not_count(monkeypatch):
+def test_in_turns_and_the_first_two_do_not_count(monkeypatch):
     called = []
     clock = itertools.count()
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(time, "process_time", itertools.count(step=3).__next__)
     wall, processor = turns.measure({"a": lambda: called.append("a"), "b": lambda: called.append("b")}, rounds=2)
-    assert called == ["a", "b"] * 3
+    assert called == ["a", "b"] * 4
     assert wall == {"a": [1, 1], "b": [1, 1]} and processor == {"a": [3, 3], "b": [3, 3]}
 
 
@@ -19,3 +22,21 @@ def test_what_takes_half_a_minute_is_counted_once(monkeypatch):
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     assert turns.measure({"a": lambda: None}, rounds=3)[0] == {"a": [31]}
     assert turns.show([3.0, 1.0, 2.0]) == "2.000 (1.000 to 3.000)"
+
+
+def build(number):
+    if number < 0:
+        raise ArithmeticError("negative")
+    return (lambda: os._exit(3) if number else None), {"process": os.getpid()}
+
+
+def test_elsewhere():
+    run = turns.Elsewhere(build, 0)
+    assert run.facts["process"] != os.getpid()
+    (seconds,) = turns.measure({"a": run}, rounds=1)[0]["a"]
+    assert 0 <= seconds < 5
+    run.close()
+    with pytest.raises(RuntimeError, match="ArithmeticError: negative"):
+        turns.Elsewhere(build, -1)
+    with pytest.raises(RuntimeError, match="ended with status 3"):
+        turns.Elsewhere(build, 1).timed()
