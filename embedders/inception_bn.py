@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from embedders import convolution
+from embedders import convolution, layers
 from embedders.embedder import Embedder
 
 
@@ -53,7 +53,7 @@ class Unit(nn.Module):
     @nn.compact
     def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
         x = self.conv(self.features, self.kernel, self.strides, use_bias=True, name="conv")(x)
-        return nn.relu(self.norm(name="bn")(x))
+        return layers.relu(self.norm(name="bn")(x))
 
 
 class Inception(nn.Module):
@@ -80,14 +80,9 @@ class Inception(nn.Module):
         elif widths.pool == "max":
             y = convolution.max_pool(x, 1, ((1, 1), (1, 1)), self.form)
         else:
-            y = average_pool(x)
+            y = convolution.average_pool(x, self.form)
         branches.append(unit(widths.projection, 1, name="pool_proj")(y) if widths.projection else y)
         return jnp.concatenate(branches, axis=-1)
-
-
-def average_pool(x: jnp.ndarray) -> jnp.ndarray:
-    """3x3, stride 1; the padding counts, so that the border is divided by nine too."""
-    return nn.avg_pool(x, (3, 3), padding=((1, 1), (1, 1)), count_include_pad=True)
 
 
 def max_pool_up(x: jnp.ndarray, form: str, odd: tuple[int, int] = (0, 0)) -> jnp.ndarray:

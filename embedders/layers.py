@@ -128,6 +128,24 @@ def max_pool(x: jnp.ndarray, form: str = "auto") -> jnp.ndarray:
     return convolution.max_pool(x, 2, ((1, 1), (1, 1)), form)
 
 
+@jax.custom_vjp
+def relu(x: jnp.ndarray) -> jnp.ndarray:
+    """max(x, 0). Its gradient needs the result, which the next layer keeps anyway, and is 0 at 0.
+
+    Not jnp.maximum: XLA fuses that once for each of its readers, and with residual blocks every block's sum would be
+    computed again from the first block on.
+    """
+    return jnp.where(x <= 0, 0, x).astype(x.dtype)
+
+
+def _relu_forward(x):
+    y = relu(x)
+    return y, y
+
+
+relu.defvjp(_relu_forward, lambda y, gradient: (jnp.where(y > 0, gradient, 0).astype(gradient.dtype),))
+
+
 class PReLU(nn.Module):
     """x where positive, else slope * x, with one learned slope per channel. He et al., 2015, arXiv:1502.01852."""
 
