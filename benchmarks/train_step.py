@@ -4,12 +4,13 @@
         [--mode=train|forward] [--dtype=float32|bfloat16] [--compile_torch] [--rounds=5]
         [--out=benchmarks/results/train_step]
 
-Each contender has a process of its own. train: value, gradient and new running statistics of the mean of the squared pooled output, without an optimizer.
-forward: the pooled output with the running statistics. torch is channels-last and eager, the model torchvision's,
-timm's, Cadene's or an IResNet of tests/embedders/make_goldens.py; --compile_torch adds the same under torch.compile (it
-needs a C++ compiler). bfloat16 is the trunk's dtype here and autocast there; parameters are float32 in both. --forms
-names forms of embedders/convolution.py, comma-separated; "native" is XLA's own convolution. Needs
-requirements-peers.txt beside the run-time requirements. Adds its row to the .json; the .md is written anew from all.
+Each contender has a process of its own. train: value, gradient and new running statistics of the mean of the squared
+pooled output, without an optimizer. forward: the pooled output with the running statistics. torch is channels-last and
+eager, the model torchvision's, timm's, Cadene's or an IResNet of tests/embedders/make_goldens.py; --compile_torch adds
+the same under torch.compile (it needs a C++ compiler). bfloat16 is the trunk's dtype here and autocast there;
+parameters are float32 in both. --forms names forms of embedders/convolution.py, comma-separated; "native" is XLA's own
+convolution. Needs requirements-peers.txt beside the run-time requirements. Adds its row to the .json; the .md is
+written anew from all.
 
 Share of peak: the compiled program's FLOPs per second, over those of one large product measured here in the same dtype.
 Traffic: bytes that the compiled program's operations read and write, beside the least: every convolution and product
@@ -166,7 +167,7 @@ def main(_) -> None:
     row = key | {"seconds": seconds, "processor_seconds": processor,
                  "ratios": {form: median[form] / median["torch"] for form in options.forms},
                  "compile_seconds": {form: fact.pop("compile_seconds") for form, fact in facts.items()},
-                 "environment": [fact.pop("environment") for fact in facts.values()][0],
+                 "environment": next(fact.pop("environment") for fact in facts.values()),
                  "peak_flops": max(fact.pop("peak_flops") for fact in facts.values()),
                  "facts": facts, "torch": runs["torch"].facts["torch"], "seed": 0, "load_average": os.getloadavg()[0]}
     out = pathlib.Path(options.out)

@@ -1,11 +1,14 @@
 """All forms of a convolution and of a max-pool compute the same values and gradients."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 from embedders import convolution
 
@@ -32,7 +35,7 @@ def arrays(side: int, kernel: int, groups: int, width: int = 16):
 @pytest.mark.parametrize("form", ("taps", "merged", "auto"))
 @pytest.mark.parametrize(("side", "kernel", "strides", "groups"), [
     (7, 3, 1, 8), (7, 3, 2, 4), (8, 3, 2, 16), (6, 3, 1, 1), (2, 3, 1, 1), (2, 3, 2, 4), (7, 1, 2, 1), (8, 1, 1, 1),
-    (8, 5, 2, 1)])
+    (8, 5, 2, 1), (17, 3, 1, 1), (33, 3, 2, 1), (18, 3, 1, 8)])
 def test_every_form_computes_the_same(form, side, kernel, strides, groups):
     values = arrays(side, kernel, groups)
     run = lambda form: value_and_gradients(
@@ -74,6 +77,33 @@ def test_max_pool(strides, padding):
     run = lambda form: value_and_gradients(
         functools.partial(convolution.max_pool, strides=strides, padding=padding, form=form), x)
     close(run("auto"), run("native"))
+
+
+def test_average_pool():
+    x = arrays(6, 3, 1)[0]
+    run = lambda form: value_and_gradients(functools.partial(convolution.average_pool, form=form), x)
+    close(run("auto"), run("native"))
+    inner = np.asarray(convolution.average_pool(x))[:, 2, 3]
+    np.testing.assert_allclose(inner, np.asarray(x)[:, 1:4, 2:5].mean(axis=(1, 2)), rtol=1e-5)
+
+
+def test_gradients_of_a_kernel_that_all_devices_share():
+    """The kernel's gradient is the sum over the devices of a shard_map, as autodiff's own would be."""
+    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2], axis_types=(AxisType.Auto,))
+
+    def run(form):
+        one = functools.partial(convolution.convolve, strides=1, groups=1, form=form)
+        return value_and_gradients(
+            jax.shard_map(one, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data")), *arrays(17, 3, 1))
+
+    close(run("auto"), run("native"))
+
+
+def test_a_gradient_is_not_copied_transposed():
+    """XLA:CPU transposes the operands of a product over several axes, in the loop that makes them: 20 times slower."""
+    run = lambda x, kernel: jnp.sum(jax.nn.relu(convolution.convolve(x, kernel, 1, 1)) ** 2)
+    compiled = jax.jit(jax.grad(run, (0, 1))).lower(*arrays(8, 1, 1)).compile().as_text()
+    assert not re.search(r" = \S+ (copy|transpose)\(", compiled)
 
 
 def test_an_unknown_form():
