@@ -10,14 +10,16 @@ Value and gradients (embeddings and prototypes) of ArcFace's loss, float32, in t
     streamed    the same with chunk_size=1024: chunks are computed again in the backward pass
     partial_fc  the same with sample_rate=.1, or what the batch's own classes need at least
 
-torch, in turns with them on one device in one process: plain as in arcface_torch, eager; Partial FC as its second
-version, whose gradient is that of the sampled prototypes only, where ours is of all, mostly zeros. --classes are timed;
+torch, in turns with them on one device, each in a process of its own: plain as in arcface_torch, eager; Partial FC as
+its second version, whose gradient is that of the sampled prototypes only, where ours is of all, mostly zeros; and both
+again with glibc told to keep freed memory, as experiments/runtime.py tells it for our programs. --classes are timed;
 --compiled only looked at, through memory_analysis() and the HLO text, as all are: on one device, and on 8 fake ones
 with prototypes split by class. Random embeddings and labels. Needs torch (requirements-peers.txt).
 """
 
 import functools
 import json
+import operator
 import os
 import pathlib
 import statistics
@@ -38,6 +40,7 @@ from experiments import mesh as meshes
 
 ROOT = pathlib.Path(__file__).parents[1]
 FORMS = ("plain", "sharded", "streamed", "partial_fc")
+KEPT = ", heap kept"
 DEVICES, CHUNK, RATE, SCALE, MARGIN = 8, 1024, 0.1, 64.0, 0.5
 
 
@@ -46,7 +49,7 @@ def define_flags() -> None:
     flags.DEFINE_list("compiled", ["1000000", "10000000"], "Numbers of classes to compile for only.")
     flags.DEFINE_integer("batch", 1024, "Embeddings of a step.")
     flags.DEFINE_integer("size", 512, "Dimensions of an embedding.")
-    flags.DEFINE_integer("rounds", 5, "Runs of each, in turns, after one that is not counted.")
+    flags.DEFINE_integer("rounds", 5, "Runs of each, in turns, after those that are not counted.")
     flags.DEFINE_string("out", str(ROOT / "benchmarks" / "results" / "margin_head"), "Where to write .json and .md.")
     flags.DEFINE_bool("split", False, f"Print what is compiled for {DEVICES} devices; used by the program itself.")
 
@@ -106,24 +109,44 @@ def looked_at(classes: int, batch: int, size: int, mesh) -> dict:
     return found
 
 
+def inputs(classes: int, batch: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Prototypes, embeddings, labels: the same for all."""
+    rng = np.random.default_rng(0)
+    return (rng.standard_normal((classes, size), np.float32), rng.standard_normal((batch, size), np.float32),
+            rng.integers(0, classes, batch).astype(np.int32))
+
+
+def ours(form: str, classes: int, batch: int, size: int):
+    """(one step on one device, {"loss": its loss}), in a process of its own."""
+    runtime.start()
+    mesh = meshes.make(jax.devices()[:1])
+    split = NamedSharding(mesh, P(meshes.AXIS))
+    arguments = (*(jax.device_put(x, split) for x in inputs(classes, batch, size)), jax.random.key(0))
+    program = compile_form(form, classes, batch, size, mesh)
+    run = lambda: float(jax.block_until_ready(program(*arguments))[0])
+    return run, {"loss": run()}
+
+
+def theirs(name: str, keep: bool, classes: int, batch: int, size: int):
+    """The same in torch. keep: with the heap that our programs have."""
+    if keep:
+        runtime.keep_freed_memory()
+    run = margin_head_torch.steps(*inputs(classes, batch, size), SCALE, MARGIN, rate(classes, batch, 1))[name]
+    return run, {"loss": run()}
+
+
 def timed(classes: int, batch: int, size: int, rounds: int) -> dict:
     """Seconds of each round, ours and torch's in turns on one device, by name; and the losses."""
-    mesh = meshes.make(jax.devices()[:1])
-    rng = np.random.default_rng(0)
-    prototypes = rng.standard_normal((classes, size), np.float32)
-    embeddings = rng.standard_normal((batch, size), np.float32)
-    labels = rng.integers(0, classes, batch).astype(np.int32)
-    split = NamedSharding(mesh, P(meshes.AXIS))
-    arguments = (*(jax.device_put(x, split) for x in (prototypes, embeddings, labels)), jax.random.key(0))
-    forms = [form for form in FORMS if form != "partial_fc" or rate(classes, batch, 1) < 1]
-    programs = {form: compile_form(form, classes, batch, size, mesh) for form in forms}
-    runs = {form: functools.partial(lambda program: float(jax.block_until_ready(program(*arguments))[0]), program)
-            for form, program in programs.items()}
-    runs |= margin_head_torch.steps(prototypes, embeddings, labels, SCALE, MARGIN,
-                                    rate(classes, batch, 1) if "partial_fc" in forms else None)
-    values = {name: run() for name, run in runs.items()}
+    sampled = rate(classes, batch, 1) < 1
+    shape = (classes, batch, size)
+    runs = {form: turns.Elsewhere(ours, form, *shape) for form in FORMS if sampled or form != "partial_fc"}
+    runs |= {name + KEPT * keep: turns.Elsewhere(theirs, name, keep, *shape)
+             for name in margin_head_torch.NAMES[:1 + sampled] for keep in (False, True)}
     seconds, processor = turns.measure(runs, rounds)
-    return {"seconds": seconds, "processor_seconds": processor, "losses": values}
+    for run in runs.values():
+        run.close()
+    return {"seconds": seconds, "processor_seconds": processor,
+            "losses": {name: run.facts["loss"] for name, run in runs.items()}}
 
 
 def markdown(record: dict) -> str:
@@ -132,10 +155,11 @@ def markdown(record: dict) -> str:
              f"ArcFace, value and gradients, float32, {batch} embeddings of {size} dimensions. Seconds: median (least "
              "to most); torch: the same form in torch; ratio: ours over torch's, the median of the rounds' own. "
              "Temporaries in GiB and collectives' results in MiB, of a device, as compiled; on "
-             f"{DEVICES}, prototypes split by class. One copy of the logits of a million classes on one device is "
+             f"{DEVICES}, prototypes split by class. Heap kept: torch with freed memory kept, as our programs "
+             "keep it. One copy of the logits of a million classes on one device is "
              f"{4 * batch * 10**6 / 2**30:.2f} GiB.", "",
-             f"| classes | form | seconds | torch | ratio | of processor | temporaries | of a device of {DEVICES} | "
-             "its collectives |", "|---|---|---|---|---|---|---|---|---|"]
+             f"| classes | form | seconds | torch | ratio | torch, heap kept | ratio | temporaries | of a device of "
+             f"{DEVICES} | its collectives |", "|---|---|---|---|---|---|---|---|---|---|"]
     for row in record["rows"]:
         for form in FORMS:
             if form in row["one"]:
@@ -145,11 +169,10 @@ def markdown(record: dict) -> str:
     first, last = record["load_average"]
     return "\n".join([
         *lines, "", f"{environment['machine']}, {environment['devices']}, jax {environment['packages']['jax']}, torch "
-        f"{record['torch']}, seed 0, {environment['date'][:10]}. In turns, {record['rounds']} rounds, one device, one "
-        f"process. Load average {first:.1f} at the start and {last:.1f} at the end: above {os.cpu_count()}, other work "
-        "shared the machine. Then ratios say more than seconds, and those of processor seconds more than either; where "
-        "least and most are far apart, or one round was counted, none says much.", "",
-        "`python -m benchmarks.margin_head`"]) + "\n"
+        f"{record['torch']}, seed 0, {environment['date'][:10]}. In turns, {record['rounds']} rounds, one device, a "
+        f"process each. Load average {first:.1f} at the start and {last:.1f} at the end: above {os.cpu_count()}, other "
+        "work shared the machine. Where least and most are far apart, or one round was counted, a ratio says little.",
+        "", "`python -m benchmarks.margin_head`"]) + "\n"
 
 
 def _rate(found: dict) -> str:
@@ -157,13 +180,13 @@ def _rate(found: dict) -> str:
 
 
 def _times(row: dict, form: str) -> str:
-    if not row.get("seconds"):
-        return "| | |"
-    peer = "torch, partial_fc" if form == "partial_fc" else "torch, plain"
-    ours, theirs = row["seconds"][form], row["seconds"][peer]
-    ratio = lambda times: f"{statistics.median(a / b for a, b in zip(times[form], times[peer], strict=False)):.2f}"
-    worked = ratio(row["processor_seconds"]) if "processor_seconds" in row else ""
-    return f"{turns.show(ours)} | {turns.show(theirs)} | {ratio(row['seconds'])} | {worked}"
+    seconds = row.get("seconds", {})
+    cells = [turns.show(seconds[form]) if seconds else ""]
+    for suffix in ("", KEPT):
+        theirs = seconds.get(("torch, partial_fc" if form == "partial_fc" else "torch, plain") + suffix)
+        cells += ([turns.show(theirs), f"{statistics.median(map(operator.truediv, seconds[form], theirs)):.2f}"]
+                  if theirs else ["", ""])
+    return " | ".join(cells)
 
 
 def _memory(found: dict, form: str) -> str:

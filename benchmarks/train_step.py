@@ -6,11 +6,11 @@
 
 Each contender has a process of its own. train: value, gradient and new running statistics of the mean of the squared
 pooled output, without an optimizer. forward: the pooled output with the running statistics. torch is channels-last and
-eager, the model torchvision's, timm's, Cadene's or an IResNet of tests/embedders/make_goldens.py; --compile_torch adds
-the same under torch.compile (it needs a C++ compiler). bfloat16 is the trunk's dtype here and autocast there;
-parameters are float32 in both. --forms names forms of embedders/convolution.py, comma-separated; "native" is XLA's own
-convolution. Needs requirements-peers.txt beside the run-time requirements. Adds its row to the .json; the .md is
-written anew from all.
+eager, the model torchvision's, timm's, Cadene's or an IResNet of tests/embedders/make_goldens.py; again with glibc
+told to keep freed memory, as experiments/runtime.py tells it for our programs; --compile_torch adds torch.compile (it
+needs a C++ compiler). bfloat16 is the trunk's dtype here and autocast there; parameters are float32 in both. --forms
+names forms of embedders/convolution.py, comma-separated; "native" is XLA's own convolution. Needs
+requirements-peers.txt beside the run-time requirements. Adds its row to the .json; the .md is written anew from all.
 
 Share of peak: the compiled program's FLOPs per second, over those of one large product measured here in the same dtype.
 Traffic: bytes that the compiled program's operations read and write, beside the least: every convolution and product
@@ -35,6 +35,7 @@ from benchmarks import turns
 from experiments import peaks, runtime, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
+PEERS = TORCH, KEPT, COMPILED = "torch", "torch, heap kept", "torch.compile"
 _PRODUCTS = ("conv_general_dilated", "dot_general")
 
 
@@ -97,8 +98,10 @@ def started(*arguments):
     return ours(*arguments)
 
 
-def peer(name: str, shape: tuple[int, int], train: bool, dtype: str = "float32", compiled: bool = False):
-    """The same of torch."""
+def peer(name: str, shape: tuple[int, int], train: bool, dtype: str, kind: str):
+    """The same of torch. kind: of PEERS."""
+    if kind == KEPT:
+        runtime.keep_freed_memory()
     import torch
 
     from tests.embedders import goldens, make_goldens
@@ -106,7 +109,7 @@ def peer(name: str, shape: tuple[int, int], train: bool, dtype: str = "float32",
     model = make_goldens.build(goldens.CASES[name], shape[1]).to(memory_format=torch.channels_last).train(train)
     images = torch.from_numpy(images_of(*shape)).permute(0, 3, 1, 2)  # channels last in memory
     call = model.features if name == "inception_bn" else model  # its head takes maps of 7x7 only
-    call = torch.compile(call) if compiled else call
+    call = torch.compile(call) if kind == COMPILED else call
 
     def run():
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
@@ -125,23 +128,29 @@ def _without_neck(name: str) -> dict:
 
 
 def markdown(rows: list[dict]) -> str:
-    lines = ["| trunk | batch, px | mode | form | seconds (least to most) | torch | ratio of medians | torch.compile | "
-             "ratio | share of peak | GB moved / least | compile, s |", "|---" * 12 + "|"]
+    lines = ["| trunk | batch, px | mode | form | seconds (least to most) | torch | ratio of medians | "
+             "torch, heap kept | ratio | torch.compile | ratio | share of peak | GB moved / least | compile, s |", "|---" * 14 + "|"]
     for row in rows:
-        compiled = row["seconds"].get("torch.compile")
         dtype = "" if row["dtype"] == "float32" else f" {row['dtype']}"
-        for form, ratio in row["ratios"].items():
-            ours = row["seconds"][form]
-            over = f"{statistics.median(ours) / statistics.median(compiled):.2f}" if compiled else ""
-            lines.append(f"| {row['embedder']} | {row['batch']}, {row['size']} | {row['mode']}{dtype} | {form} | "
-                         f"{turns.show(ours)} | {turns.show(row['seconds']['torch'])} | {ratio:.2f} | "
-                         f"{turns.show(compiled) if compiled else ''} | {over} | "
-                         f"{_use(row, form)} | {row['compile_seconds'][form]:.0f} |")
+        for form, seconds in row["seconds"].items():
+            if form not in PEERS:
+                lines.append(f"| {row['embedder']} | {row['batch']}, {row['size']} | {row['mode']}{dtype} | {form} | "
+                             f"{turns.show(seconds)} | {' | '.join(_against(row, form, peer) for peer in PEERS)} | "
+                             f"{_use(row, form)} | {row['compile_seconds'][form]:.0f} |")
     where = sorted({f"{row['environment']['devices']}, {row['environment']['machine']}, jax "
                     f"{row['environment']['packages']['jax']}, torch {row['torch']}, "
                     f"{row['environment']['date'][:10]}" for row in rows})
-    return "\n".join([*lines, "", *where, "", "`python -m benchmarks.train_step`, in turns with torch (channels last) "
-                      "in one process; other work may have shared the machine. Empty: not measured."]) + "\n"
+    return "\n".join([*lines, "", *where, "", "`python -m benchmarks.train_step`, in turns with torch (channels last), "
+                      "a process each. Heap kept: torch, eager, with glibc told to keep freed memory as our programs "
+                      "tell it. torch.compile has torch's own heap. Empty: not measured."]) + "\n"
+
+
+def _against(row: dict, form: str, peer: str) -> str:
+    """The peer's seconds, and ours over them; a cell each."""
+    if peer not in row["seconds"]:
+        return " | "
+    ours, theirs = row["seconds"][form], row["seconds"][peer]
+    return f"{turns.show(theirs)} | {statistics.median(ours) / statistics.median(theirs):.2f}"
 
 
 def _use(row: dict, form: str) -> str:
@@ -157,19 +166,17 @@ def main(_) -> None:
     options = flags.FLAGS
     shape, train, dtype = (options.batch, options.size), options.mode == "train", options.dtype
     runs = {form: turns.Elsewhere(started, options.embedder, form, shape, train, dtype) for form in options.forms}
-    for name in ("torch", "torch.compile") if options.compile_torch else ("torch",):
-        runs[name] = turns.Elsewhere(peer, options.embedder, shape, train, dtype, name == "torch.compile")
+    for name in PEERS if options.compile_torch else (TORCH, KEPT):
+        runs[name] = turns.Elsewhere(peer, options.embedder, shape, train, dtype, name)
     seconds, processor = turns.measure(runs, options.rounds)
-    median = {name: statistics.median(values) for name, values in seconds.items()}
     key = {"embedder": options.embedder, "batch": options.batch, "size": options.size, "mode": options.mode,
            "dtype": dtype}
     facts = {form: dict(runs[form].facts) for form in options.forms}
     row = key | {"seconds": seconds, "processor_seconds": processor,
-                 "ratios": {form: median[form] / median["torch"] for form in options.forms},
                  "compile_seconds": {form: fact.pop("compile_seconds") for form, fact in facts.items()},
                  "environment": next(fact.pop("environment") for fact in facts.values()),
                  "peak_flops": max(fact.pop("peak_flops") for fact in facts.values()),
-                 "facts": facts, "torch": runs["torch"].facts["torch"], "seed": 0, "load_average": os.getloadavg()[0]}
+                 "facts": facts, "torch": runs[TORCH].facts["torch"], "seed": 0, "load_average": os.getloadavg()[0]}
     out = pathlib.Path(options.out)
     rows = [other for other in read_rows(out.with_suffix(".json"))
             if any(other[name] != value for name, value in key.items())] + [row]

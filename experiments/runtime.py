@@ -15,7 +15,7 @@ def start(cpu_devices: int = 0) -> None:
     if cpu_devices > 1:
         # XLA's thread pool must outnumber the fake devices, or their collectives wait for each other for ever.
         os.environ.setdefault("NPROC", "32")
-    _keep_freed_memory()
+    keep_freed_memory()
     import jax
 
     if cpu_devices:
@@ -31,7 +31,7 @@ def start(cpu_devices: int = 0) -> None:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """XLA:CPU takes the temporaries of every step from malloc and frees them after it. glibc hands such blocks back to
     the system, which maps and clears them anew at the next step, 4 KiB at a time. Here they stay with the process, in
     pages of 2 MiB where the system has them. No other C library has these switches.

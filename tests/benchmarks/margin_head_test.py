@@ -47,11 +47,13 @@ def test_page():
     found = {"temporaries": 2**30, "moved": {"all-gather": 2**20}}
     row = {"classes": 10, "one": {"sharded": found, "partial_fc": found | {"rate": 0.1}}, "split": {"sharded": found}}
     seconds = {"sharded": [1.0, 2.0, 3.0], "partial_fc": [1.0], "torch, plain": [2.0, 2.0, 2.0],
-               "torch, partial_fc": [4.0]}
+               "torch, plain, heap kept": [1.0, 1.0, 1.0], "torch, partial_fc": [4.0]}
     record = {"batch": 4, "size": 8, "rows": [row | {"seconds": seconds, "processor_seconds": seconds}, row],
               "torch": "0", "rounds": 3, "load_average": [0.5, 1.5],
               "environment": {"machine": "m", "devices": "d", "packages": {"jax": "0"}, "date": "2000-01-01"}}
     text = margin_head.markdown(record)
-    assert "| 10 | sharded | 2.000 (1.000 to 3.000) | 2.000 (2.000 to 2.000) | 1.00 | 1.00 | 1.000 | 1.000 |" in text
-    assert "| 10 | partial_fc (sample 0.1) | 1.000 (1.000 to 1.000) | 4.000 (4.000 to 4.000) | 0.25 | 0.25 |" in text
+    assert ("| 10 | sharded | 2.000 (1.000 to 3.000) | 2.000 (2.000 to 2.000) | 1.00 | 1.000 (1.000 to 1.000) | 2.00 | "
+            "1.000 | 1.000 |") in text
+    assert "| 10 | partial_fc (sample 0.1) | 1.000 (1.000 to 1.000) | 4.000 (4.000 to 4.000) | 0.25 |  |  |" in text
+    assert "| 10 | sharded |  |  |  |  |  | 1.000 |" in text
     assert "Load average 0.5 at the start and 1.5 at the end" in text
