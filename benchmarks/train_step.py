@@ -129,7 +129,8 @@ def _without_neck(name: str) -> dict:
 
 def markdown(rows: list[dict]) -> str:
     lines = ["| trunk | batch, px | mode | form | seconds (least to most) | torch | ratio of medians | "
-             "torch, heap kept | ratio | torch.compile | ratio | share of peak | GB moved / least | compile, s |", "|---" * 14 + "|"]
+             "torch, heap kept | ratio | torch.compile | ratio | share of peak | GB moved / least | compile, s |",
+             "|---" * 14 + "|"]
     for row in rows:
         dtype = "" if row["dtype"] == "float32" else f" {row['dtype']}"
         for form, seconds in row["seconds"].items():
