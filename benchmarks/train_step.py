@@ -1,5 +1,6 @@
 """One step of a trunk against torch, in turns: seconds, their ratio, and what of the machine they use.
 
+    python -m benchmarks.train_step --all
     python -m benchmarks.train_step [--embedder=resnext101_32x4d] [--batch=8] [--size=224] [--forms=auto]
         [--mode=train|forward] [--dtype=float32|bfloat16] [--compile_torch] [--rounds=5]
         [--out=benchmarks/results/train_step]
@@ -22,6 +23,8 @@ import math
 import os
 import pathlib
 import statistics
+import subprocess
+import sys
 import time
 
 import jax
@@ -39,7 +42,19 @@ PEERS = TORCH, KEPT, COMPILED = "torch", "torch, heap kept", "torch.compile"
 _PRODUCTS = ("conv_general_dilated", "dot_general")
 
 
+# The page's rows: what a row is, batch, pixels, and more options.
+ROWS = (
+    ("resnet101", "train", 8, 224, "--compile_torch"), ("resnet101", "train", 64, 64),
+    ("resnet101", "forward", 8, 224, "--compile_torch"), ("resnet101", "forward", 64, 64),
+    ("resnet101", "forward", 1, 224), ("resnext101_32x4d", "train", 8, 224, "--forms=auto,native"),
+    ("resnext101_32x4d", "forward", 8, 224), ("inception_bn", "train", 8, 224), ("inception_bn", "train", 64, 64),
+    ("inception_bn", "forward", 8, 224), ("iresnet100", "train", 8, 112), ("iresnet100", "forward", 8, 112),
+    ("iresnet100", "forward", 1, 112), ("resnet101", "train", 8, 224, "--dtype=bfloat16"),
+    ("resnet101", "forward", 8, 224, "--dtype=bfloat16"))
+
+
 def define_flags() -> None:
+    flags.DEFINE_bool("all", False, "All rows of the page, one after the other; about half an hour.")
     flags.DEFINE_string("embedder", "resnext101_32x4d", "A name of embedders.EMBEDDERS.")
     flags.DEFINE_integer("batch", 8, "Images.")
     flags.DEFINE_integer("size", 224, "Pixels.")
@@ -165,6 +180,12 @@ def _use(row: dict, form: str) -> str:
 
 def main(_) -> None:
     options = flags.FLAGS
+    if options.all:
+        for embedder, mode, batch, size, *more in ROWS:
+            subprocess.run([sys.executable, "-m", "benchmarks.train_step", f"--embedder={embedder}", f"--mode={mode}",
+                            f"--batch={batch}", f"--size={size}", f"--rounds={options.rounds}", f"--out={options.out}",
+                            *more], cwd=ROOT, check=True)
+        return
     shape, train, dtype = (options.batch, options.size), options.mode == "train", options.dtype
     runs = {form: turns.Elsewhere(started, options.embedder, form, shape, train, dtype) for form in options.forms}
     for name in PEERS if options.compile_torch else (TORCH, KEPT):
