@@ -155,12 +155,28 @@ def _program(mesh, function, outputs: int):
     return jax.jit(run)
 
 
+def _top(similarity, k: int):
+    """lax.top_k: of equal values, the lower index first.
+
+    XLA:CPU compares all of a row with the k found so far. Where k is small, it looks only at the k tiles with the
+    greatest maxima: any other has k values before its own.
+    """
+    count, width = similarity.shape
+    tiles = width // _TILE
+    if jax.default_backend() != "cpu" or 2 * k > tiles:
+        return jax.lax.top_k(similarity, k)
+    tiled = similarity.reshape(count, tiles, _TILE)
+    chosen = jnp.sort(jax.lax.top_k(jnp.max(tiled, axis=2), k)[1], axis=1)  # in the order of the indices
+    scores, places = jax.lax.top_k(jnp.take_along_axis(tiled, chosen[:, :, None], axis=1).reshape(count, -1), k)
+    return scores, jnp.take_along_axis(chosen, places // _TILE, axis=1) * _TILE + places % _TILE
+
+
 @functools.lru_cache(maxsize=64)
 def _top_program(mesh, k: int, size: int):
     def top(rows, queries, exclude):
         similarity, first = _similarity(rows, queries, exclude, size)
         similarity = jnp.where(similarity == 0, 0.0, similarity)  # top_k puts -0 behind 0
-        scores, indices = jax.lax.top_k(similarity, min(k, rows.shape[0]))  # equal values: the lower index first
+        scores, indices = _top(similarity, min(k, rows.shape[0]))
         if mesh.shape[AXIS] > 1:
             # In the devices' order, so that of equal values the lower index is still first.
             gather = lambda x: jax.lax.all_gather(x, AXIS, axis=1, tiled=True)

@@ -69,6 +69,20 @@ def test_a_score_does_not_depend_on_where_its_row_lies():
     assert (retrieval.neighbors(rows[5:6], rows, 5)[0] == [[5, 13, 64, 333, 699]]).all()
 
 
+@pytest.mark.parametrize("kind", ["signs", "floats"])
+def test_the_first_of_a_whole_ranking(kind):
+    """Few neighbours are looked for in a few tiles, all of them in whole rows."""
+    rows = rows_of(kind, 1000)
+    left = [3, 640, 641, 999]
+    exclude = np.tile(np.setdiff1d(np.arange(1000), left), (20, 1))
+    for excluded in (np.arange(20), exclude):
+        indices, scores = retrieval.neighbors(rows[:20], rows, 1000, exclude=excluded)
+        for k in (1, 2, 7):
+            found = retrieval.neighbors(rows[:20], rows, k, exclude=excluded)
+            assert equal(found, (indices[:, :k], scores[:, :k]))
+    assert {*found[0][0].tolist()} == {*left, -1}
+
+
 def test_minus_zero_ties_with_zero():
     gallery = np.array([[0.0], [-0.0], [0.0], [-1.0], [1.0]], np.float32)
     found, _ = retrieval.neighbors(np.array([[1.0], [-1.0]], np.float32), gallery, 5)
