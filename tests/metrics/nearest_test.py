@@ -75,10 +75,11 @@ def test_the_first_of_a_whole_ranking(kind):
     rows = rows_of(kind, 1000)
     left = [3, 640, 641, 999]
     exclude = np.tile(np.setdiff1d(np.arange(1000), left), (20, 1))
+    gallery = nearest.Gallery(rows)
     for excluded in (np.arange(20), exclude):
-        indices, scores = retrieval.neighbors(rows[:20], rows, 1000, exclude=excluded)
+        indices, scores = gallery.top(rows[:20], 1000, excluded)
         for k in (1, 2, 7):
-            found = retrieval.neighbors(rows[:20], rows, k, exclude=excluded)
+            found = gallery.top(rows[:20], k, excluded)
             assert equal(found, (indices[:, :k], scores[:, :k]))
     assert {*found[0][0].tolist()} == {*left, -1}
 
