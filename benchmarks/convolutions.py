@@ -4,7 +4,8 @@
 
 Writes benchmarks/results/convolutions.md. Forms take turns, and the least of the rounds counts, so that a busy machine
 slows all of them alike. --torch adds the peer (requirements-peers.txt), channels last; --native adds XLA's own
-grouped convolution, seconds each on a CPU.
+grouped convolution, seconds each on a CPU. "auto" is what the trunks take there: of the value and of each gradient its
+own form.
 """
 
 import datetime
@@ -18,12 +19,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedders import convolution
+from embedders import convolution, pools
+from experiments import runtime
 
 # batch, side, channels in and out, kernel, strides, groups
 GROUPED = [(8, 56, 128, 128, 3, 1, 32), (8, 56, 256, 256, 3, 2, 32), (8, 28, 256, 256, 3, 1, 32),
            (8, 14, 512, 512, 3, 1, 32), (8, 7, 1024, 1024, 3, 1, 32), (8, 28, 512, 512, 3, 1, 64)]
-DENSE = [(32, 1, 512, 512, 3, 1, 1), (32, 2, 512, 512, 3, 1, 1), (32, 3, 512, 512, 3, 1, 1), (32, 4, 512, 512, 3, 1, 1),
+DENSE = [(8, 56, 64, 64, 3, 1, 1), (8, 28, 128, 128, 3, 1, 1), (8, 14, 512, 512, 3, 2, 1), (8, 224, 3, 64, 7, 2, 1),
+         (32, 1, 512, 512, 3, 1, 1), (32, 2, 512, 512, 3, 1, 1), (32, 3, 512, 512, 3, 1, 1), (32, 4, 512, 512, 3, 1, 1),
          (32, 7, 512, 512, 3, 1, 1), (32, 14, 256, 256, 3, 1, 1),
          (8, 56, 64, 256, 1, 1, 1), (8, 14, 1024, 256, 1, 1, 1), (8, 28, 512, 1024, 1, 2, 1)]
 POOLS = [(8, 112, 64), (32, 56, 64)]
@@ -31,6 +34,7 @@ ROUNDS = 5
 
 
 def main() -> None:
+    runtime.start()  # as the programs do
     rows = []
     for shape in GROUPED:
         fields = {"strides": shape[5], "groups": shape[6]}
@@ -41,13 +45,14 @@ def main() -> None:
             forms["native"] = functools.partial(convolution._native, **fields)
         rows.append(("grouped", shape, measure(forms, *arrays(shape), peer=torch_conv(shape))))
     for shape in DENSE:
-        forms = {"native": functools.partial(convolution._native, strides=shape[5], groups=1),
-                 "product": functools.partial(convolution._product, strides=shape[5])}
+        forms = {name: functools.partial(form, strides=shape[5]) for name, form in (
+            ("native", convolution._native), ("product", convolution._product), ("rows", convolution._rows),
+            ("auto", convolution._dense))}
         rows.append(("dense", shape, measure(forms, *arrays(shape), peer=torch_conv(shape))))
     for shape in POOLS:
         batch, side, channels = shape
         x = jnp.asarray(np.random.default_rng(0).standard_normal((batch, side, side, channels), np.float32))
-        forms = {form: functools.partial(convolution.max_pool, strides=2, padding=((1, 1), (1, 1)), form=form)
+        forms = {form: functools.partial(pools.max_pool, strides=2, padding=((1, 1), (1, 1)), form=form)
                  for form in ("native", "auto")}
         rows.append(("max-pool", shape, measure(forms, x, peer=torch_pool(shape))))
     write(rows)

@@ -118,6 +118,7 @@ def inputs(classes: int, batch: int, size: int) -> tuple[np.ndarray, np.ndarray,
 
 def ours(form: str, classes: int, batch: int, size: int):
     """(one step on one device, {"loss": its loss}), in a process of its own."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.15")  # of a GPU, which all forms share
     runtime.start()
     mesh = meshes.make(jax.devices()[:1])
     split = NamedSharding(mesh, P(meshes.AXIS))

@@ -14,13 +14,14 @@ def steps(prototypes: np.ndarray, embeddings: np.ndarray, labels: np.ndarray, sc
     import torch
     from torch.nn import functional
 
-    weight = torch.from_numpy(prototypes).clone().requires_grad_()
-    features = torch.from_numpy(embeddings).clone().requires_grad_()
-    targets = torch.from_numpy(labels.astype(np.int64))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    weight = torch.from_numpy(prototypes).clone().to(device).requires_grad_()
+    features = torch.from_numpy(embeddings).clone().to(device).requires_grad_()
+    targets = torch.from_numpy(labels.astype(np.int64)).to(device)
 
     def loss(features, weight, targets):
         cosine = functional.linear(functional.normalize(features), functional.normalize(weight))
-        rows = torch.arange(len(targets))
+        rows = torch.arange(len(targets), device=device)
         own = cosine[rows, targets]
         sine = (1 - own ** 2).clamp(min=1e-12).sqrt()
         moved = torch.where(own > math.cos(math.pi - margin), own * math.cos(margin) - sine * math.sin(margin),
@@ -38,7 +39,7 @@ def steps(prototypes: np.ndarray, embeddings: np.ndarray, labels: np.ndarray, sc
         """An et al. 2022, as in arcface_torch: the batch's classes, then random ones; these rows are written back."""
         features.grad = None
         with torch.no_grad():
-            priority = torch.rand(len(weight))
+            priority = torch.rand(len(weight), device=device)
             priority[targets.unique()] = 2.0
             index = priority.topk(int(sample_rate * len(weight))).indices.sort().values
             activated = weight[index]

@@ -72,7 +72,7 @@ def images_of(batch: int, size: int) -> np.ndarray:
 
 def ours(name: str, form: str, shape: tuple[int, int], train: bool, dtype: str = "float32"):
     """(a function that runs one step and waits for it, facts of the compiled program). shape: images, their pixels."""
-    images = images_of(*shape)
+    images = jax.device_put(images_of(*shape))
     embedder = embedders.build(name, convolution=form, dtype=dtype, **_without_neck(name))
     variables = jax.jit(embedder.init)(jax.random.key(0), images)
 
@@ -108,6 +108,7 @@ def least_traffic(jaxpr) -> int:
 
 def started(*arguments):
     """`ours`, in a process that was set up as the programs set theirs up; but compilation is timed."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.4")  # of a GPU, whose rest is torch's
     runtime.start()
     jax.config.update("jax_enable_compilation_cache", False)
     return ours(*arguments)
@@ -121,19 +122,26 @@ def peer(name: str, shape: tuple[int, int], train: bool, dtype: str, kind: str):
 
     from tests.embedders import goldens, make_goldens
 
-    model = make_goldens.build(goldens.CASES[name], shape[1]).to(memory_format=torch.channels_last).train(train)
-    images = torch.from_numpy(images_of(*shape)).permute(0, 3, 1, 2)  # channels last in memory
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = make_goldens.build(goldens.CASES[name], shape[1]).to(device, memory_format=torch.channels_last).train(train)
+    images = torch.from_numpy(images_of(*shape)).to(device).permute(0, 3, 1, 2)  # channels last in memory
     call = model.features if name == "inception_bn" else model  # its head takes maps of 7x7 only
     call = torch.compile(call) if kind == COMPILED else call
 
-    def run():
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+    def step():
+        with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
             if not train:
                 with torch.inference_mode():
-                    return call(images)
+                    call(images)
+                return
             model.zero_grad()
             value = call(images).square().mean()
         value.backward()
+
+    def run():
+        step()
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return run, {"torch": torch.__version__}
 

@@ -67,7 +67,7 @@ def _timed(run: Callable) -> tuple[float, float]:
 def measure(runs: dict[str, Callable | Elsewhere], rounds: int) -> tuple[dict[str, list[float]],
                                                                          dict[str, list[float]]]:
     """Name -> seconds of each round, and name -> seconds of processor, of all threads: where other work holds a run up,
-    these say more. WARM rounds before are not counted. What takes half a minute warms up and is counted once.
+    these say more. WARM rounds before are not counted. What takes half a minute is counted once.
     """
     wall, processor = ({name: [] for name in runs} for _ in range(2))
     long = set()
@@ -76,7 +76,7 @@ def measure(runs: dict[str, Callable | Elsewhere], rounds: int) -> tuple[dict[st
             if name in long and (index < 0 or wall[name]):
                 continue
             seconds, worked = run.timed() if isinstance(run, Elsewhere) else _timed(run)
-            if seconds > _LONG:
+            if seconds > _LONG and index > -WARM:  # the first may have compiled
                 long.add(name)
             if index >= 0:
                 wall[name].append(round(seconds, 4))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from embedders import convolution, layers
+from embedders import layers, pools
 from embedders.embedder import Embedder
 
 
@@ -78,9 +78,9 @@ class Inception(nn.Module):
         if not widths.one:
             y = max_pool_up(x, self.form, odd=(1, 1))
         elif widths.pool == "max":
-            y = convolution.max_pool(x, 1, ((1, 1), (1, 1)), self.form)
+            y = pools.max_pool(x, 1, ((1, 1), (1, 1)), self.form)
         else:
-            y = convolution.average_pool(x, self.form)
+            y = pools.average_pool(x, self.form)
         branches.append(unit(widths.projection, 1, name="pool_proj")(y) if widths.projection else y)
         return jnp.concatenate(branches, axis=-1)
 
@@ -92,7 +92,7 @@ def max_pool_up(x: jnp.ndarray, form: str, odd: tuple[int, int] = (0, 0)) -> jnp
     together; the public model raises there.
     """
     height, width = x.shape[1:3]
-    return convolution.max_pool(x, 2, tuple((0, 1) if side % 2 == 0 else odd for side in (height, width)), form)
+    return pools.max_pool(x, 2, tuple((0, 1) if side % 2 == 0 else odd for side in (height, width)), form)
 
 
 class InceptionBN(Embedder, kw_only=True):

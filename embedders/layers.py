@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from embedders import convolution
+from embedders import convolution, pools
 
 BATCH_NORMS = ("local", "synchronised", "frozen")
 
@@ -125,7 +125,7 @@ class GroupBatchNorm(nn.Module):
 
 def max_pool(x: jnp.ndarray, form: str = "auto") -> jnp.ndarray:
     """3x3, stride 2, padded by 1 with -inf: [B,H,W,C] -> [B,ceil(H/2),ceil(W/2),C]."""
-    return convolution.max_pool(x, 2, ((1, 1), (1, 1)), form)
+    return pools.max_pool(x, 2, ((1, 1), (1, 1)), form)
 
 
 @jax.custom_vjp

@@ -1,4 +1,4 @@
-"""All forms of a convolution and of a max-pool compute the same values and gradients."""
+"""All forms of a convolution compute the same values and gradients."""
 
 import functools
 import re
@@ -66,25 +66,6 @@ def test_auto_is_native_off_the_cpu(monkeypatch):
     x, kernel = arrays(8, 3, 8)
     assert "feature_group_count=8" in str(
         jax.make_jaxpr(functools.partial(convolution.convolve, strides=1, groups=8))(x, kernel))
-    assert "reduce_window" in str(jax.make_jaxpr(lambda x: convolution.max_pool(x, 2, ((1, 1), (1, 1))))(x))
-
-
-@pytest.mark.parametrize("padding", (((1, 1), (1, 1)), ((0, 1), (0, 0))))
-@pytest.mark.parametrize("strides", (1, 2))
-def test_max_pool(strides, padding):
-    # Rounded, so that windows have ties: the first of equals gets the whole gradient in both.
-    x = jnp.round(jnp.asarray(np.random.default_rng(1).standard_normal((2, 8, 9, 3), np.float32)))
-    run = lambda form: value_and_gradients(
-        functools.partial(convolution.max_pool, strides=strides, padding=padding, form=form), x)
-    close(run("auto"), run("native"))
-
-
-def test_average_pool():
-    x = arrays(6, 3, 1)[0]
-    run = lambda form: value_and_gradients(functools.partial(convolution.average_pool, form=form), x)
-    close(run("auto"), run("native"))
-    inner = np.asarray(convolution.average_pool(x))[:, 2, 3]
-    np.testing.assert_allclose(inner, np.asarray(x)[:, 1:4, 2:5].mean(axis=(1, 2)), rtol=1e-5)
 
 
 def test_gradients_of_a_kernel_that_all_devices_share():
