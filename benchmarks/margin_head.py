@@ -12,7 +12,7 @@ Value and gradients (embeddings and prototypes) of ArcFace's loss, float32, in t
 
 torch, in turns with them on one device, each in a process of its own: plain as in arcface_torch, eager; Partial FC as
 its second version, whose gradient is that of the sampled prototypes only, where ours is of all, mostly zeros; and both
-again with glibc told to keep freed memory, as experiments/runtime.py tells it for our programs. --classes are timed;
+again with glibc told to keep freed memory, as experiments/heap.py tells it for our programs. --classes are timed;
 --compiled only looked at, through memory_analysis() and the HLO text, as all are: on one device, and on 8 fake ones
 with prototypes split by class. Random embeddings and labels. Needs torch (requirements-peers.txt).
 """
@@ -35,7 +35,7 @@ from jax.sharding import PartitionSpec as P
 
 import losses
 from benchmarks import margin_head_torch, turns
-from experiments import collectives, runtime, workdir
+from experiments import collectives, heap, runtime, workdir
 from experiments import mesh as meshes
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -131,7 +131,7 @@ def ours(form: str, classes: int, batch: int, size: int):
 def theirs(name: str, keep: bool, classes: int, batch: int, size: int):
     """The same in torch. keep: with the heap that our programs have."""
     if keep:
-        runtime.keep_freed_memory()
+        heap.keep()
     run = margin_head_torch.steps(*inputs(classes, batch, size), SCALE, MARGIN, rate(classes, batch, 1))[name]
     return run, {"loss": run()}
 

@@ -8,7 +8,7 @@
 Each contender has a process of its own. train: value, gradient and new running statistics of the mean of the squared
 pooled output, without an optimizer. forward: the pooled output with the running statistics. torch is channels-last and
 eager, the model torchvision's, timm's, Cadene's or an IResNet of tests/embedders/make_goldens.py; again with glibc
-told to keep freed memory, as experiments/runtime.py tells it for our programs; --compile_torch adds torch.compile (it
+told to keep freed memory, as experiments/heap.py tells it for our programs; --compile_torch adds torch.compile (it
 needs a C++ compiler). bfloat16 is the trunk's dtype here and autocast there; parameters are float32 in both. --forms
 names forms of embedders/convolution.py, comma-separated; "native" is XLA's own convolution. Needs
 requirements-peers.txt beside the run-time requirements. Adds its row to the .json; the .md is written anew from all.
@@ -35,7 +35,7 @@ from jax.extend import core
 
 import embedders
 from benchmarks import turns
-from experiments import peaks, runtime, workdir
+from experiments import heap, peaks, runtime, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 PEERS = TORCH, KEPT, COMPILED = "torch", "torch, heap kept", "torch.compile"
@@ -117,7 +117,7 @@ def started(*arguments):
 def peer(name: str, shape: tuple[int, int], train: bool, dtype: str, kind: str):
     """The same of torch. kind: of PEERS."""
     if kind == KEPT:
-        runtime.keep_freed_memory()
+        heap.keep()
     import torch
 
     from tests.embedders import goldens, make_goldens
