@@ -7,7 +7,7 @@
 Compiles the step for each number of chips in a process of its own, and runs nothing. --target=cpu compiles for so many
 fake CPU devices: shapes and what crosses devices are exact, but that compiler sums bfloat16 gradients in float32, twice
 what an accelerator moves. --target=v5e compiles for a TPU v5e slice that need not be here; it takes the wheel libtpu
-(`pip install libtpu`, of the version that jax names) and many minutes for a deep trunk.
+(`pip install libtpu`, of the version that jax names) and minutes for a deep trunk.
 
 Then predicts, it does not measure: the batch per chip stays, so a perfect step takes as long on all as on one, and
 efficiency is that time over the predicted one. Arithmetic at the published peak is the worst case for scaling, as the
@@ -191,9 +191,10 @@ def independence(programs: list[dict]) -> str:
     for kind in sorted(first["moved"]):
         ratio = last["moved"].get(kind, 0) / first["moved"][kind]
         told.append(f"{kind} x {ratio:.3f}")
-    return (f"From {first['chips']} to {last['chips']} chips, bytes of results on a device: {', '.join(told)}. The "
-            "gradients' sum does not depend on the number of chips; the gather of the whole batch's embeddings and "
-            "labels, and a few sums for each example, grow with it.") if len(programs) > 1 else ""
+    return (f"From {first['chips']} to {last['chips']} chips, bytes of results on a device: {', '.join(told)}. The sum "
+            "of the gradients does not depend on the number of chips; the gather of the whole batch's embeddings and "
+            "labels, and a few sums for each example, grow with it. Compilers may write a gather or a scatter as an "
+            "all-reduce: then only the total tells.") if len(programs) > 1 else ""
 
 
 if __name__ == "__main__":
