@@ -143,7 +143,7 @@ def peer(name: str, shape: tuple[int, int], train: bool, dtype: str, kind: str):
         if device == "cuda":
             torch.cuda.synchronize()
 
-    return run, {"torch": torch.__version__}
+    return run, {}
 
 
 def _without_neck(name: str) -> dict:
@@ -187,6 +187,8 @@ def _use(row: dict, form: str) -> str:
 
 
 def main(_) -> None:
+    import torch
+
     options = flags.FLAGS
     if options.all:
         for embedder, mode, batch, size, *more in ROWS:
@@ -207,7 +209,7 @@ def main(_) -> None:
                  "compile_seconds": {form: fact.pop("compile_seconds") for form, fact in facts.items()},
                  "environment": next(fact.pop("environment") for fact in facts.values()),
                  "peak_flops": max(fact.pop("peak_flops") for fact in facts.values()),
-                 "facts": facts, "torch": runs[TORCH].facts["torch"], "seed": 0, "load_average": os.getloadavg()[0]}
+                 "facts": facts, "torch": torch.__version__, "seed": 0, "load_average": os.getloadavg()[0]}
     out = pathlib.Path(options.out)
     rows = [other for other in read_rows(out.with_suffix(".json"))
             if any(other[name] != value for name, value in key.items())] + [row]

@@ -135,7 +135,7 @@ def relu(x: jnp.ndarray) -> jnp.ndarray:
     Not jnp.maximum: XLA fuses that once for each of its readers, and with residual blocks every block's sum would be
     computed again from the first block on.
     """
-    return jnp.where(x <= 0, 0, x).astype(x.dtype)
+    return jnp.where(x <= 0, 0, x)
 
 
 def _relu_forward(x):
@@ -143,7 +143,7 @@ def _relu_forward(x):
     return y, y
 
 
-relu.defvjp(_relu_forward, lambda y, gradient: (jnp.where(y > 0, gradient, 0).astype(gradient.dtype),))
+relu.defvjp(_relu_forward, lambda y, gradient: (jnp.where(y > 0, gradient, 0),))
 
 
 class PReLU(nn.Module):

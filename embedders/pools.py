@@ -10,7 +10,7 @@ from embedders.convolution import shifted
 
 
 def max_pool(x: jax.Array, strides: int, padding: tuple[tuple[int, int], ...], form: str = "auto") -> jax.Array:
-    """3x3: [B,H,W,C] -> [B,h,w,C]. padding: pixels of -inf before and after, of each axis."""
+    """3x3: [B,H,W,C] -> [B,h,w,C]. strides: 1 or 2. padding: pixels of -inf before and after, of each axis."""
     if form == "native" or jax.default_backend() != "cpu":
         return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, strides, strides, 1),
                                  ((0, 0), *padding, (0, 0)))
@@ -50,10 +50,6 @@ def _pool_backward(strides, padding, sides, where, gradient):
     every = jnp.stack([jnp.stack(line, axis=3) for line in found], axis=2)
     every = every.reshape(len(gradient), rows * strides, columns * strides, -1)
     (top, _), (left, _) = padding
-    # Pixels past the last window have no gradient.
-    missing = [max(start + side - count, 0) for start, side, count in zip((top, left), sides, every.shape[1:3],
-                                                                        strict=True)]
-    every = jnp.pad(every, ((0, 0), *((0, count) for count in missing), (0, 0)))
     return (every[:, top:top + sides[0], left:left + sides[1]],)
 
 
