@@ -3,12 +3,14 @@
 The gallery's rows are split over the mesh axis "data", so over all devices of all hosts; queries come in blocks, and
 the similarities of one block, [block, N / devices] float32, are all that is held. A full ranking is sorted only where
 counting is the longer way: the rank of a row is the number of rows before it, those of a higher score and those of an
-equal score and a lower index.
+equal score and a lower index. On one CPU device, XLA computes the similarities and NumPy picks from them: on_host.py.
 
 Equal means equal as float32, as computed. Each device's part is padded to whole tiles of the matrix product, so that a
 score, and with it every tie, is the same bit for bit wherever its row lies and whatever the number of devices (on a
-CPU; other back ends may choose another kernel for another width, and then rows nearer than rounding, about 1e-7 of
-unit vectors, may change places).
+CPU; other back ends may choose another kernel for another width). The same score computed in two ways may differ by
+rounding, about 1e-7 for unit vectors, and rows as near as that may change places: so it is between back ends, and
+between `top` of few neighbours on one CPU, where bfloat16 screens and each row that may be among them is scored again
+by itself, and everything else. Rows that are equal have equal scores in each of the ways.
 """
 
 import functools
@@ -19,13 +21,16 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from metrics import on_host, screen
+
 AXIS = "data"
-# Queries at a time. On a CPU the block of similarities should stay near its caches: of 32..4096 the quickest was 128.
-_CPU_BLOCK, _BLOCK = 128, 2048
-# Similarities of a block on one device: 1 GiB.
-_BLOCK_ELEMENTS = 2**28
+# Queries at a time, and similarities of a block on one device: .5 and 1 GiB.
+_CPU_BLOCK, _CPU_ELEMENTS = 512, 2**27
+_BLOCK, _ELEMENTS = 2048, 2**28
 # XLA:CPU multiplies the columns past the last whole tile by another kernel, which adds in another order.
 _TILE = 64
+# A CPU screens for so many neighbours at most, and where gallery and queries are worth a second copy of the rows.
+_SCREEN_NEIGHBOURS, _SCREEN_ROWS, _SCREEN_QUERIES = 100, 2**13, 2**10
 # Counting one rank reads all similarities once; beyond this many ranks for one query they are sorted instead.
 _COUNT_AT_MOST = 512
 
@@ -43,13 +48,14 @@ class Gallery:
         self.mesh = jax.make_mesh((1,), (AXIS,), devices=jax.local_devices()[:1]) if mesh is None else mesh
         devices = self.mesh.shape[AXIS]
         self._on_cpu = self.mesh.devices.flat[0].platform == "cpu"
+        self._on_host = self._on_cpu and devices == 1
         width = -(-self.size // (devices * _TILE)) * _TILE
         sharding = NamedSharding(self.mesh, P(AXIS))
         self._rows = jax.make_array_from_callback((width * devices, rows.shape[1]), sharding,
                                                   lambda index: _padded(rows, index[0], width))
         if block is None:
-            usual = _CPU_BLOCK if self._on_cpu else _BLOCK
-            block = max(min(usual, _BLOCK_ELEMENTS // width), 1)
+            usual, elements = (_CPU_BLOCK, _CPU_ELEMENTS) if self._on_cpu else (_BLOCK, _ELEMENTS)
+            block = max(min(usual, elements // width), 1)
         self.block = -(-block // devices) * devices
 
     def top(self, queries, k: int, exclude=None) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +67,10 @@ class Gallery:
         if not 1 <= k <= self.size:
             raise ValueError(f"k={k} neighbours asked of {self.size} candidates")
         queries, exclude = _finite(queries), columns(exclude, len(queries))
-        blocks = list(self._ask(_top_program(self.mesh, k, self.size), queries, exclude))
+        if self._on_host:
+            blocks = list(self._top_on_host(queries, k, exclude))
+        else:
+            blocks = list(self._ask(_top_program(self.mesh, k, self.size), self._rows, queries, exclude))
         indices = np.concatenate([np.zeros((0, k), np.int32), *(block[0] for block in blocks)])
         return indices, np.concatenate([np.zeros((0, k), np.float32), *(block[1] for block in blocks)])
 
@@ -73,27 +82,59 @@ class Gallery:
         """
         queries, exclude = _finite(queries), columns(exclude, len(queries))
         rows = np.asarray(rows, np.int32)
+        blocks = list(self._ranks_on_host(queries, rows, exclude) if self._on_host else
+                      self._ranks_on_devices(queries, rows, exclude))
+        return np.concatenate([np.zeros((0, rows.shape[1]), np.int32), *blocks])
+
+    def _top_on_host(self, queries, k: int, exclude):
+        similarities = functools.partial(self._ask, _similarity_program(self.mesh, self.size))
+        slack = self._screen.slack(queries) if self._worth_screening(queries, k) else np.float32(np.inf)
+        if not np.isfinite(slack).all():
+            for (similarity,) in similarities(self._rows, queries, exclude):
+                yield on_host.top(similarity, k)
+            return
+        rows = np.asarray(self._rows)
+        for start, (coarse,) in zip(range(0, len(queries), self.block),
+                                    similarities(self._screen.rows, queries, exclude), strict=True):
+            part = slice(start, start + self.block)
+            yield on_host.top_screened(coarse, slack[part], queries[part], rows, k)
+
+    def _worth_screening(self, queries, k: int) -> bool:
+        return (k <= _SCREEN_NEIGHBOURS and self.size >= _SCREEN_ROWS and len(queries) >= _SCREEN_QUERIES
+                and screen.quick())
+
+    @functools.cached_property
+    def _screen(self) -> screen.Screen:
+        return screen.Screen(self._rows)
+
+    def _ranks_on_host(self, queries, rows, exclude):
+        similarities = self._ask(_similarity_program(self.mesh, self.size), self._rows, queries, exclude)
+        for start, (similarity,) in zip(range(0, len(queries), self.block), similarities, strict=True):
+            yield on_host.ranks(similarity, rows[start:start + self.block], self.size)
+
+    def _ranks_on_devices(self, queries, rows, exclude):
         program = functools.partial(_ranks_program, self.mesh, self.size)
         way = "count" if rows.shape[1] <= _COUNT_AT_MOST else "sort"
         # Widths are rounded up, so that few programs are compiled.
         padded = np.pad(rows, ((0, 0), (0, rounded(rows.shape[1]) - rows.shape[1])), constant_values=-1)
-        found = [np.zeros((0, rows.shape[1]), np.int32)]
         for start, (ranks, tied) in zip(range(0, len(queries), self.block),
-                                        self._ask(program(way), queries, exclude, padded), strict=True):
+                                        self._ask(program(way), self._rows, queries, exclude, padded), strict=True):
             if tied.any():  # seldom, and slower: counts again, in the order of the indices
                 part = slice(start, start + self.block)
-                ((ranks, _),) = self._ask(program("count ties"), queries[part], exclude[part], padded[part])
-            found.append(np.sort(ranks, axis=1)[:, :rows.shape[1]])
-        return np.concatenate(found)
+                ((ranks, _),) = self._ask(program("count ties"), self._rows, queries[part], exclude[part],
+                                           padded[part])
+            yield np.sort(ranks, axis=1)[:, :rows.shape[1]]
 
-    def _ask(self, program, *arrays):
-        """The program's answers, block by block; the next block is under way while one is read."""
-        pending = None
+    def _ask(self, program, rows, *arrays):
+        """The program's answers of `rows` and a block of `arrays`; the next block is under way while one is read."""
+        devices, pending = self.mesh.shape[AXIS], None
+        unit = -(-self.block // (4 * devices)) * devices  # the last block is padded to one of four sizes
         for start in range(0, len(arrays[0]), self.block):
             parts = [array[start:start + self.block] for array in arrays]
             count = len(parts[0])
-            parts = [np.pad(part, ((0, self.block - count), (0, 0))) for part in parts]
-            answer = program(self._rows, *parts)
+            size = min(-(-count // unit) * unit, self.block)
+            parts = [np.pad(part, ((0, size - count), (0, 0))) for part in parts]
+            answer = program(rows, *parts)
             if self._on_cpu and self.mesh.size > 1:  # two programs under way there may wait for each other's devices
                 jax.block_until_ready(answer)
             if pending is not None:
@@ -133,7 +174,8 @@ def _similarity(rows, queries, exclude, size: int):
     """f32[B, this device's rows], -inf where excluded and past the end, and the global index of the first row."""
     width = rows.shape[0]
     first = jax.lax.axis_index(AXIS) * width
-    similarity = jax.lax.dot_general(queries, rows, (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST)
+    similarity = jax.lax.dot_general(queries.astype(rows.dtype), rows, (((1,), (1,)), ((), ())),
+                                     precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
     local = exclude - first
     local = jnp.where((exclude >= 0) & (local >= 0) & (local < width), local, width)  # a negative index would wrap
     similarity = similarity.at[jnp.arange(len(queries))[:, None], local].set(-jnp.inf, mode="drop")
@@ -155,20 +197,9 @@ def _program(mesh, function, outputs: int):
     return jax.jit(run)
 
 
-def _top(similarity, k: int):
-    """lax.top_k: of equal values, the lower index first.
-
-    XLA:CPU compares all of a row with the k found so far. Where k is small, it looks only at the k tiles with the
-    greatest maxima: any other has k values before its own.
-    """
-    count, width = similarity.shape
-    tiles = width // _TILE
-    if jax.default_backend() != "cpu" or 2 * k > tiles:
-        return jax.lax.top_k(similarity, k)
-    tiled = similarity.reshape(count, tiles, _TILE)
-    chosen = jnp.sort(jax.lax.top_k(jnp.max(tiled, axis=2), k)[1], axis=1)  # in the order of the indices
-    scores, places = jax.lax.top_k(jnp.take_along_axis(tiled, chosen[:, :, None], axis=1).reshape(count, -1), k)
-    return scores, jnp.take_along_axis(chosen, places // _TILE, axis=1) * _TILE + places % _TILE
+@functools.lru_cache(maxsize=64)
+def _similarity_program(mesh, size: int):
+    return _program(mesh, lambda rows, queries, exclude: _similarity(rows, queries, exclude, size)[:1], 1)
 
 
 @functools.lru_cache(maxsize=64)
@@ -176,7 +207,7 @@ def _top_program(mesh, k: int, size: int):
     def top(rows, queries, exclude):
         similarity, first = _similarity(rows, queries, exclude, size)
         similarity = jnp.where(similarity == 0, 0.0, similarity)  # top_k puts -0 behind 0
-        scores, indices = _top(similarity, min(k, rows.shape[0]))
+        scores, indices = jax.lax.top_k(similarity, min(k, rows.shape[0]))
         if mesh.shape[AXIS] > 1:
             # In the devices' order, so that of equal values the lower index is still first.
             gather = lambda x: jax.lax.all_gather(x, AXIS, axis=1, tiled=True)
@@ -225,22 +256,10 @@ def _ranks_by_counting(similarity, first, wanted, ties=False):
 
 def _counts(similarity, own):
     """How many of each row are greater than, and how many equal to, each of its own values [B,R]: i32[B,R] twice."""
-    if jax.default_backend() != "cpu":
-        compare = lambda values: tuple(jnp.sum(hit, axis=1, dtype=jnp.int32) for hit in (
-            similarity > values[:, None], similarity == values[:, None]))
-        higher, equal = jax.lax.map(compare, own.T)
-        return higher.T, equal.T
-
-    # XLA:CPU vectorises the count only of one row and one value: 8 times quicker. The parts run side by side.
-    def row(index):
-        scores = jax.lax.dynamic_index_in_dim(similarity, index, keepdims=False)
-        return jax.lax.map(lambda value: jnp.stack([jnp.sum(scores > value, dtype=jnp.int32),
-                                                    jnp.sum(scores == value, dtype=jnp.int32)]), own[index])
-
-    step = -(-len(own) // 4)
-    counts = jnp.concatenate([jax.lax.map(row, jnp.arange(start, min(start + step, len(own))))
-                              for start in range(0, len(own), step)])
-    return counts[:, :, 0], counts[:, :, 1]
+    compare = lambda values: tuple(jnp.sum(hit, axis=1, dtype=jnp.int32) for hit in (
+        similarity > values[:, None], similarity == values[:, None]))
+    higher, equal = jax.lax.map(compare, own.T)
+    return higher.T, equal.T
 
 
 def _ranks_by_sorting(similarity, first, wanted):
