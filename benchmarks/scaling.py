@@ -9,6 +9,10 @@ fake CPU devices: shapes and what crosses devices are exact, but that compiler s
 what an accelerator moves. --target=v5e compiles for a TPU v5e slice that need not be here; it takes the wheel libtpu
 (`pip install libtpu`, of the version that jax names) and minutes for a deep trunk.
 
+Traffic is that to and from main memory (experiments/memory_traffic.py), beside the least: if convolutions and products
+alone moved anything, each operand and result once. A convolution that normalises what it reads and sums what it writes
+needs no pass over memory for BatchNorm.
+
 Then predicts, it does not measure: the batch per chip stays, so a perfect step takes as long on all as on one, and
 efficiency is that time over the predicted one. Arithmetic at the published peak is the worst case for scaling, as the
 less time it takes, the more the collectives weigh; --share_of_peak adds what trunks reach. Latency is left out. Traffic
@@ -124,8 +128,8 @@ def compiled(config, mesh: jax.sharding.Mesh, batch_per_chip: int) -> dict:
         raise ValueError("--config.loss.num_classes=... is required: no data is read")
     config.batch_size = config.evaluation.batch_size = batch_per_chip * config.accumulation_steps * mesh.size
     found = plan.make_plan(config, mesh)
-    return {"chips": mesh.size, "flops": found.flops, "traffic": found.traffic, "temporaries": found.temporaries,
-            "moved": found.moved}
+    return {"chips": mesh.size, "flops": found.flops, "traffic": found.traffic, "least_traffic": found.least_traffic,
+            "convolutions": found.convolutions._asdict(), "temporaries": found.temporaries, "moved": found.moved}
 
 
 def predict(program: dict, name: str, share_of_peak: float) -> Prediction:
@@ -157,12 +161,15 @@ def markdown(record: dict) -> str:
     lines = [f"# {record['config']} {record['image_size']} px, {record['dtype']}, {record['classes']:,} classes, "
              f"{record['batch_per_chip']} images a chip: compiled by {record['target']}'s compiler, predicted", "",
              "Per device and step:", "",
-             "| chips | TFLOP | GB to and from memory | temporaries, GiB | collectives' results, MB |",
-             "|---|---|---|---|---|"]
+             "| chips | TFLOP | GB to and from memory / least | convolutions, that compute what they read / sum what "
+             "they write | temporaries, GiB | collectives' results, MB |",
+             "|---|---|---|---|---|---|"]
     for program in record["programs"]:
         moved = ", ".join(f"{kind} {size / 1e6:.2f}" for kind, size in sorted(program["moved"].items()))
-        lines.append(f"| {program['chips']} | {program['flops'] / 1e12:.3f} | {program['traffic'] / 1e9:.1f} | "
-                     f"{program['temporaries'] / 2**30:.2f} | {moved} |")
+        fused = program["convolutions"]
+        lines.append(f"| {program['chips']} | {program['flops'] / 1e12:.3f} | {program['traffic'] / 1e9:.1f} / "
+                     f"{program['least_traffic'] / 1e9:.1f} | {fused['count']}, {fused['computing_operands']} / "
+                     f"{fused['summing_results']} | {program['temporaries'] / 2**30:.2f} | {moved} |")
     lines += ["", independence(record["programs"]), "",
               "Predicted, arithmetic at 100 % of the published peak (the worst case for scaling) and at "
               f"{shares[1]:.0%} of it:", "",

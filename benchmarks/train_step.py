@@ -19,7 +19,6 @@ reads its operands and writes its result once, and everything else is free.
 """
 
 import json
-import math
 import os
 import pathlib
 import statistics
@@ -31,15 +30,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
-from jax.extend import core
 
 import embedders
 from benchmarks import turns
-from experiments import heap, peaks, runtime, workdir
+from experiments import heap, memory_traffic, peaks, runtime, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 PEERS = TORCH, KEPT, COMPILED = "torch", "torch, heap kept", "torch.compile"
-_PRODUCTS = ("conv_general_dilated", "dot_general")
 
 
 # The page's rows: what a row is, batch, pixels, and more options.
@@ -86,24 +83,12 @@ def ours(name: str, form: str, shape: tuple[int, int], train: bool, dtype: str =
     started = time.perf_counter()
     compiled = jax.jit(step).lower(*arguments).compile()
     seconds = time.perf_counter() - started
-    cost = compiled.cost_analysis()
-    facts = {"compile_seconds": seconds, "flops": cost["flops"], "traffic": cost["bytes accessed"],
-             "least_traffic": least_traffic(jax.make_jaxpr(step)(*arguments).jaxpr),
+    facts = {"compile_seconds": seconds, "flops": compiled.cost_analysis()["flops"],
+             "traffic": memory_traffic.main_memory(compiled.as_text()),
+             "least_traffic": memory_traffic.least(jax.make_jaxpr(step)(*arguments).jaxpr),
              "peak_flops": peaks.measure(jax.devices()[0], dtype).flops,
              "environment": workdir.environment(jax.devices())}
     return lambda: jax.block_until_ready(compiled(*arguments)), facts
-
-
-def least_traffic(jaxpr) -> int:
-    """Bytes, if every convolution and product reads its operands and writes its result once, and all else is free."""
-    total = 0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name in _PRODUCTS:
-            total += sum(math.prod(value.aval.shape) * value.aval.dtype.itemsize
-                         for value in (*equation.invars, *equation.outvars))
-        times = equation.params["length"] if equation.primitive.name == "scan" else 1
-        total += times * sum(least_traffic(inner) for inner in core.jaxprs_in_params(equation.params))
-    return total
 
 
 def started(*arguments):

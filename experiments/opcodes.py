@@ -4,19 +4,18 @@ import functools
 import re
 from typing import NamedTuple
 
-from experiments import collectives
+from experiments import collectives, hlo
 
 MATRIX, COLLECTIVE, OTHER, CONTAINER = "matrix", "collective", "other", "container"
 
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = .*? ([a-z][a-z0-9\-]*)\(")
-_COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "reduce-scatter", "collective-permute",
-                "collective-broadcast", "ragged-all-to-all", "send", "recv")
+_COLLECTIVES = (*collectives.KINDS, "collective-broadcast", "ragged-all-to-all", "send", "recv")
 _SOURCE = re.compile(r'op_name="([^"]*)"')
 # cuBLAS, cuDNN and oneDNN are called by name.
 _MATRIX_CALL = re.compile(r'custom_call_target="[^"]*(?:gemm|conv|matmul|dot|fmha)[^"]*"', re.IGNORECASE)
 # Kernels that carry no instruction's name, as those replayed from a CUDA graph.
 _MATRIX_KERNEL = re.compile(r"gemm|cutlass|cublas|xmma|cudnn|conv|nvjet|dot", re.IGNORECASE)
-_COLLECTIVE_KERNEL = re.compile(r"nccl|" + "|".join(name.replace("-", ".?") for name in _COLLECTIVES[:5]),
+_COLLECTIVE_KERNEL = re.compile(r"nccl|" + "|".join(name.replace("-", ".?") for name in collectives.KINDS),
                                 re.IGNORECASE)
 
 
@@ -25,9 +24,9 @@ class Instruction(NamedTuple):
     source: str     # the part of the model that it was made for, as jax names it; "" where the compiler invented it
 
 
-def instructions(hlo: str) -> dict[str, Instruction]:
+def instructions(text: str) -> dict[str, Instruction]:
     """Name -> Instruction, of every instruction in every computation."""
-    bodies, _ = collectives.computations(hlo)
+    bodies, _ = hlo.computations(text)
 
     @functools.cache
     def within(computation: str) -> set[str]:
@@ -44,7 +43,7 @@ def instructions(hlo: str) -> dict[str, Instruction]:
             return MATRIX
         if opcode in ("while", "conditional", "call"):
             return CONTAINER
-        inside = set().union(*(within(name) for name in collectives.called(line)))
+        inside = set().union(*(within(name) for name in hlo.called(line)))
         return next((known for known in (COLLECTIVE, MATRIX) if known in inside), OTHER)
 
     @functools.cache
@@ -58,7 +57,7 @@ def instructions(hlo: str) -> dict[str, Instruction]:
         for line in lines:
             if found := _INSTRUCTION.match(line):
                 own = _SOURCE.search(line)
-                inner = (source(name) for name in collectives.called(line))
+                inner = (source(name) for name in hlo.called(line))
                 result[found[1]] = Instruction(kind(line), own[1] if own else next(filter(None, inner), ""))
     return result
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 from absl import flags
 
-from experiments import cli, collectives, data, model, runtime
+from experiments import cli, collectives, data, memory_traffic, model, runtime
 from experiments import mesh as meshes
 from experiments import step as steps
 
@@ -34,7 +34,9 @@ class Plan(NamedTuple):
     logits: int                 # of the temporaries, one copy of the largest piece of logits at a time; 0 for none
     moved: dict[str, int]       # results of collectives in one step, by kind
     flops: float = 0.0          # of one step; loops of which the compiler does not know the turns count once
-    traffic: float = 0.0        # to and from memory in one step, as this machine's compiler fuses
+    traffic: int = 0            # to and from main memory in one step, as the compiler fuses and places
+    least_traffic: int = 0      # if convolutions and products alone moved anything, each operand and result once
+    convolutions: memory_traffic.Convolutions = memory_traffic.Convolutions(0, 0, 0)
 
     @property
     def total(self) -> int:
@@ -57,11 +59,13 @@ def make_plan(config, mesh: jax.sharding.Mesh) -> Plan:
         classes, examples = source.num_classes, len(source)
     built = model.build(config, classes, examples, mesh)
     state, batch = model.abstract_state(built, config, mesh), steps.abstract_batch(config, mesh)
-    program = steps.make_train_step(built, config, mesh).lower(state, batch).compile()
-    memory, cost = program.memory_analysis(), program.cost_analysis()
+    traced = steps.make_train_step(built, config, mesh).trace(state, batch)
+    program = traced.lower().compile()
+    memory, text = program.memory_analysis(), program.as_text()
     return Plan(mesh.size, _arrays(state, batch), memory.temp_size_in_bytes,
                 memory.output_size_in_bytes - memory.alias_size_in_bytes, _logits(config, state, mesh),
-                collectives.bytes_moved(program.as_text()), cost["flops"], cost["bytes accessed"])
+                collectives.bytes_moved(text), program.cost_analysis()["flops"], memory_traffic.main_memory(text),
+                memory_traffic.least(traced.jaxpr.jaxpr), memory_traffic.convolutions(text))
 
 
 def describe(plan: Plan, memory_gib: float) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 from jax.profiler import ProfileData
 
-from experiments import opcodes, peaks, trace
+from experiments import memory_traffic, opcodes, peaks, trace
 
 LOADER = "next batch"   # the annotation around the wait for data
 _WARM_STEPS = 3
@@ -74,8 +74,10 @@ class Profiler:
         compiled = self._compiled()
         if jax.process_index() == 0 and steps:
             path = trace.newest(self._folder)
-            breakdown = analyse(ProfileData.from_file(path), compiled.as_text(), steps)
-            told = tell(breakdown, compiled.cost_analysis(), jax.local_devices()[0], self._dtype)
+            text = compiled.as_text()
+            breakdown = analyse(ProfileData.from_file(path), text, steps)
+            work = {"flops": compiled.cost_analysis().get("flops", 0.0), "traffic": memory_traffic.main_memory(text)}
+            told = tell(breakdown, work, jax.local_devices()[0], self._dtype)
             print(f"profile of step {self._first} to {self._first + steps - 1}, in {path}\n{told}", flush=True)
         return True
 
@@ -125,25 +127,25 @@ _ROWS = {
 }
 
 
-def tell(breakdown: Breakdown, cost: dict, device: jax.Device, dtype) -> str:
+def tell(breakdown: Breakdown, work: dict, device: jax.Device, dtype) -> str:
     """The table; rates, and their shares of what the device can do; the longest operations.
 
-    cost: cost_analysis() of one device's program. Fake devices of one CPU share its peak.
+    work: "flops" and "traffic" (bytes) of one device's program. Fake devices of one CPU share its peak.
     """
     step = breakdown.step
     lines = [f"  {'':<20}{'ms a step':>10}{'share':>8}"]
     lines += [f"  {_ROWS[name][0]:<20}{ms:10.3f}{ms / step:8.1%}   {_ROWS[name][1]}" for name, ms in
               breakdown.rows.items()]
     lines.append(f"  {'step':<20}{step:10.3f}{1:8.1%}   mean of {breakdown.steps} steps, {breakdown.devices} device(s)")
-    return "\n".join([*lines, *_rates(step * 1e-3, breakdown.devices, cost, device, dtype),
+    return "\n".join([*lines, *_rates(step * 1e-3, breakdown.devices, work, device, dtype),
                       f"  the {len(breakdown.longest)} longest, ms a step:",
                       *(f"  {ms:10.3f}{ms / step:8.1%}  {kind:<11}{name:<32} {_shorten(source)}"
                         for ms, name, kind, source in breakdown.longest)])
 
 
-def _rates(seconds: float, devices: int, cost: dict, device: jax.Device, dtype) -> list[str]:
+def _rates(seconds: float, devices: int, work: dict, device: jax.Device, dtype) -> list[str]:
     sharing = devices if device.platform == "cpu" else 1
-    flops, moved = (sharing * cost.get(name, 0.0) for name in ("flops", "bytes accessed"))
+    flops, moved = (sharing * work[name] for name in ("flops", "traffic"))
     measured, published = peaks.measure(device, dtype), peaks.published(device.device_kind)
     rows = [("arithmetic", "FLOP", flops, measured and measured.flops, published and published.flops),
             ("memory traffic", "B", moved, measured and measured.bandwidth, published and published.bandwidth)]

@@ -1,19 +1,7 @@
 import json
 
-import jax
-import jax.numpy as jnp
-
 from benchmarks import train_step
 from tests.experiments import tiny  # noqa: F401  it registers the embedder
-
-
-def test_least_traffic_counts_products_alone():
-    def function(x, w):
-        y = jnp.tanh(x @ w) + 1
-        return jax.lax.scan(lambda carry, _: (jax.nn.relu(carry @ w), None), y, None, length=3)[0]
-
-    x, w = jnp.ones((2, 4)), jnp.ones((4, 4), jnp.float32)
-    assert train_step.least_traffic(jax.make_jaxpr(jax.jit(function))(x, w).jaxpr) == 4 * 4 * (8 + 16 + 8)
 
 
 def test_a_step_runs_and_its_facts_are_those_of_the_program():

@@ -10,7 +10,7 @@ from tests.experiments.trace_test import plane
 from tests.experiments.trace_test import profile as made
 from tests.experiments.train_test import StopAt, final_state
 
-COST = {"flops": 2e9, "bytes accessed": 1e9}
+COST = {"flops": 2e9, "traffic": 1e9}
 
 
 @pytest.fixture
