@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 from absl import flags
+from jax.extend import core
 
 from experiments import cli, collectives, data, memory_traffic, model, runtime
 from experiments import mesh as meshes
@@ -22,6 +23,15 @@ def define_flags() -> None:
     flags.DEFINE_float("memory_gib", 0.0, "Memory of one device in GiB, to say whether the run fits; 0 says nothing.")
 
 GIB = 2**30
+
+
+class Program(NamedTuple):
+    """A training step, compiled and not run."""
+
+    state: model.TrainState     # its arrays' shapes
+    batch: dict
+    jaxpr: core.Jaxpr
+    compiled: jax.stages.Compiled
 
 
 class Plan(NamedTuple):
@@ -51,7 +61,7 @@ def main(config, flags) -> int:
     return 0 if not flags.memory_gib or plan.total <= flags.memory_gib * GIB else 1
 
 
-def make_plan(config, mesh: jax.sharding.Mesh) -> Plan:
+def compile_step(config, mesh: jax.sharding.Mesh) -> Program:
     """Compiles the training step of `config` for `mesh`. Raises ValueError where the configuration cannot be run."""
     classes, examples = config.loss.num_classes, config.batch_size
     if not classes:
@@ -60,12 +70,18 @@ def make_plan(config, mesh: jax.sharding.Mesh) -> Plan:
     built = model.build(config, classes, examples, mesh)
     state, batch = model.abstract_state(built, config, mesh), steps.abstract_batch(config, mesh)
     traced = steps.make_train_step(built, config, mesh).trace(state, batch)
-    program = traced.lower().compile()
-    memory, text = program.memory_analysis(), program.as_text()
-    return Plan(mesh.size, _arrays(state, batch), memory.temp_size_in_bytes,
-                memory.output_size_in_bytes - memory.alias_size_in_bytes, _logits(config, state, mesh),
-                collectives.bytes_moved(text), program.cost_analysis()["flops"], memory_traffic.main_memory(text),
-                memory_traffic.least(traced.jaxpr.jaxpr), memory_traffic.convolutions(text))
+    return Program(state, batch, traced.jaxpr.jaxpr, traced.lower().compile())
+
+
+def make_plan(config, mesh: jax.sharding.Mesh) -> Plan:
+    """Raises ValueError where the configuration cannot be run."""
+    program = compile_step(config, mesh)
+    compiled, text = program.compiled, program.compiled.as_text()
+    memory = compiled.memory_analysis()
+    return Plan(mesh.size, _arrays(program.state, program.batch), memory.temp_size_in_bytes,
+                memory.output_size_in_bytes - memory.alias_size_in_bytes, _logits(config, program.state, mesh),
+                collectives.bytes_moved(text), compiled.cost_analysis()["flops"], memory_traffic.main_memory(text),
+                memory_traffic.least(program.jaxpr), memory_traffic.convolutions(text))
 
 
 def describe(plan: Plan, memory_gib: float) -> str:

@@ -1,0 +1,48 @@
+import jax
+import pytest
+from absl import app, flags
+
+from benchmarks import compiled
+from experiments import mesh as meshes
+from experiments import model, plan
+from tests.experiments import tiny
+
+
+@pytest.mark.parametrize("row", compiled.ROWS, ids=lambda row: row.name)
+def test_every_row_is_a_step_that_can_be_built(row):
+    config = compiled.configuration(row)
+    built = model.build(config, compiled.CLASSES, config.batch_size, meshes.make(jax.devices()[:4]))
+    assert built.embedder.dtype == "bfloat16" and built.embedder.convolution == "native"
+
+
+def test_facts_of_a_step_compiled_here_and_its_page():
+    config = tiny.config(loss__num_classes=64)
+    found = compiled.facts(plan.compile_step(config, meshes.make(jax.devices()[:2])))
+    assert found["traffic"] > found["least_traffic"] > 0 and found["flops"] > 0 and found["cycles"] == 0
+    row = compiled.Row("a step", "tiny", 16, 8)._asdict() | found | {"flops": 2 * compiled.PEAK.flops, "traffic": 0}
+    text = compiled.markdown({"rows": {"a step": row}, "libtpu": "1",
+                              "environment": {"packages": {"jax": "0"}, "date": "2000-01-01"}})
+    assert f"| a step | 8, 16 | {2 * compiled.PEAK.flops / 1e12:.2f}: 2000.0 | 0.0: 0.0 |" in text
+    assert text.count("| 4 |\n") == 1 and "1.50 GHz" in text
+
+
+def test_cycles_in_loops_count_every_turn():
+    text = """HloModule m
+%body (p: f32[2]) -> f32[2] {
+  %p = f32[2]{0} parameter(0)
+  ROOT %a = f32[2]{0} fusion(%p), kind=kLoop, calls=%f, backend_config={"estimated_cycles":"10"}
+}
+ENTRY %main (q: f32[2]) -> f32[2] {
+  %q = f32[2]{0} parameter(0)
+  %b = f32[2]{0} fusion(%q), kind=kLoop, calls=%f, backend_config={"estimated_cycles":"7"}
+  ROOT %w = f32[2]{0} while(%b), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"3"}}
+}
+"""
+    assert compiled.cycles(text) == 37
+
+
+def test_an_unknown_row_is_told():
+    compiled.define_flags()
+    flags.FLAGS(["compiled", "--rows=resnet1001"])
+    with pytest.raises(app.UsageError, match="no row resnet1001; there are resnet101, "):
+        compiled.main(None)
