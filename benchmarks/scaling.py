@@ -76,7 +76,8 @@ class Prediction:
 
 def main(config, options) -> None:
     if options.one:
-        config.embedder.convolution = "native"  # what accelerators get; "auto" would look at this machine
+        if options.target == "cpu":
+            config.embedder.convolution = "native"  # as accelerators have it
         print(json.dumps(compiled(config, mesh_of(options.one, options.target), options.batch_per_chip)))
         return
     counts = [int(count) for count in options.chips]

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from embedders import backend
+
 FORMS = ("auto", "native", "taps", "merged")
 
 # Chosen on two CPU cores (benchmarks/results/convolutions.md): narrower groups are little faster and slow to compile.
@@ -32,7 +34,7 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: int, groups: int, form: s
     """
     if form not in FORMS:
         raise ValueError(f"unknown form of convolution {form!r}; known: {', '.join(FORMS)}")
-    if form == "native" or (form == "auto" and jax.default_backend() != "cpu"):
+    if form == "native" or (form == "auto" and backend.name() != "cpu"):
         return _native(x, kernel, strides, groups)
     if form == "taps":
         return _taps(x, kernel, strides, groups)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from embedders import layers, pools
+from embedders import pools
 from embedders.embedder import Embedder
 
 
@@ -52,8 +52,10 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
-        x = self.conv(self.features, self.kernel, self.strides, use_bias=True, name="conv")(x)
-        return layers.relu(self.norm(name="bn")(x))
+        norm = self.norm(name="bn", activate=True)
+        conv = self.conv(self.features, self.kernel, self.strides, use_bias=True, bias_learns=norm.use_running_average,
+                         name="conv")
+        return norm(conv(x))
 
 
 class Inception(nn.Module):

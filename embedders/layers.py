@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from embedders import convolution, pools
+from embedders import convolution, normalization, pools
 
 BATCH_NORMS = ("local", "synchronised", "frozen")
 
@@ -20,6 +20,7 @@ class Conv(nn.Module):
     """[B,H,W,C] -> [B,ceil(H/strides),ceil(W/strides),features], padded symmetrically: Flax's SAME is not PyTorch's.
 
     The kernel is f32[kernel,kernel,C/groups,features] whatever form computes the product (`convolution.FORMS`).
+    bias_learns: whether its gradient is taken. Before BatchNorm with the batch's statistics that is only rounding.
     """
 
     features: int
@@ -27,6 +28,7 @@ class Conv(nn.Module):
     strides: int = 1
     groups: int = 1
     use_bias: bool = False
+    bias_learns: bool = True
     dtype: str = "float32"
     form: str = "auto"
     kernel_init: Callable = CONV_INIT
@@ -37,7 +39,8 @@ class Conv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         y = convolution.convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.strides, self.groups, self.form)
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+            y = y + (bias if self.bias_learns else lax.stop_gradient(bias))
         return y
 
 
@@ -75,52 +78,12 @@ def batch_norm(kind: str, train: bool, dtype: str, *, momentum: float, epsilon: 
     Raises ValueError where the devices do not divide into such groups.
     """
     fields = dict(use_running_average=not train or kind == "frozen", momentum=momentum, epsilon=epsilon, dtype=dtype)
-    if kind != "synchronised" or not train:
-        return functools.partial(nn.BatchNorm, **fields)
-    if not group_size:
-        return functools.partial(nn.BatchNorm, axis_name=axis_name, **fields)
-    devices = lax.axis_size(axis_name)
-    if devices % group_size:
-        raise ValueError(f"batch_norm_group_size {group_size} does not divide the {devices} devices: "
-                         f"use a divisor, or 0 for all")
-    del fields["use_running_average"]
-    return functools.partial(GroupBatchNorm, group_size=group_size, axis_name=axis_name, **fields)
-
-
-class GroupBatchNorm(nn.Module):
-    """nn.BatchNorm in training, with the statistics of `group_size` consecutive devices.
-
-    Flax's own `axis_index_groups` is not implemented inside `jax.shard_map`. Every group's statistics are summed
-    in a row of their own, so that one small psum serves all groups.
-    """
-
-    group_size: int
-    axis_name: str
-    momentum: float
-    epsilon: float
-    dtype: str
-    use_scale: bool = True
-    scale_init: Callable = nn.initializers.ones
-
-    @nn.compact
-    def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
-        features = x.shape[-1]
-        running = {name: self.variable("batch_stats", name, lambda start=start: jnp.full(features, start, jnp.float32))
-                   for name, start in (("mean", 0.0), ("var", 1.0))}
-        values = x.astype(jnp.float32).reshape(-1, features)
-        groups = lax.axis_size(self.axis_name) // self.group_size
-        group = lax.axis_index(self.axis_name) // self.group_size
-        own = jnp.stack([values.mean(0), (values * values).mean(0)]) / self.group_size
-        rows = jnp.where((jnp.arange(groups) == group)[:, None, None], own, 0.0)
-        mean, mean_of_squares = lax.psum(rows, self.axis_name)[group]
-        var = jnp.maximum(mean_of_squares - mean * mean, 0.0)
-        for name, value in (("mean", mean), ("var", var)):
-            running[name].value = self.momentum * running[name].value + (1 - self.momentum) * value
-        factor = lax.rsqrt(var + self.epsilon)
-        if self.use_scale:
-            factor = factor * self.param("scale", self.scale_init, (features,), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
-        return ((x - mean) * factor + bias).astype(self.dtype)
+    if kind == "synchronised" and train:
+        if group_size and (devices := lax.axis_size(axis_name)) % group_size:
+            raise ValueError(f"batch_norm_group_size {group_size} does not divide the {devices} devices: "
+                             f"use a divisor, or 0 for all")
+        fields |= dict(axis_name=axis_name, group_size=group_size)
+    return functools.partial(normalization.BatchNorm, **fields)
 
 
 def max_pool(x: jnp.ndarray, form: str = "auto") -> jnp.ndarray:

@@ -50,7 +50,7 @@ class BasicBlock(Block):
     @nn.compact
     def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
         y = self.conv(self.features, 3, self.strides, name="conv1")(x)
-        y = layers.relu(self.norm(name="bn1")(y))
+        y = self.norm(name="bn1", activate=True)(y)
         y = self.conv(self.features, 3, name="conv2")(y)
         return self.residual(x, self.last_norm("bn2")(y))
 
@@ -61,8 +61,8 @@ class BottleneckBlock(Block):
     @nn.compact
     def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
         first, second = (self.strides, 1) if self.version == "v1" else (1, self.strides)
-        y = layers.relu(self.norm(name="bn1")(self.conv(self.features, 1, first, name="conv1")(x)))
-        y = layers.relu(self.norm(name="bn2")(self.conv(self.features, 3, second, name="conv2")(y)))
+        y = self.norm(name="bn1", activate=True)(self.conv(self.features, 1, first, name="conv1")(x))
+        y = self.norm(name="bn2", activate=True)(self.conv(self.features, 3, second, name="conv2")(y))
         y = self.conv(4 * self.features, 1, name="conv3")(y)
         return self.residual(x, self.last_norm("bn3")(y))
 
@@ -92,7 +92,7 @@ class ResNet(Embedder, kw_only=True):
     def trunk(self, images: jnp.ndarray, train: bool) -> dict[str, jnp.ndarray]:
         conv, norm = self.conv(), self.norm(train)
         x = self.first_convolutions(images, conv, norm)
-        x = layers.relu(norm(name="bn1")(x))
+        x = norm(name="bn1", activate=True)(x)
         named = {"stem": x if self.stem in ("half", "small") else layers.max_pool(x, self.convolution)}
         x, done = named["stem"], 0
         for stage, blocks in enumerate(self.stage_sizes, start=1):
@@ -113,8 +113,8 @@ class ResNet(Embedder, kw_only=True):
             case "space_to_depth":
                 return layers.SpaceToDepthConv(self.width, self.dtype, name="conv1")(x)
             case "deep":
-                x = layers.relu(norm(name="bn1_1")(conv(self.width // 2, 3, 2, name="conv1_1")(x)))
-                x = layers.relu(norm(name="bn1_2")(conv(self.width // 2, 3, name="conv1_2")(x)))
+                x = norm(name="bn1_1", activate=True)(conv(self.width // 2, 3, 2, name="conv1_1")(x))
+                x = norm(name="bn1_2", activate=True)(conv(self.width // 2, 3, name="conv1_2")(x))
                 return conv(self.width, 3, name="conv1_3")(x)
             case "half" | "small":
                 return conv(self.width, 3, 2 if self.stem == "half" else 1, name="conv1")(x)

@@ -6,7 +6,6 @@ A ResNet whose 3x3 convolutions work on groups of channels: 32x4d is 32 groups, 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from embedders import layers
 from embedders.resnet import Block
 
 
@@ -20,8 +19,8 @@ class ResNeXtBlock(Block):
     def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
         width = self.features * self.group_width // 64 * self.groups
         first, second = (self.strides, 1) if self.version == "v1" else (1, self.strides)
-        y = layers.relu(self.norm(name="bn1")(self.conv(width, 1, first, name="conv1")(x)))
+        y = self.norm(name="bn1", activate=True)(self.conv(width, 1, first, name="conv1")(x))
         y = self.conv(width, 3, second, groups=self.groups, name="conv2")(y)
-        y = layers.relu(self.norm(name="bn2")(y))
+        y = self.norm(name="bn2", activate=True)(y)
         y = self.conv(4 * self.features, 1, name="conv3")(y)
         return self.residual(x, self.last_norm("bn3")(y))

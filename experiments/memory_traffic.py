@@ -17,6 +17,7 @@ _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "afte
          "opt-barrier", "while", "conditional", "call", "copy-done", "slice-done", "async-done", "async-update",
          "all-reduce-done", "all-gather-done", "collective-permute-done", "send-done", "recv-done"}
 _COPIES = {"copy-start", "slice-start"}
+_SLICES, _UPDATE = {"slice", "dynamic-slice", "gather"}, "dynamic-update-slice"
 _ARITHMETIC = {"add", "subtract", "multiply", "divide", "select", "maximum", "minimum", "compare"}
 _PRODUCTS = {"conv_general_dilated", "dot_general"}
 
@@ -24,21 +25,55 @@ _PRODUCTS = {"conv_general_dilated", "dot_general"}
 def main_memory(text: str) -> int:
     """Bytes that one run of the program reads from main memory and writes to it.
 
-    Arrays count whole, also where an instruction takes a slice of one or writes into one. Loops count as often as the
+    Of an array of which only slices are read, or into which one is written, these count. Loops count as often as the
     compiler knows of, else once.
     """
-    total = 0
+    bodies, total = _Bodies(text), 0
     for one, times, types in hlo.executed(text):
-        if one.opcode in _FREE:
-            continue
-        result = hlo.arrays(one.type)
         if one.opcode in _COPIES:  # (destination, source, ...) or the other way round, of which one may be a slice
-            size = min(array.size for array in result[:2])
-            total += times * size * sum(array.space == _MAIN for array in result[:2])
-            continue
-        read = [array for name in one.operands for array in hlo.arrays(types.get(name, ""))]
-        total += times * sum(array.size for array in (*read, *result) if array.space == _MAIN)
+            ends = hlo.arrays(one.type)[:2]
+            total += times * min(end.size for end in ends) * sum(end.space == _MAIN for end in ends)
+        elif one.opcode not in _FREE:
+            total += times * sum(array.size for array in _moved(one, types, bodies) if array.space == _MAIN)
     return total
+
+
+class _Bodies(dict):
+    """Name of a computation -> its instructions."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self._lines, _ = hlo.computations(text)
+
+    def __missing__(self, name: str) -> list[hlo.Instruction]:
+        self[name] = [one for line in self._lines.get(name, ()) if (one := hlo.parse(line))]
+        return self[name]
+
+
+def _moved(one: hlo.Instruction, types: dict[str, str], bodies: _Bodies) -> list[hlo.Array]:
+    """What an instruction reads and writes."""
+    read, written = [hlo.arrays(types.get(name, "")) for name in one.operands], hlo.arrays(one.type)
+    inside = bodies[hlo.called(one.line)[0]] if one.opcode == "fusion" else [
+        one._replace(name="", operands=[str(place) for place in range(len(read))])]
+    inner = {each.name: each for each in inside}
+    for place in range(len(read)):
+        name = next((each.name for each in inside if each.opcode == "parameter" and f"parameter({place})" in each.line),
+                    str(place))
+        readers = [each for each in inside if name in each.operands]
+        if readers and all(each.opcode in _SLICES and each.operands.index(name) == 0 for each in readers):
+            read[place] = [_sized(each.type, read[place]) for each in readers]
+        elif readers and all(each.opcode == _UPDATE and each.operands.index(name) == 0 for each in readers):
+            # In place: what was there is not read, and only the update is written.
+            update = inner.get(readers[0].operands[1])
+            update = update.type if update else types.get(one.operands[1], "")
+            written = [_sized(update, written) if array.size == read[place][0].size else array for array in written]
+            read[place] = []
+    return [*(array for arrays in read for array in arrays), *written]
+
+
+def _sized(part: str, whole: list[hlo.Array]) -> hlo.Array:
+    """An array of the size of `part` where `whole` lies."""
+    return hlo.Array(sum(array.size for array in hlo.arrays(part)), whole[0].space)
 
 
 class Convolutions(NamedTuple):
@@ -51,21 +86,15 @@ class Convolutions(NamedTuple):
 
 def convolutions(text: str) -> Convolutions:
     """Of convolutions that are instructions, as for TPUs; GPUs call a library's."""
-    bodies, _ = hlo.computations(text)
-    parsed = {}
-
-    def body(name: str) -> list[hlo.Instruction]:
-        if name not in parsed:
-            parsed[name] = [one for line in bodies.get(name, ()) if (one := hlo.parse(line))]
-        return parsed[name]
+    bodies = _Bodies(text)
 
     def arithmetic(one: hlo.Instruction) -> bool:
         return one.opcode in _ARITHMETIC or any(arithmetic(inner) for name in hlo.called(one.line)
-                                                for inner in body(name) if one.opcode == "fusion")
+                                                for inner in bodies[name] if one.opcode == "fusion")
 
     count = computing = summing = 0
     for one, times, _ in hlo.executed(text):
-        inside = [inner for name in hlo.called(one.line) for inner in body(name)] if one.opcode == "fusion" else [one]
+        inside = [inner for name in hlo.called(one.line) for inner in bodies[name]] if one.opcode == "fusion" else [one]
         named = {inner.name: inner for inner in inside}
         products = [inner for inner in inside if inner.opcode == "convolution"]
         count += times * len(products)

@@ -13,6 +13,7 @@ import jax
 from absl import flags
 from jax.extend import core
 
+from embedders import backend
 from experiments import cli, collectives, data, memory_traffic, model, runtime
 from experiments import mesh as meshes
 from experiments import step as steps
@@ -67,9 +68,10 @@ def compile_step(config, mesh: jax.sharding.Mesh) -> Program:
     if not classes:
         source = data.train_source(config)
         classes, examples = source.num_classes, len(source)
-    built = model.build(config, classes, examples, mesh)
-    state, batch = model.abstract_state(built, config, mesh), steps.abstract_batch(config, mesh)
-    traced = steps.make_train_step(built, config, mesh).trace(state, batch)
+    with backend.compiling_for(mesh.devices.flat[0].platform):
+        built = model.build(config, classes, examples, mesh)
+        state, batch = model.abstract_state(built, config, mesh), steps.abstract_batch(config, mesh)
+        traced = steps.make_train_step(built, config, mesh).trace(state, batch)
     return Program(state, batch, traced.jaxpr.jaxpr, traced.lower().compile())
 
 

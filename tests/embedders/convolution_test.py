@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from embedders import convolution
+from embedders import backend, convolution
 
 
 def close(left, right) -> None:
@@ -61,11 +61,11 @@ def test_the_native_form_is_one_convolution_and_the_fast_ones_are_ungrouped():
     assert "feature_group_count=8" not in text("auto")  # tests run on the CPU
 
 
-def test_auto_is_native_off_the_cpu(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+def test_auto_is_native_off_the_cpu():
     x, kernel = arrays(8, 3, 8)
-    assert "feature_group_count=8" in str(
-        jax.make_jaxpr(functools.partial(convolution.convolve, strides=1, groups=8))(x, kernel))
+    with backend.compiling_for("cuda"):
+        assert "feature_group_count=8" in str(
+            jax.make_jaxpr(functools.partial(convolution.convolve, strides=1, groups=8))(x, kernel))
 
 
 def test_gradients_of_a_kernel_that_all_devices_share():

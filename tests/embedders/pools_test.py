@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from embedders import pools
+from embedders import backend, pools
 from tests.embedders.convolution_test import close, value_and_gradients
 
 
@@ -29,8 +29,12 @@ def test_average_pool():
     np.testing.assert_allclose(inner, np.asarray(x)[:, 1:4, 2:5].mean(axis=(1, 2)), rtol=1e-5)
 
 
-def test_auto_is_native_off_the_cpu(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+@pytest.mark.parametrize(("platform", "greatest", "average"), [("cpu", False, False), ("cuda", False, True),
+                                                               ("gpu", False, True), ("tpu", True, True)])
+def test_auto_is_native_where_that_is_quick(platform, greatest, average):
     x = jnp.ones((1, 4, 4, 1))
-    for pool in (lambda x: pools.max_pool(x, 2, ((1, 1), (1, 1))), pools.average_pool):
-        assert "reduce_window" in str(jax.make_jaxpr(pool)(x))
+    with backend.compiling_for(platform):
+        for pool, native in ((lambda x: pools.max_pool(x, 2, ((1, 1), (1, 1))), greatest),
+                             (lambda x: pools.average_pool(x), average)):
+            assert ("reduce_window" in str(jax.make_jaxpr(pool)(x))) == native
+    assert backend.name() == "cpu"

@@ -15,7 +15,7 @@ import pytest
 from flax import linen as nn
 
 import embedders
-from embedders import layouts, pretrained
+from embedders import layouts, normalization, pretrained
 from tests.embedders import goldens, seeded
 
 TOLERANCE = 1e-5
@@ -117,7 +117,7 @@ def unbiased(updated: dict, embedder, variables: dict, images: np.ndarray) -> di
     counts = {}
 
     def count(call, args, kwargs, context):
-        if isinstance(context.module, nn.BatchNorm):
+        if isinstance(context.module, normalization.BatchNorm):
             counts["/".join(context.module.path)] = args[0].size // args[0].shape[-1]
         return call(*args, **kwargs)
 
