@@ -5,6 +5,7 @@ compiler keeps much in the chip's vector memory, and says so in the layouts of i
 """
 
 import math
+import re
 from typing import NamedTuple
 
 from jax.extend import core
@@ -17,7 +18,9 @@ _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "afte
          "opt-barrier", "while", "conditional", "call", "copy-done", "slice-done", "async-done", "async-update",
          "all-reduce-done", "all-gather-done", "collective-permute-done", "send-done", "recv-done"}
 _COPIES = {"copy-start", "slice-start"}
-_SLICES, _UPDATE = {"slice", "dynamic-slice", "gather"}, "dynamic-update-slice"
+_PARAMETER = re.compile(r" parameter\((\d+)\)")
+_UPDATE = "dynamic-update-slice"
+_PARTLY = {"slice", "dynamic-slice", "gather", _UPDATE}     # read a part of their first operand, or write one
 _ARITHMETIC = {"add", "subtract", "multiply", "divide", "select", "maximum", "minimum", "compare"}
 _PRODUCTS = {"conv_general_dilated", "dot_general"}
 
@@ -52,27 +55,30 @@ class _Bodies(dict):
 
 def _moved(one: hlo.Instruction, types: dict[str, str], bodies: _Bodies) -> list[hlo.Array]:
     """What an instruction reads and writes."""
-    read, written = [hlo.arrays(types.get(name, "")) for name in one.operands], hlo.arrays(one.type)
-    inside = bodies[hlo.called(one.line)[0]] if one.opcode == "fusion" else [
-        one._replace(name="", operands=[str(place) for place in range(len(read))])]
-    inner = {each.name: each for each in inside}
-    for place in range(len(read)):
-        name = next((each.name for each in inside if each.opcode == "parameter" and f"parameter({place})" in each.line),
-                    str(place))
+    read, written = [], hlo.arrays(one.type)
+    operands = list(dict.fromkeys(one.operands))
+    inside, names = [one], operands
+    if one.opcode == "fusion":
+        inside = bodies[hlo.called(one.line)[0]]
+        given = {found[1]: each.name for each in inside if (found := _PARAMETER.search(each.line))}
+        operands, names = one.operands, [given.get(str(place), "") for place in range(len(one.operands))]
+    inner = {each.name: each.type for each in inside} if one.opcode == "fusion" else types
+    for operand, name in zip(operands, names, strict=True):
+        whole = hlo.arrays(types.get(operand, ""))
         readers = [each for each in inside if name in each.operands]
-        if readers and all(each.opcode in _SLICES and each.operands.index(name) == 0 for each in readers):
-            read[place] = [_sized(each.type, read[place]) for each in readers]
-        elif readers and all(each.opcode == _UPDATE and each.operands.index(name) == 0 for each in readers):
-            # In place: what was there is not read, and only the update is written.
-            update = inner.get(readers[0].operands[1])
-            update = update.type if update else types.get(one.operands[1], "")
-            written = [_sized(update, written) if array.size == read[place][0].size else array for array in written]
-            read[place] = []
-    return [*(array for arrays in read for array in arrays), *written]
+        if not readers or any(each.opcode not in _PARTLY or each.operands[0] != name for each in readers):
+            read += whole
+            continue
+        read += [_sized(each.type, whole) for each in readers if each.opcode != _UPDATE]
+        for each in readers:
+            if each.opcode == _UPDATE:  # in place: what was there is not read, and only the update is written
+                update = _sized(inner[each.operands[1]], whole)
+                written = [update if array.size == whole[0].size else array for array in written]
+    return read + written
 
 
 def _sized(part: str, whole: list[hlo.Array]) -> hlo.Array:
-    """An array of the size of `part` where `whole` lies."""
+    """An array of the type `part` where `whole` lies."""
     return hlo.Array(sum(array.size for array in hlo.arrays(part)), whole[0].space)
 
 

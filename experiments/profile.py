@@ -147,11 +147,13 @@ def _rates(seconds: float, devices: int, work: dict, device: jax.Device, dtype) 
     sharing = devices if device.platform == "cpu" else 1
     flops, moved = (sharing * work[name] for name in ("flops", "traffic"))
     measured, published = peaks.measure(device, dtype), peaks.published(device.device_kind)
-    rows = [("arithmetic", "FLOP", flops, measured and measured.flops, published and published.flops),
-            ("memory traffic", "B", moved, measured and measured.bandwidth, published and published.bandwidth)]
+    rows = [("arithmetic", "FLOP", "the compiler counts", flops,
+             measured and measured.flops, published and published.flops),
+            ("memory traffic", "B", "compiled", moved,
+             measured and measured.bandwidth, published and published.bandwidth)]
     lines = []
-    for what, unit, count, here, there in rows:
-        text = (f"  {what:<20}{count / 1e9:,.4g} G{unit} a step as the compiler counts, "
+    for what, unit, source, count, here, there in rows:
+        text = (f"  {what:<20}{count / 1e9:,.4g} G{unit} a step as {source}, "
                 f"{count / seconds / 1e9:,.4g} G{unit}/s")
         if here:
             text += f", {count / seconds / here:.1%} of {here / 1e9:,.4g} measured here"

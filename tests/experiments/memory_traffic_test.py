@@ -37,6 +37,19 @@ def test_a_program_compiled_here():
     assert memory_traffic.convolutions(text(convolve, (2, 8, 8, 4), (3, 3, 4, 4))) == (1, 0, 0)
 
 
+def test_of_slices_only_what_is_used_counts():
+    def text(function, *arguments):
+        return jax.jit(function, donate_argnums=0).lower(*arguments).compile().as_text()
+
+    table, row = jnp.ones((1000, 10)), jnp.ones((1, 10))
+    read = text(lambda x, i: 2 * jax.lax.dynamic_slice(x, (i, 0), (1, 10)), table, 3)
+    assert 80 <= memory_traffic.main_memory(read) <= 200  # a row twice, and indices
+    write = text(lambda x, y, i: jax.lax.dynamic_update_slice(x, y, (i, 0)), table, row, 3)
+    assert 80 <= memory_traffic.main_memory(write) <= 200
+    rows = text(lambda x: jax.lax.fori_loop(0, 20, lambda i, x: x.at[i].add(1.0), x), table)
+    assert 20 * 80 <= memory_traffic.main_memory(rows) <= 20 * 200 + 2 * table.nbytes
+
+
 @pytest.mark.parametrize("turns", [1, 3])
 def test_the_least_counts_products_alone(turns):
     def function(x, w):
