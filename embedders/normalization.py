@@ -43,10 +43,10 @@ class BatchNorm(nn.Module):
         if self.use_running_average:
             mean, var = running["mean"].value, running["var"].value
         else:
-            means = _means(x)
+            mean, mean_of_squares = _means(x)
             if self.axis_name is not None and not self.is_initializing():
-                means = _over_devices(means, self.axis_name, self.group_size)
-            mean, mean_of_squares = means
+                mean, mean_of_squares = _over_devices(jnp.stack([mean, mean_of_squares]), self.axis_name,
+                                                      self.group_size)
             var = jnp.maximum(mean_of_squares - mean * mean, 0.0)
             if not self.is_initializing():
                 for name, value in (("mean", mean), ("var", var)):
@@ -70,9 +70,9 @@ def _over_devices(means, axis_name: str, group_size: int):
 
 
 def _means(x):
-    """Of every channel, and of its square: f32[2,C]."""
+    """Of every channel, and of its square: f32[C] each."""
     values, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
-    return jnp.stack([values.mean(axes), (values * values).mean(axes)])
+    return values.mean(axes), (values * values).mean(axes)
 
 
 def _varying(value, x):
