@@ -74,6 +74,7 @@ ROWS = (
     Row("resnext101_32x4d", "resnext101_32x4d"),
     Row("inception_bn", "inception_bn"),
     Row("iresnet100", "iresnet100", size=112),
+    Row("inception_bn, XLA's own pools", "inception_bn", fields=(("convolution", "native"),)),
 )
 
 
