@@ -67,14 +67,14 @@ class Row(NamedTuple):
 
 ROWS = (
     Row("resnet101", "resnet101"),
-    Row("resnet101, stem of 2x2 pixels", "resnet101", fields=(("stem", "space_to_depth"),)),
-    Row("resnet101, stage 1 computed again", "resnet101", fields=(("remat", (1,)),)),
-    Row("resnet101, 256 images", "resnet101", batch=256),
-    Row("resnet101, 32 MiB a fusion", "resnet101", libtpu="--xla_tpu_scoped_vmem_limit_kib=32768"),
+    Row("resnet101: stem of 2x2 pixels", "resnet101", fields=(("stem", "space_to_depth"),)),
+    Row("resnet101: stage 1 computed again", "resnet101", fields=(("remat", (1,)),)),
+    Row("resnet101: 256 images", "resnet101", batch=256),
+    Row("resnet101: 32 MiB a fusion", "resnet101", libtpu="--xla_tpu_scoped_vmem_limit_kib=32768"),
     Row("resnext101_32x4d", "resnext101_32x4d"),
     Row("inception_bn", "inception_bn"),
     Row("iresnet100", "iresnet100", size=112),
-    Row("inception_bn, XLA's own pools", "inception_bn", fields=(("convolution", "native"),)),
+    Row("inception_bn: XLA's own pools", "inception_bn", fields=(("convolution", "native"),)),
 )
 
 

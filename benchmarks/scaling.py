@@ -188,8 +188,8 @@ def markdown(record: dict) -> str:
     environment = record["environment"]
     return "\n".join([*lines, "", PUBLIC, "", f"`python -m benchmarks.scaling`, jax {environment['packages']['jax']}, "
                       f"{environment['machine']}, {environment['date'][:10]}; peaks and links: experiments/peaks.py. "
-                      "Nothing was run: no latency, no stragglers, no input. Memory is as that compiler fuses: a CPU's "
-                      "fuses far less than an accelerator's."]) + "\n"
+                      "Nothing was run: no latency, no stragglers, no input. Memory is as that compiler fuses: a TPU's "
+                      "more than a GPU's (compiled.md), a CPU's far less than either."]) + "\n"
 
 
 def independence(programs: list[dict]) -> str:
