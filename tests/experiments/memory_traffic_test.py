@@ -38,11 +38,11 @@ def test_a_program_compiled_here():
 
 
 def test_of_slices_only_what_is_used_counts():
-    def text(function, *arguments):
-        return jax.jit(function, donate_argnums=0).lower(*arguments).compile().as_text()
+    def text(function, *arguments, donated=(0,)):
+        return jax.jit(function, donate_argnums=donated).lower(*arguments).compile().as_text()
 
     table, row = jnp.ones((1000, 10)), jnp.ones((1, 10))
-    read = text(lambda x, i: 2 * jax.lax.dynamic_slice(x, (i, 0), (1, 10)), table, 3)
+    read = text(lambda x, i: 2 * jax.lax.dynamic_slice(x, (i, 0), (1, 10)), table, 3, donated=())
     assert 80 <= memory_traffic.main_memory(read) <= 200  # a row twice, and indices
     write = text(lambda x, y, i: jax.lax.dynamic_update_slice(x, y, (i, 0)), table, row, 3)
     assert 80 <= memory_traffic.main_memory(write) <= 200
