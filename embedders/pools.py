@@ -1,5 +1,5 @@
 """3x3 pools of maps. XLA's own have slow gradients on CPUs, and on GPUs that of the greatest is a scatter, which moves
-three to five times as much and adds in any order: there, they are made of shifted slices.
+more and adds in any order: there, they are made of shifted slices.
 """
 
 import functools

@@ -8,7 +8,6 @@ from experiments import collectives, hlo
 
 MATRIX, COLLECTIVE, OTHER, CONTAINER = "matrix", "collective", "other", "container"
 
-_INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = .*? ([a-z][a-z0-9\-]*)\(")
 _COLLECTIVES = (*collectives.KINDS, "collective-broadcast", "ragged-all-to-all", "send", "recv")
 _SOURCE = re.compile(r'op_name="([^"]*)"')
 # cuBLAS, cuDNN and oneDNN are called by name.
@@ -33,10 +32,10 @@ def instructions(text: str) -> dict[str, Instruction]:
         return {kind(line) for line in bodies.get(computation, ())}
 
     def kind(line: str) -> str:
-        found = _INSTRUCTION.match(line)
+        found = hlo.parse(line)
         if not found:
             return OTHER
-        opcode = found[2]
+        opcode = found.opcode
         if opcode.removesuffix("-start").removesuffix("-done") in _COLLECTIVES:
             return COLLECTIVE
         if opcode in ("convolution", "dot", "ragged-dot") or _MATRIX_CALL.search(line):
@@ -55,10 +54,10 @@ def instructions(text: str) -> dict[str, Instruction]:
     result = {}
     for lines in bodies.values():
         for line in lines:
-            if found := _INSTRUCTION.match(line):
+            if found := hlo.parse(line):
                 own = _SOURCE.search(line)
                 inner = (source(name) for name in hlo.called(line))
-                result[found[1]] = Instruction(kind(line), own[1] if own else next(filter(None, inner), ""))
+                result[found.name] = Instruction(kind(line), own[1] if own else next(filter(None, inner), ""))
     return result
 
 

@@ -1,4 +1,4 @@
-"""Similarities in bfloat16, which newer CPUs multiply two to five times as quickly, and how wrong they can be.
+"""Similarities in bfloat16, which newer CPUs multiply more quickly than float32, and how wrong they can be.
 
 What a product of rounded rows leaves out cannot matter if it is known to within a slack: see `on_host.top_screened`.
 """

@@ -28,6 +28,16 @@ def test_no_product_of_bfloat16_is_off_by_more_than_the_slack(kind, scale):
         assert (slack < 0.01 * np.linalg.norm(queries, axis=1) * np.linalg.norm(rows, axis=1).max() + 1e-30).all()
 
 
+def test_the_slack_is_reached():
+    """Every value is almost half a unit above what it is rounded to, so that all errors add up."""
+    values = np.full((3, 128), 1 + 0.99 * 2.0**-8, np.float32)
+    screened = screen.Screen(jnp.asarray(values))
+    assert (np.asarray(screened.rows) == 1).all()
+    error = 128 * (float(values[0, 0]) ** 2 - 1)
+    slack = screened.slack(values)
+    assert (error <= slack).all() and (slack < 1.05 * error).all()
+
+
 def test_what_bfloat16_cannot_hold_has_no_bound():
     rows = np.full((2, 64), 3.4e38, np.float32)  # rounds to infinity
     assert np.isinf(screen.Screen(jnp.asarray(rows)).slack(rows)).all()
