@@ -26,11 +26,11 @@ from importlib import metadata
 from typing import NamedTuple
 
 import jax
-from absl import app, flags
+from absl import flags
 
 from benchmarks import scaling
 from configs.templates import resnet_angular_margin
-from experiments import hlo, memory_traffic, peaks, plan, workdir
+from experiments import cli, hlo, memory_traffic, peaks, plan, workdir
 from experiments import mesh as meshes
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -132,7 +132,8 @@ def in_process(index: int, target: str) -> dict:
         environment["PATH"] = f"{toolkit / 'bin'}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise ValueError(f"{ROWS[index].name}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        message = (done.stderr.strip().splitlines() or ["no message"])[-1].removeprefix("error: ")
+        raise ValueError(f"{ROWS[index].name}: {message}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -179,15 +180,15 @@ def _page(target: str, record: dict) -> str:
                       f"{peaks_told} (experiments/peaks.py)."]) + "\n"
 
 
-def main(_) -> None:
-    options = flags.FLAGS
+def main(config, options) -> None:
+    del config
     if options.one >= 0:
         print(json.dumps(facts(plan.compile_step(configuration(ROWS[options.one]), mesh_of(options.target)))))
         return
     chosen = [index for index, row in enumerate(ROWS) if (not row.libtpu or options.target == "v5e")
               and (not options.rows or {row.name, row.trunk} & {*options.rows})]
     if not chosen:
-        raise app.UsageError(f"no row {', '.join(options.rows)}; there are {', '.join(row.name for row in ROWS)}")
+        raise ValueError(f"no row {', '.join(options.rows)}; there are {', '.join(row.name for row in ROWS)}")
     out = pathlib.Path(options.out)
     path = out.with_suffix(".json")
     records = json.loads(path.read_text()) if path.exists() else {}
@@ -206,5 +207,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    cli.run(main, define_flags, required=(), configured=False)

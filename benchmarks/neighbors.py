@@ -19,6 +19,7 @@ import time
 import numpy as np
 from absl import app, flags
 
+from benchmarks import turns
 from experiments import runtime
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -185,6 +186,7 @@ def table(record: dict) -> str:
 
 def main(argv) -> None:
     del argv
+    turns.need("faiss")
     runtime.start()  # as the programs do
     rng = np.random.default_rng(_SEED.value)
     classes = max(2, CLASSES * _IMAGES.value // IMAGES)

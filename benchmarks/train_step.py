@@ -172,6 +172,7 @@ def _use(row: dict, form: str) -> str:
 
 
 def main(_) -> None:
+    turns.need("torch")
     import torch
 
     options = flags.FLAGS

@@ -1,7 +1,9 @@
 """Timing in turns: whatever else the machine does falls on all that is compared."""
 
+import importlib.util
 import multiprocessing
 import statistics
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -9,6 +11,12 @@ from collections.abc import Callable
 # Rounds that are not counted: memory is taken in the first and settles in the second.
 WARM = 2
 _LONG = 30  # seconds
+
+
+def need(peer: str) -> None:
+    """Ends the program with one line if a peer's module is not installed."""
+    if importlib.util.find_spec(peer) is None:
+        sys.exit(f"error: {peer} is not installed; the peers are in requirements-peers.txt")
 
 
 class Elsewhere:

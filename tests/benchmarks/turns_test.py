@@ -40,3 +40,9 @@ def test_elsewhere():
         turns.Elsewhere(build, -1)
     with pytest.raises(RuntimeError, match="ended with status 3"):
         turns.Elsewhere(build, 1).timed()
+
+
+def test_a_peer_that_is_not_there_is_one_line():
+    turns.need("json")
+    with pytest.raises(SystemExit, match="^error: no_such_peer is not installed; "):
+        turns.need("no_such_peer")
