@@ -44,5 +44,5 @@ def test_elsewhere():
 
 def test_a_peer_that_is_not_there_is_one_line():
     turns.need("json")
-    with pytest.raises(SystemExit, match="^error: no_such_peer is not installed; "):
+    with pytest.raises(SystemExit, match=r"^error: no_such_peer is not installed; "):
         turns.need("no_such_peer")
