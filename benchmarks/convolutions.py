@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedders import convolution, pools
-from experiments import runtime
+from geodesic.embedders.cpu import convolution, pools
+from geodesic.experiments.process import runtime
 
 # batch, side, channels in and out, kernel, strides, groups
 GROUPED = [(8, 56, 128, 128, 3, 1, 32), (8, 56, 256, 256, 3, 2, 32), (8, 28, 256, 256, 3, 1, 32),

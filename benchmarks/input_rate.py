@@ -77,7 +77,7 @@ def large(temporary: str) -> str:
 def faces(temporary: str) -> str:
     import cv2
 
-    import datasets
+    from geodesic import datasets
 
     source = datasets.build("orl_faces")
     folder = pathlib.Path(temporary) / "faces"
@@ -135,8 +135,8 @@ def processor_seconds() -> float:
 
 
 def geodesic(folder: str, is_face: bool):
-    import datasets
-    from configs import default
+    from geodesic import datasets
+    from geodesic.configs import default
 
     config = default.get_config()
     config.batch_size = BATCH
@@ -186,7 +186,7 @@ def pillow_loop(folder: str, is_face: bool):
 def _pillow(path: str, rng: np.random.Generator, is_face: bool) -> np.ndarray:
     import PIL.Image
 
-    from datasets import crops
+    from geodesic.datasets import crops
 
     with PIL.Image.open(path) as opened:
         image = opened.convert("RGB")

@@ -33,10 +33,11 @@ from absl import app, flags
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-import losses
 from benchmarks import margin_head_torch, turns
-from experiments import collectives, heap, runtime, workdir
-from experiments import mesh as meshes
+from geodesic import losses
+from geodesic.experiments.compiled import collectives
+from geodesic.experiments.process import heap, runtime, workdir
+from geodesic.experiments.process import mesh as meshes
 
 ROOT = pathlib.Path(__file__).parents[1]
 FORMS = ("plain", "sharded", "streamed", "partial_fc")

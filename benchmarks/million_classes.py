@@ -16,8 +16,8 @@ import time
 from absl import app, flags
 from flax import linen as nn
 
-from configs import default
-from experiments import runtime, workdir
+from geodesic.configs import default
+from geodesic.experiments.process import runtime, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 CLASSES, SIZE, BATCH, DEVICES = 2**20, 512, 1024, 8
@@ -57,9 +57,9 @@ def measure(config, classes: int, count: int) -> dict:
     import jax
     import numpy as np
 
-    from experiments import mesh as meshes
-    from experiments import model, optimizer
-    from experiments import step as steps
+    from geodesic.experiments.process import mesh as meshes
+    from geodesic.experiments.training import model, optimizer
+    from geodesic.experiments.training import step as steps
 
     mesh = meshes.make()
     rate = lambda step: config.optimizer.learning_rate

@@ -20,7 +20,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import turns
-from experiments import runtime
+from geodesic.experiments.process import runtime
 
 ROOT = pathlib.Path(__file__).parents[1]
 IMAGES, CLASSES, SIZE, RECALL_AT = 60_502, 11_316, 512, (1, 10, 100, 1000)
@@ -63,7 +63,7 @@ def make(count: int, classes: int, rng) -> tuple[np.ndarray, np.ndarray]:
 
 
 def full_run(embeddings, labels) -> dict:
-    from metrics import retrieval
+    from geodesic.metrics import retrieval
 
     forget_peak()
     (scores, wall, processor) = clock(retrieval.ranking_scores, embeddings, labels, recall_at=RECALL_AT)
@@ -87,7 +87,8 @@ def interleaved(embeddings, labels, queries: int) -> dict:
     """Each block: ours and FAISS's, for the scores and for the lists of neighbours."""
     import faiss
 
-    from metrics import nearest, retrieval
+    from geodesic.metrics import retrieval
+    from geodesic.metrics.neighbors import nearest
 
     gallery = nearest.Gallery(embeddings)
     index = faiss.IndexFlatIP(embeddings.shape[1])
@@ -124,7 +125,8 @@ def interleaved(embeddings, labels, queries: int) -> dict:
 
 
 def million(rng, queries: int) -> dict:
-    from metrics import nearest, retrieval
+    from geodesic.metrics import retrieval
+    from geodesic.metrics.neighbors import nearest
 
     embeddings, labels = make(MILLION, MILLION_CLASSES, rng)
     forget_peak()

@@ -23,7 +23,8 @@ import numpy as np
 import psutil
 from absl import app, flags
 
-from experiments import record, workdir
+from geodesic.experiments.process import workdir
+from geodesic.experiments.protocols import record
 
 ROOT = pathlib.Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
@@ -159,8 +160,8 @@ def _one(run: Run, seed: int, cores: list[int]) -> None:
 def program(name: str, where: str, cores: list[int], *options: str) -> None:
     pathlib.Path(where).mkdir(parents=True, exist_ok=True)
     with open(f"{where}.log", "a") as log:
-        process = subprocess.Popen([sys.executable, "-m", f"experiments.{name}", f"--workdir={where}", *options],
-                                   cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([sys.executable, "-m", f"geodesic.experiments.{name}", f"--workdir={where}",
+                                    *options], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         psutil.Process(process.pid).cpu_affinity(cores)
         if process.wait():
             raise RuntimeError(f"experiments.{name} on {where} ended with status {process.returncode}: {where}.log")

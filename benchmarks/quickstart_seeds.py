@@ -25,7 +25,7 @@ _OUT = flags.DEFINE_string("out", str(ROOT / "benchmarks" / "results" / "quickst
 def run(seed: int, folder: pathlib.Path) -> dict:
     """Trains and evaluates one seed; its evaluation record, with "train_seconds" added."""
     def program(name, *options):
-        command = [sys.executable, "-m", f"experiments.{name}", f"--workdir={folder}", *options]
+        command = [sys.executable, "-m", f"geodesic.experiments.{name}", f"--workdir={folder}", *options]
         subprocess.run(command, cwd=ROOT, check=True)
 
     started = time.monotonic()

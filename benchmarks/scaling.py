@@ -29,8 +29,10 @@ import sys
 import jax
 from absl import flags
 
-from experiments import cli, peaks, plan, workdir
-from experiments import mesh as meshes
+from geodesic.experiments import plan
+from geodesic.experiments.compiled import peaks
+from geodesic.experiments.process import cli, workdir
+from geodesic.experiments.process import mesh as meshes
 
 ROOT = pathlib.Path(__file__).parents[1]
 TOPOLOGIES = {4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}

@@ -2,12 +2,12 @@
 
     python -m benchmarks.startup [--config=configs/quickstart.py] [--out=benchmarks/results/startup]
 
-Runs experiments.train twice, in processes of their own with a compilation cache of their own: cold, with the cache
+Runs geodesic train twice, in processes of their own with a compilation cache of their own: cold, with the cache
 empty, and warm, with what the first run left there. Both stop once they have printed the loss of the first step. What
 they print is read with its time: the state exists ("training in"), the summary is told, step 0 has been evaluated, the
 first step is done. jax tells the seconds of every trace, lowering and compilation besides (JAX_LOG_COMPILES). Imports
-are those of `python -c "import experiments.train"`. One start of each: seconds to read, not a ratio to rely on. About a
-minute.
+are those of `python -c "import geodesic.experiments.train"`. One start of each: seconds to read, not a ratio to rely
+on. About a minute.
 """
 
 import itertools
@@ -38,7 +38,7 @@ def define_flags() -> None:
 
 def seconds_of_imports(environment: dict) -> float:
     started = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import experiments.train"], cwd=ROOT, env=environment, check=True)
+    subprocess.run([sys.executable, "-c", "import geodesic.experiments.train"], cwd=ROOT, env=environment, check=True)
     return time.monotonic() - started
 
 
@@ -70,7 +70,7 @@ def start(config: str, folder: pathlib.Path, cache: pathlib.Path) -> dict:
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_LOG_COMPILES": "1",
                                 "PYTHONUNBUFFERED": "1"}
     imports = seconds_of_imports(environment)
-    command = [sys.executable, "-m", "experiments.train", f"--config={config}", f"--workdir={folder}",
+    command = [sys.executable, "-m", "geodesic.experiments.train", f"--config={config}", f"--workdir={folder}",
                "--config.run.log_every_steps=1"]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True) as program:
@@ -115,7 +115,7 @@ def main(_) -> None:
             print(name, phases(record[name]), flush=True)
     import jax
 
-    from experiments import workdir
+    from geodesic.experiments.process import workdir
 
     record |= {"load_average": [load, os.getloadavg()[0]], "environment": workdir.environment(jax.devices())}
     out = pathlib.Path(options.out)

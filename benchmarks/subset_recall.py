@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from experiments import evaluate
+from geodesic.experiments import evaluate
 
 SEEDS = range(5)
 

@@ -31,9 +31,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-import embedders
 from benchmarks import turns
-from experiments import heap, memory_traffic, peaks, runtime, workdir
+from geodesic import embedders
+from geodesic.experiments.compiled import memory_traffic, peaks
+from geodesic.experiments.process import heap, runtime, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 PEERS = TORCH, KEPT, COMPILED = "torch", "torch, heap kept", "torch.compile"

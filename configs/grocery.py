@@ -1,8 +1,8 @@
 """Photographs of groceries, 81 kinds: classified, and kinds never trained on found again; for two CPU cores.
 
-    python -m experiments.train --config=configs/grocery.py:classification --workdir=runs/grocery \\
+    geodesic train --config=configs/grocery.py:classification --workdir=runs/grocery \\
         --config.train_data.path=grocery/train --config.test_data.path=grocery/test
-    python -m experiments.evaluate --workdir=runs/grocery --protocol=grocery_classification --data=grocery
+    geodesic evaluate --workdir=runs/grocery --protocol=grocery_classification --data=grocery
 
 Tasks: classification (all kinds) and retrieval (trained on the first 41 kinds, searched among the other 40), each from
 scratch with a small ResNet, or, with "_pretrained" behind the task, by tuning a ResNet-50 from
@@ -10,14 +10,15 @@ scratch with a small ResNet, or, with "_pretrained" behind the task, by tuning a
 Kjellström: A Hierarchical Grocery Store Image Dataset with Visual and Semantic Labels, 2019, arXiv:1901.00711.
 """
 
-from configs import default, papers
+from geodesic.configs import default, papers
+from geodesic.errors import UserError
 
 TASKS = ("classification", "classification_pretrained", "retrieval", "retrieval_pretrained")
 
 
 def get_config(task: str = "classification"):
     if task not in TASKS:
-        raise ValueError(f"configs/grocery.py has no task {task!r}; it has {', '.join(TASKS)}")
+        raise UserError(f"configs/grocery.py has no task {task!r}; it has {', '.join(TASKS)}")
     config = default.get_config()
     task, _, pretrained = task.partition("_")
     papers.use(config, f"grocery_{task}")

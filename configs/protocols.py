@@ -1,12 +1,14 @@
 """Evaluation protocols: what exactly a number under a name means. `get("cub200")` is one, `NAMES` lists them.
 
 A protocol says which images, how they are cropped, whether mirrored views are averaged, which metrics, by which
-definition, and on what a checkpoint may be selected. `experiments.evaluate --protocol=NAME` follows it.
+definition, and on what a checkpoint may be selected. `geodesic evaluate --protocol=NAME` follows it.
 """
 
 import itertools
 
 import ml_collections
+
+from geodesic.errors import UserError
 
 ConfigDict = ml_collections.ConfigDict
 
@@ -34,10 +36,10 @@ DEFINITIONS = {
 
 
 def definition(metric: str) -> str:
-    """Of a metric, by the longest beginning (or part, for episodes) of its name. Raises ValueError without one."""
+    """Of a metric, by the longest beginning (or part, for episodes) of its name. Raises UserError without one."""
     found = [key for key in DEFINITIONS if metric.startswith(key) or (key == "way" and "way_" in metric)]
     if not found:
-        raise ValueError(f"metric {metric!r} has no definition in configs/protocols.py")
+        raise UserError(f"metric {metric!r} has no definition in configs/protocols.py")
     return DEFINITIONS[max(found, key=len)]
 
 
@@ -68,7 +70,7 @@ def _protocol(name: str, task: str, title: str, split: str, **values) -> ConfigD
     )
     unknown = set(values) - set(fields)
     if unknown:
-        raise ValueError(f"protocol {name} has no field {sorted(unknown)}")
+        raise UserError(f"protocol {name} has no field {sorted(unknown)}")
     return ConfigDict(fields | values).lock()
 
 
@@ -173,10 +175,10 @@ NAMES = (*PROTOCOLS, *ALIASES)
 
 
 def get(name: str) -> ConfigDict:
-    """The named protocol, locked. Raises ValueError, with the known names."""
+    """The named protocol, locked. Raises UserError, with the known names."""
     full = ALIASES.get(name, name)
     if full not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {name!r}; known: {', '.join(NAMES)}")
+        raise UserError(f"unknown protocol {name!r}; known: {', '.join(NAMES)}")
     return PROTOCOLS[full]
 
 

@@ -4,7 +4,8 @@ import json
 
 import ml_collections
 
-from configs import default
+from geodesic.configs import default
+from geodesic.errors import UserError
 
 
 def _fill(config: ml_collections.ConfigDict, values: dict) -> None:
@@ -23,5 +24,5 @@ def get_config(path: str) -> ml_collections.ConfigDict:
     try:
         _fill(config, values)
     except (KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} was written by another version of this code: {error}") from error
+        raise UserError(f"{path} was written by another version of this code: {error}") from error
     return config

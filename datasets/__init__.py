@@ -4,15 +4,16 @@
     batches = datasets.train_batches(source, config, seed=0, process_index=0, process_count=1)
 """
 
-from datasets import arrays, ijb, image_folder, manifest, omniglot, orl_faces, pairs, retrieval_sets, rotated
-from datasets.array_record import ArrayRecord
-from datasets.batches import eval_batches, train_batches
-from datasets.decoding import decode
-from datasets.pair_images import PairImages
-from datasets.pairs import Pairs
-from datasets.record_io import RecordIO
-from datasets.source import Classes, Files, Fold, Records, Source
-from datasets.tfds import Tfds
+from ..errors import UserError
+from .batches import eval_batches, train_batches
+from .decoding import decode
+from .source import Classes, Files, Fold, Records, Source
+from .sources import arrays, ijb, image_folder, manifest, omniglot, orl_faces, pairs, retrieval_sets, rotated
+from .sources.array_record import ArrayRecord
+from .sources.pair_images import PairImages
+from .sources.pairs import Pairs
+from .sources.record_io import RecordIO
+from .sources.tfds import Tfds
 
 SOURCES = {
     "orl_faces": orl_faces.load,
@@ -46,20 +47,20 @@ CREDITS = {
 
 def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0), folds: int = 0, fold: int = 0,
           part: str = "train") -> Source:
-    """The named source, or its classes start..stop-1, or a `part` of one of its folds. Raises ValueError for an
+    """The named source, or its classes start..stop-1, or a `part` of one of its folds. Raises UserError for an
     unknown name.
     """
     if name not in SOURCES:
-        raise ValueError(f"unknown source {name!r}; known: {', '.join(SOURCES)}")
+        raise UserError(f"unknown source {name!r}; known: {', '.join(SOURCES)}")
     source = SOURCES[name](path)
     source = source if tuple(classes) == (0, 0) else Classes(source, *classes)
     return Fold(source, folds, fold, part) if folds else source
 
 
 def build_pairs(name: str, *, path: str) -> Pairs:
-    """The named verification set. Raises ValueError for an unknown name."""
+    """The named verification set. Raises UserError for an unknown name."""
     if name not in PAIRS:
-        raise ValueError(f"unknown verification set {name!r}; known: {', '.join(PAIRS)}")
+        raise UserError(f"unknown verification set {name!r}; known: {', '.join(PAIRS)}")
     return PAIRS[name](path)
 
 

@@ -9,8 +9,9 @@ import cv2
 import grain
 import numpy as np
 
-from datasets import order, transforms, workers
-from datasets.source import Source
+from ..errors import UserError
+from . import order, transforms, workers
+from .source import Source
 
 # The loader's threads are the parallelism; OpenCV's own would fight them.
 cv2.setNumThreads(0)
@@ -81,12 +82,12 @@ class _TrainLoader:
                 continue
             return {"image": image, "label": np.int32(record["label"]),
                     "replaced": np.int64(index if stand_in != index else -1)}
-        raise ValueError("no training image can be read")
+        raise UserError("no training image can be read")
 
-    def _too_many(self, error: Exception, tried: int) -> ValueError:
+    def _too_many(self, error: Exception, tried: int) -> UserError:
         if not self._tolerance:
-            return ValueError(str(error))
-        return ValueError(f"{tried + 1} of {len(self._source)} training images, more than "
+            return UserError(str(error))
+        return UserError(f"{tried + 1} of {len(self._source)} training images, more than "
                           f"invalid_data_tolerance_percent {self._tolerance:g}, cannot be read; the last: {error}")
 
 
@@ -112,7 +113,7 @@ def train_batches(source: Source, config, *, seed: int, process_index: int, proc
     would see; datasets/order.py says which.
     replaced is -1, or the record whose image could not be read and for which `stand_ins` gave another. config:
     batch_size, input, augment, sampling, invalid_data_tolerance_percent and run.loader_*.
-    Raises ValueError, naming the file, where an image cannot be read and the tolerance is 0, and where more
+    Raises UserError, naming the file, where an image cannot be read and the tolerance is 0, and where more
     images in a row than the tolerance allows cannot be.
     """
     transforms.check_options(config.input, config.augment)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from datasets import decoding
+from ..errors import UserError
+from . import decoding
 
 FITS = ("stretch", "center_crop")
 TRIES = 10  # random-resized-crop gives up after as many, and takes the centre
@@ -18,11 +19,11 @@ Box = tuple[int, int, int, int]
 
 
 def check_input(options) -> None:
-    """Raises ValueError for an `input` section that cannot be followed: now, not in a loader's thread."""
+    """Raises UserError for an `input` section that cannot be followed: now, not in a loader's thread."""
     if options.fit not in FITS:
-        raise ValueError(f"input.fit is {' or '.join(FITS)}; got {options.fit!r}")
+        raise UserError(f"input.fit is {' or '.join(FITS)}; got {options.fit!r}")
     if options.resize_size and (options.fit != "center_crop" or options.resize_size < options.image_size):
-        raise ValueError(f"input.resize_size {options.resize_size} is the short side before a center_crop to "
+        raise UserError(f"input.resize_size {options.resize_size} is the short side before a center_crop to "
                          f"{options.image_size} pixels: at least that, and only with input.fit=center_crop")
 
 
@@ -85,7 +86,7 @@ def cut(record: dict, choose: Callable[[int, int], Box], least: tuple[int, int] 
     """The pixels u8[h,w,3] of the box that `choose` takes out of the record's image, or of the record's own `box`.
 
     least: (height, width) to which the box will be resized: a JPEG larger than that is decoded at a lower scale, but
-    never below it. None decodes all. Raises ValueError, naming the path, for an image that cannot be read.
+    never below it. None decodes all. Raises UserError, naming the path, for an image that cannot be read.
     """
 
     def chosen(height: int, width: int) -> Box:
@@ -94,7 +95,7 @@ def cut(record: dict, choose: Callable[[int, int], Box], least: tuple[int, int] 
         left, top, right, bottom = record["box"]
         left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
         if left >= right or top >= bottom:
-            raise ValueError(f"the box {record['box']} holds nothing of its {width} x {height} pixels")
+            raise UserError(f"the box {record['box']} holds nothing of its {width} x {height} pixels")
         inner = choose(bottom - top, right - left)
         return inner[0] + top, inner[1] + left, inner[2], inner[3]
 
@@ -107,7 +108,7 @@ def cut(record: dict, choose: Callable[[int, int], Box], least: tuple[int, int] 
     try:
         top, left, box_height, box_width = chosen(height, width)
     except ValueError as error:
-        raise ValueError(f"cannot read the image {record['path']}: {error}") from error
+        raise UserError(f"cannot read the image {record['path']}: {error}") from error
     if pixels.shape[:2] != (height, width):
         vertical, horizontal = pixels.shape[0] / height, pixels.shape[1] / width
         bottom, right = round((top + box_height) * vertical), round((left + box_width) * horizontal)

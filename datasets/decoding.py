@@ -9,6 +9,8 @@ import PIL.Image
 import PIL.ImageOps
 import simplejpeg
 
+from ..errors import UserError
+
 # Pillow raises by itself past twice this; a photograph of that size in a data set is a mistake or an attack.
 PIL.Image.MAX_IMAGE_PIXELS = 200_000_000
 
@@ -24,7 +26,7 @@ class Decoded(NamedTuple):
 
 
 def decode(record: dict) -> np.ndarray:
-    """u8[H,W,3], RGB, upright (Exif orientation applied). Raises ValueError, naming the path, for a damaged image.
+    """u8[H,W,3], RGB, upright (Exif orientation applied). Raises UserError, naming the path, for a damaged image.
 
     A truncated file is damaged: decoders that fill the rest with grey would train on it in silence.
     """
@@ -43,7 +45,7 @@ def decode_to_scale(record: dict, wanted: Callable[[int, int], tuple[int, int]] 
         return _decode(image, wanted)
     except Exception as error:  # Pillow's plugins raise many kinds; all of them mean that this file is no image
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"cannot read the image {record['path']} ({len(image)} bytes): {reason}") from error
+        raise UserError(f"cannot read the image {record['path']} ({len(image)} bytes): {reason}") from error
 
 
 def _decode(image: bytes, wanted) -> Decoded:
@@ -60,7 +62,7 @@ def _decode(image: bytes, wanted) -> Decoded:
 def _decode_jpeg(image: bytes, wanted) -> Decoded:
     height, width, _, _ = simplejpeg.decode_jpeg_header(image)
     if height * width > 2 * PIL.Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f"{height} x {width} pixels")
+        raise UserError(f"{height} x {width} pixels")
     least = (0, 0) if wanted is None else wanted(height, width)
     if wanted is None or 2 * least[0] > height or 2 * least[1] > width:
         return Decoded(simplejpeg.decode_jpeg(image, "RGB"), height, width)

@@ -7,16 +7,18 @@ import functools
 
 import numpy as np
 
+from ..errors import UserError
+
 SAMPLINGS = ("uniform", "pk")
 
 
 def make(labels: np.ndarray, seed: int, batch_size: int, options):
-    """The order that the section `sampling` asks for. Raises ValueError where there is none."""
+    """The order that the section `sampling` asks for. Raises UserError where there is none."""
     if options.name == "uniform":
         return Uniform(len(labels), seed)
     if options.name == "pk":
         return ClassesByImages(labels, seed, batch_size, options.images_per_class)
-    raise ValueError(f"sampling.name is {' or '.join(SAMPLINGS)}; got {options.name!r}")
+    raise UserError(f"sampling.name is {' or '.join(SAMPLINGS)}; got {options.name!r}")
 
 
 class Uniform:
@@ -41,14 +43,14 @@ class ClassesByImages:
     """
 
     def __init__(self, labels: np.ndarray, seed: int, batch_size: int, images_per_class: int):
-        """Raises ValueError where such batches cannot be had."""
+        """Raises UserError where such batches cannot be had."""
         if images_per_class < 1 or batch_size % images_per_class:
-            raise ValueError(f"sampling.images_per_class {images_per_class} does not divide batch_size {batch_size}")
+            raise UserError(f"sampling.images_per_class {images_per_class} does not divide batch_size {batch_size}")
         self._labels, self._seed, self._batch_size, self._images = labels, seed, batch_size, images_per_class
         counts = np.bincount(labels)
         counts, classes = counts[counts > 0], batch_size // images_per_class
         if len(counts) < classes:
-            raise ValueError(f"batches of {classes} classes x {images_per_class} images asked of training data that "
+            raise UserError(f"batches of {classes} classes x {images_per_class} images asked of training data that "
                              f"has {len(counts)} classes: lower batch_size or raise sampling.images_per_class")
         groups = -(-counts // images_per_class)
         self.batches_per_pass = int(max(-(-groups.sum() // classes), groups.max()))

@@ -4,6 +4,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ..errors import UserError
+
 
 class Source(Protocol):
     """`source[i]` is {"image": encoded bytes or u8[H,W,3], "label": int, "path": str}, for 0 <= i < len(source).
@@ -78,13 +80,13 @@ class ClassSubset:
 class Classes(ClassSubset):
     """The records of `source` whose label is in start..stop-1, relabelled from 0. stop 0 = to the end.
 
-    Two such ranges that do not overlap make a class-disjoint split. Raises ValueError for an empty range.
+    Two such ranges that do not overlap make a class-disjoint split. Raises UserError for an empty range.
     """
 
     def __init__(self, source: Source, start: int, stop: int):
         stop = stop or source.num_classes
         if not 0 <= start < stop <= source.num_classes:
-            raise ValueError(f"classes {start}..{stop} asked of a source that has {source.num_classes}")
+            raise UserError(f"classes {start}..{stop} asked of a source that has {source.num_classes}")
         super().__init__(source, np.arange(start, stop))
 
 
@@ -93,16 +95,16 @@ class Fold(ClassSubset):
     as can be; run `fold` is for validation, the rest for training. Relabelled from 0.
 
     Musgrave, Belongie, Lim: A Metric Learning Reality Check, 2020, arXiv 2003.08505, has four over the first half of
-    the classes. Raises ValueError where there is no such fold.
+    the classes. Raises UserError where there is no such fold.
     """
 
     PARTS = ("train", "validation")
 
     def __init__(self, source: Source, folds: int, fold: int, part: str):
         if not 2 <= folds <= source.num_classes or not 0 <= fold < folds:
-            raise ValueError(f"fold {fold} of {folds} asked of a source that has {source.num_classes} classes: "
+            raise UserError(f"fold {fold} of {folds} asked of a source that has {source.num_classes} classes: "
                              f"expected 2 to {source.num_classes} folds, and 0 <= fold < folds")
         if part not in self.PARTS:
-            raise ValueError(f"the part of a fold is {' or '.join(self.PARTS)}; got {part!r}")
+            raise UserError(f"the part of a fold is {' or '.join(self.PARTS)}; got {part!r}")
         of_class = np.arange(source.num_classes) * folds // source.num_classes
         super().__init__(source, np.flatnonzero((of_class == fold) == (part == "validation")))

@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from datasets import crops, photometry
+from ..errors import UserError
+from . import crops, photometry
 
 ERASING_FILLS = ("mean", "noise")
 
@@ -27,23 +28,23 @@ class Draws:
 
 
 def check_options(inputs, options) -> None:
-    """Raises ValueError for fields of `input` and `augment` that cannot be followed."""
+    """Raises UserError for fields of `input` and `augment` that cannot be followed."""
     crops.check_input(inputs)
     if options.erasing_fill not in ERASING_FILLS:
-        raise ValueError(f"augment.erasing_fill is {' or '.join(ERASING_FILLS)}; got {options.erasing_fill!r}")
+        raise UserError(f"augment.erasing_fill is {' or '.join(ERASING_FILLS)}; got {options.erasing_fill!r}")
     if len(options.color_jitter) != 4 or min(options.color_jitter) < 0 or options.color_jitter[3] > 0.5:
-        raise ValueError(f"augment.color_jitter is brightness, contrast, saturation and hue, none negative and hue at "
+        raise UserError(f"augment.color_jitter is brightness, contrast, saturation and hue, none negative and hue at "
                          f"most 0.5; got {tuple(options.color_jitter)}")
     for name in ("crop_area", "crop_ratio", "blur_sigma", "low_resolution_side", "erasing_area", "erasing_ratio"):
         low, high = options[name]
         if not 0 < low <= high or (high > 1 and name in ("crop_area", "low_resolution_side", "erasing_area")):
-            raise ValueError(f"augment.{name} is a range from low to high; got {low:g} to {high:g}")
+            raise UserError(f"augment.{name} is a range from low to high; got {low:g} to {high:g}")
 
 
 def train_view(record: dict, rng: np.random.Generator, inputs, options) -> np.ndarray:
     """A random view of a record's image, drawn from `rng` alone. inputs, options: the sections input and augment.
 
-    Raises ValueError, naming the path, for an image that cannot be read.
+    Raises UserError, naming the path, for an image that cannot be read.
     """
     if not options.random_resized_crop:
         return augment(eval_view(record, inputs), rng, options, inputs)

@@ -12,6 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
+from ..errors import UserError
+
 # A pool that dies this often without a batch in between will not get better.
 _ATTEMPTS = 3
 
@@ -50,7 +52,7 @@ class Batches:
                 self.close()
             except (ValueError, OSError) as error:
                 self.close()
-                raise ValueError(str(error)) from error
+                raise UserError(str(error)) from error
         raise ChildProcessError(f"the loader's workers died {_ATTEMPTS} times in a row while making batch "
                                 f"{self._next}: is there enough memory for run.loader_workers of them?")
 

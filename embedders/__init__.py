@@ -11,11 +11,13 @@ import functools
 
 from flax import linen as nn
 
-from embedders import convolution, layers, neck, resnet
-from embedders.inception_bn import InceptionBN
-from embedders.iresnet import IResNet
-from embedders.resnet import BasicBlock, BottleneckBlock, ResNet
-from embedders.resnext import ResNeXtBlock
+from ..errors import UserError
+from . import layers, neck, resnet
+from .cpu import convolution
+from .inception_bn import InceptionBN
+from .iresnet import IResNet
+from .resnet import BasicBlock, BottleneckBlock, ResNet
+from .resnext import ResNeXtBlock
 
 _RESNET18, _RESNET50, _RESNET101, _RESNEXT29 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 23, 3), (3, 3, 3)
 
@@ -65,16 +67,16 @@ _SHARES = ("dropout", "drop_path", "bn_momentum")
 
 
 def build(name: str, **fields) -> nn.Module:
-    """The named embedder with these fields. Raises ValueError for an unknown name, field or choice."""
+    """The named embedder with these fields. Raises UserError for an unknown name, field or choice."""
     if name not in EMBEDDERS:
-        raise ValueError(f"unknown embedder {name!r}; known: {', '.join(EMBEDDERS)}")
+        raise UserError(f"unknown embedder {name!r}; known: {', '.join(EMBEDDERS)}")
     family = getattr(EMBEDDERS[name], "func", EMBEDDERS[name])
     known = [field.name for field in dataclasses.fields(family) if field.name not in ("parent", "name")]
     for key, value in fields.items():
         if key not in known:
-            raise ValueError(f"{name} has no field {key!r}; it has {', '.join(known)}")
+            raise UserError(f"{name} has no field {key!r}; it has {', '.join(known)}")
         if key in _CHOICES and value not in _CHOICES[key]:
-            raise ValueError(f"{name}: {key} is one of {', '.join(_CHOICES[key])}; got {value!r}")
+            raise UserError(f"{name}: {key} is one of {', '.join(_CHOICES[key])}; got {value!r}")
         if key in _SHARES and not 0 <= value < 1:
-            raise ValueError(f"{name}: {key} is a share, 0 <= {key} < 1; got {value!r}")
+            raise UserError(f"{name}: {key} is a share, 0 <= {key} < 1; got {value!r}")
     return EMBEDDERS[name](**fields)

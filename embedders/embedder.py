@@ -6,7 +6,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import linen as nn
 
-from embedders import layers, neck
+from ..errors import UserError
+from . import layers, neck
 
 
 class Embedder(nn.Module, kw_only=True):
@@ -43,10 +44,10 @@ class Embedder(nn.Module, kw_only=True):
 
     @nn.compact
     def features(self, images: jnp.ndarray, train: bool = False) -> dict[str, jnp.ndarray]:
-        """Every named layer, then "pool" and "embedding". Raises ValueError for a `layer` that is not there."""
+        """Every named layer, then "pool" and "embedding". Raises UserError for a `layer` that is not there."""
         named = self.trunk(images.astype(self.dtype), train)
         if self.layer not in named:
-            raise ValueError(f"no layer {self.layer!r}; this embedder has {', '.join(named)}")
+            raise UserError(f"no layer {self.layer!r}; this embedder has {', '.join(named)}")
         named["pool"], named["embedding"] = neck.Neck(
             kind=self.neck, pooling=self.pooling, embedding_size=self.embedding_size or None, dropout=self.dropout,
             norm=self.norm(train), name="neck")(named[self.layer], train)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from embedders import pools
-from embedders.embedder import Embedder
+from .cpu import pools
+from .embedder import Embedder
 
 
 class Widths(NamedTuple):

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import linen as nn
 
-from embedders import layers
-from embedders.embedder import Embedder
+from . import layers
+from .embedder import Embedder
 
 # The published initialisation of the convolutions; every one is followed by BatchNorm.
 _CONV_INIT = nn.initializers.normal(0.1)

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from embedders import convolution, normalization, pools
+from ..errors import UserError
+from . import normalization
+from .cpu import convolution, pools
 
 BATCH_NORMS = ("local", "synchronised", "frozen")
 
@@ -75,12 +77,12 @@ def batch_norm(kind: str, train: bool, dtype: str, *, momentum: float, epsilon: 
     Statistics and running averages are float32 whatever `dtype`, and the running variance is the biased one.
     momentum: share of the old running average that stays; .9 here is .1 in PyTorch.
     group_size: devices that share statistics when synchronised, consecutive ones; 0 = all.
-    Raises ValueError where the devices do not divide into such groups.
+    Raises UserError where the devices do not divide into such groups.
     """
     fields = dict(use_running_average=not train or kind == "frozen", momentum=momentum, epsilon=epsilon, dtype=dtype)
     if kind == "synchronised" and train:
         if group_size and (devices := lax.axis_size(axis_name)) % group_size:
-            raise ValueError(f"batch_norm_group_size {group_size} does not divide the {devices} devices: "
+            raise UserError(f"batch_norm_group_size {group_size} does not divide the {devices} devices: "
                              f"use a divisor, or 0 for all")
         fields |= dict(axis_name=axis_name, group_size=group_size)
     return functools.partial(normalization.BatchNorm, **fields)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ..errors import UserError
+
 POOLINGS: dict[str, Callable] = {
     "average": lambda x: jnp.mean(x, axis=(1, 2)),
     "max": lambda x: jnp.max(x, axis=(1, 2)),
@@ -55,7 +57,7 @@ class Neck(nn.Module):
         pooled = x if x.ndim == 2 else POOLINGS[self.pooling](x)
         if not projected:
             if self.embedding_size not in (None, pooled.shape[-1]):
-                raise ValueError(f"neck 'none' leaves {pooled.shape[-1]} features; embedding_size "
+                raise UserError(f"neck 'none' leaves {pooled.shape[-1]} features; embedding_size "
                                  f"{self.embedding_size} needs another neck: {', '.join(NECKS[1:])}")
             return pooled, pooled
         x = pooled

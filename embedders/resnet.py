@@ -9,8 +9,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import linen as nn
 
-from embedders import layers
-from embedders.embedder import Embedder
+from . import layers
+from .embedder import Embedder
 
 STEMS = ("imagenet", "space_to_depth", "deep", "half", "small")
 VERSIONS = ("v1.5", "v1")

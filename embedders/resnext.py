@@ -6,7 +6,7 @@ A ResNet whose 3x3 convolutions work on groups of channels: 32x4d is 32 groups, 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from embedders.resnet import Block
+from .resnet import Block
 
 
 class ResNeXtBlock(Block):

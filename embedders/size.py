@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from embedders import layers
+from . import layers
 
 _COUNTED = layers.Conv | layers.SpaceToDepthConv | nn.Dense
 

@@ -1,6 +1,6 @@
 """Sets the threshold of a trained run for a wanted false accept rate, on identities that nothing else has used.
 
-    python -m experiments.calibrate --workdir=runs/faces --far=1e-3 --source=image_folder --data=photos/calibration
+    geodesic calibrate --workdir=runs/faces --far=1e-3 --source=image_folder --data=photos/calibration
 
 Without --source the identities are those of config.calibration_data. Images that the run trained on would make the
 threshold too low, and images that its records report would make the reported rates too good: both are refused.
@@ -12,10 +12,13 @@ import os
 import numpy as np
 from absl import flags
 
-import datasets
-from experiments import cli, embedding, hosts, record, thresholds
-from experiments import mesh as meshes
-from metrics import retrieval
+from geodesic import datasets
+from geodesic.errors import UserError
+from geodesic.experiments.process import cli, hosts
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.protocols import record
+from geodesic.experiments.trained import embedding, thresholds
+from geodesic.metrics import retrieval
 
 
 def define_flags() -> None:
@@ -51,19 +54,19 @@ def _options(config, values) -> dict:
         try:
             start, stop = (int(number) for number in values.classes)
         except ValueError as error:
-            raise ValueError(f"--classes is START,STOP, two numbers; got {','.join(values.classes)}") from error
+            raise UserError(f"--classes is START,STOP, two numbers; got {','.join(values.classes)}") from error
         return dict(name=values.source, path=values.data, classes=(start, stop), folds=0)
     if values.data:
-        raise ValueError("--data needs --source: how is it to be read?")
+        raise UserError("--data needs --source: how is it to be read?")
     chosen = config.calibration_data
     if not chosen.name:
-        raise ValueError("no identities to calibrate on: give --source (and --data, --classes), or train with "
+        raise UserError("no identities to calibrate on: give --source (and --data, --classes), or train with "
                          "--config.calibration_data")
     return dict(chosen)
 
 
 def _check_held_out(config, run: str, source: datasets.Source, other_identities: bool) -> None:
-    """Raises ValueError, with an example, where images or classes were trained on or are reported by the run."""
+    """Raises UserError, with an example, where images or classes were trained on or are reported by the run."""
     used = {"trained on": config.train_data, "reported by evaluate": config.test_data}
     used = {what: dict(data) for what, data in used.items()}
     for file in record.find(run) if os.path.isdir(record.folder(run)) else ():
@@ -74,10 +77,10 @@ def _check_held_out(config, run: str, source: datasets.Source, other_identities:
         theirs = datasets.build(**options | {"classes": tuple(options["classes"])})
         images, classes = set(source.paths) & set(theirs.paths), set(source.class_names) & set(theirs.class_names)
         if images:
-            raise ValueError(f"{len(images)} of the {len(source)} calibration images are {what}, {min(images)} for "
+            raise UserError(f"{len(images)} of the {len(source)} calibration images are {what}, {min(images)} for "
                              f"one: a threshold is set on identities that nothing else has used")
         if classes and not other_identities:
-            raise ValueError(f"{len(classes)} of the {source.num_classes} calibration classes have names that are "
+            raise UserError(f"{len(classes)} of the {source.num_classes} calibration classes have names that are "
                              f"{what}, {min(classes)!r} for one: a threshold is set on identities that nothing else "
                              f"has used. If the names mean others here, give --other_identities")
 

@@ -1,6 +1,6 @@
 """Puts result records beside the paper's figures: did this run reproduce it?
 
-    python -m experiments.compare runs/cub_0 [runs/... records/cub200.json ...] [--paper=reality_check:cub_arcface]
+    geodesic compare runs/cub_0 [runs/... records/cub200.json ...] [--paper=reality_check:cub_arcface]
 
 Exit status: 0 every figure is reproduced; 1 one fell outside of its tolerance (--allow_better: below it); 3 none fell
 outside, but one cannot be compared; 2 an error. A figure is compared only where protocol, split, selection, views,
@@ -13,8 +13,10 @@ import rich
 import rich.table
 from absl import flags
 
-from configs import papers, protocols
-from experiments import cli, record, workdir
+from geodesic.configs import papers, protocols
+from geodesic.errors import UserError
+from geodesic.experiments.process import cli, workdir
+from geodesic.experiments.protocols import record
 
 REPRODUCED, BETTER, WORSE, NOT_COMPARABLE = "reproduced", "better", "worse", "not comparable"
 # Fields of a configuration that do not make it another recipe: where things lie, how it is watched and computed.
@@ -32,7 +34,7 @@ def define_flags() -> None:
 
 def main(_, values, names: list[str]) -> int:
     if not names:
-        raise ValueError("nothing to compare: give a --workdir's folder or a record's file, one or more")
+        raise UserError("nothing to compare: give a --workdir's folder or a record's file, one or more")
     rows = []
     for name in names:
         for file in record.find(name):

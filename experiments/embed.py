@@ -1,6 +1,6 @@
 """Embeds a folder of images with a trained run.
 
-    python -m experiments.embed --workdir=runs/faces --images=photos --out=photos.parquet
+    geodesic embed --workdir=runs/faces --images=photos --out=photos.parquet
 """
 
 import os
@@ -8,10 +8,12 @@ import os
 import rich.progress
 from absl import flags
 
-import datasets
-from experiments import cli, embedding, embedding_file, hosts
-from experiments import mesh as meshes
-from metrics import retrieval
+from geodesic import datasets
+from geodesic.errors import UserError
+from geodesic.experiments.process import cli, hosts
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.trained import embedding, embedding_file
+from geodesic.metrics import retrieval
 
 
 def define_flags() -> None:
@@ -24,7 +26,7 @@ def main(config, values) -> int:
     """Exit status 0, or 1 when not one image could be read."""
     embedding_file.check_extension(values.out)
     if os.path.exists(values.out) and not values.overwrite:
-        raise ValueError(f"{values.out} exists: choose another --out, or give --overwrite")
+        raise UserError(f"{values.out} exists: choose another --out, or give --overwrite")
     source = datasets.build("image_folder", path=values.images)
     mesh = meshes.make()
     trained = embedding.load(config, values.workdir, mesh)
@@ -37,7 +39,7 @@ def main(config, values) -> int:
         print(f"skipped: {problem}")
     kept = embedded.readable.nonzero()[0]
     if not len(kept):
-        raise ValueError(f"none of the {len(source)} images of {values.images} can be read: nothing written")
+        raise UserError(f"none of the {len(source)} images of {values.images} can be read: nothing written")
     found = embedding_file.Embeddings([source.paths[index] for index in kept],
                                       retrieval.normalized(embedded.embeddings[kept]),
                                       embedding_file.identity(trained, config))

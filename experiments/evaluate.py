@@ -1,10 +1,10 @@
 """Measures a trained run on classes it never saw, beside what the same images score without training.
 
-    python -m experiments.evaluate --workdir=runs/faces [--config.evaluation.recall_at=1,10]
-    python -m experiments.evaluate --workdir=runs/birds --protocol=cub200 --data=CUB_200_2011
+    geodesic evaluate --workdir=runs/faces [--config.evaluation.recall_at=1,10]
+    geodesic evaluate --workdir=runs/birds --protocol=cub200 --data=CUB_200_2011
 
 With --protocol it follows one of configs/protocols.py instead and writes a result record, which
-`experiments.compare` puts beside the paper's figure.
+`geodesic compare` puts beside the paper's figure.
 """
 
 import io
@@ -17,9 +17,12 @@ import rich
 import rich.table
 from absl import flags
 
-from experiments import cli, data, embedding, evaluation, hosts, protocol_run, workdir
-from experiments import mesh as meshes
-from metrics import retrieval
+from geodesic.experiments.process import cli, hosts, workdir
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.protocols import evaluation, protocol_run
+from geodesic.experiments.trained import embedding
+from geodesic.experiments.training import data
+from geodesic.metrics import retrieval
 
 
 def define_flags() -> None:
@@ -95,7 +98,7 @@ def read(folder: str) -> dict:
         with open(workdir.evaluation_path(folder)) as file:
             return json.load(file)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{folder!r} has not been evaluated: run experiments.evaluate on it") from error
+        raise FileNotFoundError(f"{folder!r} has not been evaluated: run geodesic evaluate on it") from error
 
 
 def write_arrays(folder: str, **arrays: np.ndarray) -> None:

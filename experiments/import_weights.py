@@ -1,6 +1,6 @@
 """Makes public weights into a folder that `evaluate`, `embed` and `train --config.init_from` accept.
 
-    python -m experiments.import_weights --weights=resnet101.safetensors --embedder=resnet101 --out=weights/resnet101
+    geodesic import_weights --weights=resnet101.safetensors --embedder=resnet101 --out=weights/resnet101
 
 Reads .safetensors, .npz, .pth and .pt (without running them), .onnx and TensorFlow.js, in the layouts of
 torchvision, timm, Cadene, insightface and Keras. An unexpected or a missing tensor is an error unless named.
@@ -12,9 +12,11 @@ import os
 import jax
 from absl import flags
 
-from configs import default
-from embedders import pretrained, weight_files
-from experiments import cli, hosts, weights
+from geodesic.configs import default
+from geodesic.embedders.public_weights import pretrained, weight_files
+from geodesic.errors import UserError
+from geodesic.experiments.checkpoints import weights
+from geodesic.experiments.process import cli, hosts
 
 
 def define_flags() -> None:
@@ -30,10 +32,10 @@ def define_flags() -> None:
 
 
 def main(config, values) -> None:
-    hosts.must_be_alone("experiments.import_weights")
+    hosts.must_be_alone("geodesic import_weights")
     config = config or default.get_config()
     if os.path.isdir(values.out) and os.listdir(values.out):
-        raise ValueError(f"{values.out} is not empty: choose another --out")
+        raise UserError(f"{values.out} is not empty: choose another --out")
     tensors = weight_files.read(values.weights)
     conversion = pretrained.inspect(tensors, values.embedder, channel_order=values.channel_order)
     print(report(conversion, values.embedder, len(tensors)))
@@ -82,9 +84,9 @@ def _three(name: str, given: list[str]) -> tuple[float, ...]:
     try:
         numbers = tuple(float(value) for value in given)
     except ValueError as error:
-        raise ValueError(f"--{name} is three numbers; got {','.join(given)}") from error
+        raise UserError(f"--{name} is three numbers; got {','.join(given)}") from error
     if len(numbers) not in (0, 3):
-        raise ValueError(f"--{name} is three numbers, red first; got {','.join(given)}")
+        raise UserError(f"--{name} is three numbers, red first; got {','.join(given)}")
     return numbers
 
 

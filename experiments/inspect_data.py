@@ -1,7 +1,7 @@
 """Looks at data before a run does: counts, labels, sizes, damage, duplicates, and leaks from training to test.
 
-    python -m experiments.inspect_data --config=configs/quickstart.py --out=inspection
-    python -m experiments.inspect_data --source=image_folder --path=photos --out=inspection
+    geodesic inspect_data --config=configs/quickstart.py --out=inspection
+    geodesic inspect_data --source=image_folder --path=photos --out=inspection
 
 Prints a report, and writes inspection.json and samples.png into --out. Exit status 1 where an image of the test data is
 also in the training data, pixel by pixel.
@@ -16,9 +16,12 @@ import numpy as np
 import rich.progress
 from absl import flags
 
-import datasets
-from datasets import array_record, crops
-from experiments import cli, data, duplicates, hosts, workdir
+from geodesic import datasets
+from geodesic.datasets import crops, duplicates
+from geodesic.datasets.sources import array_record
+from geodesic.errors import UserError
+from geodesic.experiments.process import cli, hosts, workdir
+from geodesic.experiments.training import data
 
 # Of long lists, in the report and in the file.
 _PRINTED, _LISTED = 5, 1000
@@ -35,9 +38,9 @@ def define_flags() -> None:
 
 def main(config, values) -> int:
     if not values.source and config is None:
-        raise ValueError("give --config=... to look at its training and test data, or --source=... and --path=...")
+        raise UserError("give --config=... to look at its training and test data, or --source=... and --path=...")
     if not -1 <= values.distance <= 16 or values.threads < 1:
-        raise ValueError(f"--distance is -1..16, --threads at least 1; got {values.distance} and {values.threads}")
+        raise UserError(f"--distance is -1..16, --threads at least 1; got {values.distance} and {values.threads}")
     parts = ({"data": datasets.build(values.source, path=values.path)} if values.source else
              {"train": data.train_source(config), "test": data.test_source(config)})
     seen = {name: look(source, name, values.threads) for name, source in parts.items()}

@@ -1,6 +1,6 @@
 """What a run will need on every device, from its compiled training step, before any device time is spent.
 
-    python -m experiments.plan --config=configs/quickstart.py [--devices=256] [--memory_gib=80]
+    geodesic plan --config=configs/quickstart.py [--devices=256] [--memory_gib=80]
 
 Without --devices, the step is compiled for this machine's devices. With it, for so many devices that need not be
 here: these are fake CPU devices, so sizes of arrays and what crosses devices are exact, and temporaries are those of
@@ -13,10 +13,12 @@ import jax
 from absl import flags
 from jax.extend import core
 
-from embedders import backend
-from experiments import cli, collectives, data, memory_traffic, model, runtime
-from experiments import mesh as meshes
-from experiments import step as steps
+from geodesic.embedders.cpu import backend
+from geodesic.experiments.compiled import collectives, memory_traffic
+from geodesic.experiments.process import cli, runtime
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.training import data, model
+from geodesic.experiments.training import step as steps
 
 
 def define_flags() -> None:
@@ -63,7 +65,7 @@ def main(config, flags) -> int:
 
 
 def compile_step(config, mesh: jax.sharding.Mesh) -> Program:
-    """Compiles the training step of `config` for `mesh`. Raises ValueError where the configuration cannot be run."""
+    """Compiles the training step of `config` for `mesh`. Raises UserError where the configuration cannot be run."""
     classes, examples = config.loss.num_classes, config.batch_size
     if not classes:
         source = data.train_source(config)
@@ -76,7 +78,7 @@ def compile_step(config, mesh: jax.sharding.Mesh) -> Program:
 
 
 def make_plan(config, mesh: jax.sharding.Mesh) -> Plan:
-    """Raises ValueError where the configuration cannot be run."""
+    """Raises UserError where the configuration cannot be run."""
     program = compile_step(config, mesh)
     compiled, text = program.compiled, program.compiled.as_text()
     memory = compiled.memory_analysis()

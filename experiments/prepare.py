@@ -1,6 +1,6 @@
 """Turns a source into shards of ArrayRecord at a chosen short side: one pass now, fast reading ever after.
 
-    python -m experiments.prepare --source=image_folder --path=photos --out=prepared/photos [--short_side=256]
+    geodesic prepare --source=image_folder --path=photos --out=prepared/photos [--short_side=256]
 
 The same command goes on where a killed one stopped, shard by shard. Train on it with `name=array_record`.
 """
@@ -14,9 +14,11 @@ import rich.progress
 import simplejpeg
 from absl import flags
 
-import datasets
-from datasets import array_record, crops
-from experiments import cli, hosts, workdir
+from geodesic import datasets
+from geodesic.datasets import crops
+from geodesic.datasets.sources import array_record
+from geodesic.errors import UserError
+from geodesic.experiments.process import cli, hosts, workdir
 
 # Images of a shard, where --shards=0: some 100 MB of 256-pixel JPEGs.
 _PER_SHARD = 4096
@@ -36,9 +38,9 @@ def define_flags() -> None:
 
 def main(config, values) -> int:
     """Exit status 0; 1 where some images could not be read (they are left out, and listed in the manifest)."""
-    hosts.must_be_alone("experiments.prepare")
+    hosts.must_be_alone("geodesic prepare")
     if values.short_side < 0 or not 1 <= values.quality <= 100 or values.shards < 0 or values.threads < 1:
-        raise ValueError("--short_side and --shards are not negative, --quality is 1..100, --threads at least 1")
+        raise UserError("--short_side and --shards are not negative, --quality is 1..100, --threads at least 1")
     source = datasets.build(values.source, path=values.path)
     shards = min(values.shards or -(-len(source) // _PER_SHARD), len(source))
     request = {"source": values.source, "path": values.path and os.path.abspath(values.path), "images": len(source),
@@ -53,7 +55,7 @@ def main(config, values) -> int:
     unreadable = [line for entry in entries for line in entry.pop("unreadable")]
     kept = sum(entry["images"] for entry in entries)
     if not kept:
-        raise ValueError(f"none of the {len(source)} images can be read; the first: {unreadable[0]}")
+        raise UserError(f"none of the {len(source)} images can be read; the first: {unreadable[0]}")
     workdir.write_json(os.path.join(values.out, array_record.MANIFEST), {
         "request": request, "images": kept, "num_classes": source.num_classes, "class_names": source.class_names,
         "shards": entries, "unreadable": unreadable})
@@ -66,7 +68,7 @@ def main(config, values) -> int:
 
 
 def _open(folder: str, request: dict) -> None:
-    """Raises ValueError for a folder of something else."""
+    """Raises UserError for a folder of something else."""
     path = os.path.join(folder, _REQUEST)
     if os.path.exists(path):
         with open(path) as file:
@@ -74,10 +76,10 @@ def _open(folder: str, request: dict) -> None:
         differing = [f"{key} {stored.get(key)} (now {value})" for key, value in request.items()
                      if stored.get(key) != value]
         if differing:
-            raise ValueError(f"{folder} is being prepared from another request: {', '.join(differing)}. Give the same "
+            raise UserError(f"{folder} is being prepared from another request: {', '.join(differing)}. Give the same "
                              f"one to go on, or another --out")
     elif os.path.isdir(folder) and os.listdir(folder):
-        raise ValueError(f"{folder} is not empty and holds no prepared data: give an empty or new --out")
+        raise UserError(f"{folder} is not empty and holds no prepared data: give an empty or new --out")
     workdir.write_json(path, request)
 
 
@@ -115,7 +117,7 @@ def encode(record: dict, short_side: int, quality: int) -> bytes:
     """The record's image, or its box, with at most `short_side` pixels on the short side.
 
     Files that are small enough stay as they are, once they have been read; pixels become PNG. A larger one is a JPEG
-    afterwards, without subsampling of colours at a quality of 90 and more. Raises ValueError for one that is damaged.
+    afterwards, without subsampling of colours at a quality of 90 and more. Raises UserError for one that is damaged.
     """
     whole = datasets.decode(record)
     encoded = isinstance(record["image"], bytes)

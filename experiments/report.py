@@ -1,6 +1,6 @@
 """One self-contained HTML page about a run: scores, the papers' figures, training, ROC and DET, neighbours, a map.
 
-    python -m experiments.report --workdir=runs/faces
+    geodesic report --workdir=runs/faces
 """
 
 import html
@@ -9,28 +9,19 @@ import os
 
 from absl import flags
 
-import datasets
-from experiments import (
-    cli,
-    data,
-    embedding_map,
-    evaluate,
-    galleries,
-    hosts,
-    page,
-    pictures,
-    progress,
-    report_sections,
-    workdir,
-)
-from metrics import retrieval
+from geodesic import datasets
+from geodesic.experiments import evaluate
+from geodesic.experiments.process import cli, hosts, progress, workdir
+from geodesic.experiments.reporting import embedding_map, galleries, page, pictures, report_sections
+from geodesic.experiments.training import data
+from geodesic.metrics import retrieval
 
 
 def define_flags() -> None:
     flags.DEFINE_string("out", "", "Where to write the page; default: report.html in --workdir.")
 
 
-_TEMPLATE = os.path.join(os.path.dirname(__file__), "report.html")
+_TEMPLATE = os.path.join(os.path.dirname(__file__), "reporting", "report.html")
 
 
 def main(config, values) -> None:

@@ -1,6 +1,6 @@
 """Finds the nearest images to one or many: a ranked table and a contact sheet.
 
-    python -m experiments.search --workdir=runs/faces --embeddings=photos.parquet --query=face.jpg --out=found.png
+    geodesic search --workdir=runs/faces --embeddings=photos.parquet --query=face.jpg --out=found.png
 """
 
 import os
@@ -9,19 +9,23 @@ import rich
 import rich.table
 from absl import flags
 
-import datasets
-from experiments import cli, embedding, embedding_file, hosts, pictures, thresholds, verify
-from experiments import mesh as meshes
-from metrics import retrieval
+from geodesic import datasets
+from geodesic.errors import UserError
+from geodesic.experiments import verify
+from geodesic.experiments.process import cli, hosts
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.reporting import pictures
+from geodesic.experiments.trained import embedding, embedding_file, thresholds
+from geodesic.metrics import retrieval
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("embeddings", "", "File of experiments.embed to search in.")
+    flags.DEFINE_string("embeddings", "", "File of geodesic embed to search in.")
     flags.DEFINE_string("query", "", "An image, or a folder of images.")
     flags.DEFINE_string("out", "", "Where to write the contact sheet, a .png file; default: search.png in --workdir.")
     flags.DEFINE_integer("k", 8, "Neighbours to show.")
     flags.DEFINE_float("far", 0.0, "Mark hits by the threshold of this false accept rate; 0 = of the smallest that "
-                       "experiments.calibrate has set.")
+                       "`geodesic calibrate` has set.")
 
 
 def main(config, values) -> None:
@@ -29,7 +33,7 @@ def main(config, values) -> None:
     source = _queries(values.query)
     out = values.out or os.path.join(values.workdir, "search.png")
     if not out.endswith(".png"):
-        raise ValueError(f"the contact sheet is a .png file; got {out!r}")
+        raise UserError(f"the contact sheet is a .png file; got {out!r}")
     mesh = meshes.make()
     trained = embedding.load(config, values.workdir, mesh)
     embedding_file.check_same(gallery.identity, embedding_file.identity(trained, config), values.embeddings)
@@ -39,7 +43,7 @@ def main(config, values) -> None:
         print(f"skipped: {problem}")
     kept = embedded.readable.nonzero()[0]
     if not len(kept):
-        raise ValueError(f"no query image of {values.query} can be read")
+        raise UserError(f"no query image of {values.query} can be read")
     paths = [source.paths[index] for index in kept]
     results = find(retrieval.normalized(embedded.embeddings[kept]), paths, gallery, values.k)
     print_table(results, calibrated["threshold"] if calibrated else None)
@@ -59,19 +63,19 @@ def _threshold(values, model: dict) -> dict | None:
         print(f"hits are not marked: {error}")
         return None
     if values.far and found is None:
-        raise ValueError(f"--far={values.far:g}: {values.workdir} has no threshold, set one with experiments.calibrate")
+        raise UserError(f"--far={values.far:g}: {values.workdir} has no threshold, set one with geodesic calibrate")
     return found
 
 
 def find(queries, paths: list[str], gallery: embedding_file.Embeddings, k: int) -> list[pictures.Found]:
     """(query path, [(gallery path, cosine), ...] best first). A query that lies in the gallery does not find itself."""
     if k < 1:
-        raise ValueError(f"--k={k}: ask for at least one neighbour")
+        raise UserError(f"--k={k}: ask for at least one neighbour")
     place = {os.path.realpath(path): index for index, path in enumerate(gallery.paths)}
     exclude = [place.get(os.path.realpath(path), -1) for path in paths]
     k = min(k, len(gallery.paths) - 1)
     if k < 1:
-        raise ValueError("the embeddings hold a single image: nothing to search in")
+        raise UserError("the embeddings hold a single image: nothing to search in")
     indices, scores = retrieval.neighbors(queries, gallery.embeddings, k, exclude=exclude)
     return [(path, [(gallery.paths[index], float(score)) for index, score in zip(found, cosines, strict=True)])
             for path, found, cosines in zip(paths, indices, scores, strict=True)]

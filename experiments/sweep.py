@@ -1,11 +1,11 @@
 """Runs a sweep: every trial that is not done yet. The same command again does only what is missing.
 
-    python -m experiments.sweep --sweep=configs/sweeps/margins.py --workdir=runs/margins [--workers=2]
-    python -m experiments.sweep --sweep=... --workdir=... --dry_run
-    python -m experiments.sweep --sweep=... --workdir=... --launcher=slurm --slurm=timeout_min=600,gpus_per_node=1
-    python -m experiments.sweep --sweep=... --workdir=... --trial=$JOB_COMPLETION_INDEX
+    geodesic sweep --sweep=configs/sweeps/margins.py --workdir=runs/margins [--workers=2]
+    geodesic sweep --sweep=... --workdir=... --dry_run
+    geodesic sweep --sweep=... --workdir=... --launcher=slurm --slurm=timeout_min=600,gpus_per_node=1
+    geodesic sweep --sweep=... --workdir=... --trial=$JOB_COMPLETION_INDEX
 
-`experiments.sweep_report` shows how it stands, while it runs and after.
+`geodesic sweep_report` shows how it stands, while it runs and after.
 """
 
 import os
@@ -16,8 +16,9 @@ import rich
 import rich.table
 from absl import flags
 
-from experiments import cli, progress
-from experiments.sweeping import local, running, search, slurm, trials
+from geodesic.errors import UserError
+from geodesic.experiments.process import cli, progress
+from geodesic.experiments.sweeping import local, running, search, slurm, trials
 
 
 def define_flags() -> None:
@@ -39,7 +40,7 @@ def main(_, values) -> int:
         return _search(sweep, values)
     expanded = trials.expand(sweep, values.workdir)
     if values.trial >= len(expanded):
-        raise ValueError(f"--trial={values.trial}: the sweep has trials 0 to {len(expanded) - 1}")
+        raise UserError(f"--trial={values.trial}: the sweep has trials 0 to {len(expanded) - 1}")
     if values.dry_run:
         return _show_plan(expanded)
     chosen = range(len(expanded)) if values.trial < 0 else [values.trial]
@@ -68,7 +69,7 @@ def _run(expanded: list[trials.Trial], missing: list[int], values) -> int:
         print("stopped; the same command goes on from there", flush=True)
         return 128 + signal.SIGTERM
     print(f"{states.count('done')} done, {states.count('failed')} failed; "
-          f"`python -m experiments.sweep_report --sweep={values.sweep} --workdir={values.workdir}` has the table")
+          f"`geodesic sweep_report --sweep={values.sweep} --workdir={values.workdir}` has the table")
     return int("failed" in states)
 
 
@@ -86,7 +87,7 @@ def _submit(values, missing: list[int]) -> int:
     for option in values.slurm:
         name, equals, value = option.partition("=")
         if not equals:
-            raise ValueError(f"--slurm takes name=value,...; got {option!r}")
+            raise UserError(f"--slurm takes name=value,...; got {option!r}")
         options[name] = int(value) if value.isdigit() else value
     os.makedirs(values.workdir, exist_ok=True)
     jobs = slurm.submit(values.sweep, values.workdir, missing, values.workers, options) if missing else []
@@ -96,7 +97,7 @@ def _submit(values, missing: list[int]) -> int:
 
 def _search(sweep, values) -> int:
     if values.launcher == "slurm" or values.trial >= 0:
-        raise ValueError("a search asks for one trial after another: start `experiments.sweep` with one --storage on "
+        raise UserError("a search asks for one trial after another: start `geodesic sweep` with one --storage on "
                          "as many hosts as you like, instead of --launcher=slurm or --trial")
     if values.dry_run:
         print(f"a search of {sweep.search.trials} trials for {'more' if sweep.search.maximise else 'less'} "

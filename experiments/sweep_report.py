@@ -1,6 +1,6 @@
 """The table of a sweep, live while it runs: means over seeds, intervals, differences to the baseline, plots.
 
-    python -m experiments.sweep_report --sweep=configs/sweeps/margins.py --workdir=runs/margins [--watch]
+    geodesic sweep_report --sweep=configs/sweeps/margins.py --workdir=runs/margins [--watch]
         [--baseline=LABEL]
 
 Writes report.md, report.csv and report.html (one file that opens offline) into the workdir, or to --out.
@@ -15,8 +15,9 @@ import rich.live
 import rich.table
 from absl import flags
 
-from experiments import cli, page, workdir
-from experiments.sweeping import pictures, running, search, statistics, tables, trials
+from geodesic.experiments.process import cli, workdir
+from geodesic.experiments.reporting import page
+from geodesic.experiments.sweeping import pictures, running, search, statistics, tables, trials
 
 _TEMPLATE = os.path.join(os.path.dirname(__file__), "sweeping", "report.html")
 _SECONDS = 2.0
@@ -34,7 +35,7 @@ def main(_, values) -> None:
     sweep = trials.load_sweep(values.sweep)
     sweep = sweep._replace(baseline=values.baseline or sweep.baseline)
     if not os.path.isdir(values.workdir):
-        raise FileNotFoundError(f"no sweep in {values.workdir!r}: start it with experiments.sweep")
+        raise FileNotFoundError(f"no sweep in {values.workdir!r}: start it with geodesic sweep")
     expanded, records = read(sweep, values)
     if values.watch:
         with rich.live.Live(live_table(expanded, records), refresh_per_second=1) as live:

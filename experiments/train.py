@@ -1,6 +1,6 @@
 """Trains an embedder; started again with the same command, goes on where it stopped.
 
-    python -m experiments.train --config=configs/quickstart.py --workdir=runs/faces [--config.loss.arcface.margin=0.4]
+    geodesic train --config=configs/quickstart.py --workdir=runs/faces [--config.loss.arcface.margin=0.4]
 
 On many hosts the same command runs on each of them: docs/pods.md.
 """
@@ -10,27 +10,15 @@ import time
 
 import jax
 
-from experiments import (
-    checkpoint,
-    cli,
-    data,
-    embedding,
-    evaluation,
-    guards,
-    hosts,
-    lock,
-    model,
-    position,
-    profile,
-    progress,
-    stop_signal,
-    summary,
-    watchdog,
-    weights,
-    workdir,
-)
-from experiments import mesh as meshes
-from experiments import step as steps
+from geodesic.errors import UserError
+from geodesic.experiments.checkpoints import checkpoint, weights
+from geodesic.experiments.compiled import profile
+from geodesic.experiments.process import cli, hosts, lock, progress, stop_signal, watchdog, workdir
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.protocols import evaluation
+from geodesic.experiments.trained import embedding
+from geodesic.experiments.training import data, guards, model, position, summary
+from geodesic.experiments.training import step as steps
 
 
 def main(config, flags) -> int:
@@ -229,7 +217,7 @@ class _Run:
               f"EER {scores['eer']:.3f}", flush=True)
         self.evaluated, best = step, self.config.run.keep_best
         if best and best not in scores:
-            raise ValueError(f"run.keep_best {best!r} is not a score of the evaluation: {', '.join(scores)}")
+            raise UserError(f"run.keep_best {best!r} is not a score of the evaluation: {', '.join(scores)}")
         self.score = scores[best] if best else None
         return 0
 

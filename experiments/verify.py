@@ -1,16 +1,18 @@
 """Are two photographs of one identity? By the threshold that `calibrate` stored with the model.
 
-    python -m experiments.verify --workdir=runs/faces one.jpg other.jpg [--far=1e-3]
+    geodesic verify --workdir=runs/faces one.jpg other.jpg [--far=1e-3]
 
 Exit status: 0 the same, 1 different, 2 an error.
 """
 
 from absl import flags
 
-import datasets
-from experiments import cli, embedding, thresholds
-from experiments import mesh as meshes
-from metrics import retrieval
+from geodesic import datasets
+from geodesic.errors import UserError
+from geodesic.experiments.process import cli
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.trained import embedding, thresholds
+from geodesic.metrics import retrieval
 
 SAME, DIFFERENT, ERROR = 0, 1, 2
 
@@ -21,16 +23,16 @@ def define_flags() -> None:
 
 def main(config, values, images: list[str]) -> int:
     if len(images) != 2:
-        raise ValueError(f"verify takes two images; got {len(images)}: --workdir=RUN ONE OTHER")
+        raise UserError(f"verify takes two images; got {len(images)}: --workdir=RUN ONE OTHER")
     mesh = meshes.make()
     trained = embedding.load(config, values.workdir, mesh)
     entry = thresholds.load(values.workdir, thresholds.model(trained, config), values.far)
     if entry is None:
-        raise ValueError(f"{values.workdir} has no threshold: set one with experiments.calibrate")
+        raise UserError(f"{values.workdir} has no threshold: set one with geodesic calibrate")
     source = datasets.Files(list(images), [0, 0], [""])
     embedded = embedding.embed_source(trained.embed, trained.variables, source, config, mesh)
     if embedded.problems:
-        raise ValueError(embedded.problems[0])
+        raise UserError(embedded.problems[0])
     one, other = retrieval.normalized(embedded.embeddings)
     cosine = float(one @ other)
     same = cosine >= entry["threshold"]

@@ -6,7 +6,8 @@
 
 from flax import linen as nn
 
-from heads.linear import Linear
+from ..errors import UserError
+from .linear import Linear
 
 HEADS = {
     "linear": Linear,
@@ -14,7 +15,7 @@ HEADS = {
 
 
 def build(name: str, **fields) -> nn.Module:
-    """The named head with these fields. Raises ValueError for an unknown name."""
+    """The named head with these fields. Raises UserError for an unknown name."""
     if name not in HEADS:
-        raise ValueError(f"unknown head {name!r}; known: {', '.join(HEADS)}")
+        raise UserError(f"unknown head {name!r}; known: {', '.join(HEADS)}")
     return HEADS[name](**fields)

@@ -4,7 +4,7 @@
 #   sbatch --nodes=4 --gpus-per-node=8 --ntasks-per-node=8 launch/slurm.sh --config=configs/quickstart.py --workdir=/shared/runs/faces
 #
 # The workdir must lie on a file system that all nodes see. Everything after the script's name goes to
-# experiments.train; MODULE=experiments.evaluate (or embed, search) runs that instead. PYTHON names the interpreter.
+# geodesic train; MODULE=geodesic evaluate (or embed, search) runs that instead. PYTHON names the interpreter.
 #SBATCH --job-name=geodesic
 #SBATCH --output=%x-%j.log
 #SBATCH --open-mode=append
@@ -15,7 +15,7 @@
 set -u
 
 PYTHON=${PYTHON:-.venv/bin/python}
-MODULE=${MODULE:-experiments.train}
+MODULE=${MODULE:-geodesic train}
 
 # --kill-on-bad-exit: a process that is lost takes the others with it at once. jax finds them by Slurm's environment.
 srun --kill-on-bad-exit=1 --wait=60 "$PYTHON" -m "$MODULE" "$@" &

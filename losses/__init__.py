@@ -9,12 +9,13 @@ import inspect
 
 import jax
 
-from losses import adaptive, classification, combination, margin, pairs, partial_fc, proxies, ranking, triplets
-from losses.class_axis import ClassAxis
-from losses.labels import check_labels as check_labels
-from losses.labels import checked
-from losses.loss import Loss
-from losses.pair_axis import PairAxis
+from ..errors import UserError
+from . import adaptive, classification, combination, margin, pairs, partial_fc, proxies, ranking, triplets
+from .class_axis import ClassAxis
+from .labels import check_labels as check_labels
+from .labels import checked
+from .loss import Loss
+from .pair_axis import PairAxis
 
 # Of embeddings and the prototypes of classes.
 CLASS_LOSSES = {
@@ -55,9 +56,9 @@ LOSSES = CLASS_LOSSES | PAIR_LOSSES
 
 
 def hyper_parameters(name: str) -> dict[str, object]:
-    """The hyper-parameters of a loss and their defaults. Raises ValueError for an unknown name."""
+    """The hyper-parameters of a loss and their defaults. Raises UserError for an unknown name."""
     if name not in LOSSES:
-        raise ValueError(f"unknown loss {name!r}; known: {', '.join(sorted(LOSSES))}")
+        raise UserError(f"unknown loss {name!r}; known: {', '.join(sorted(LOSSES))}")
     parameters = inspect.signature(LOSSES[name]).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
@@ -72,23 +73,23 @@ def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None,
     chunk_size: classes (of pair losses: anchors) at a time on a device, 0 for all: the same loss in less memory.
     sample_rate, update: Partial FC, see losses/partial_fc.py; of no use to pair losses.
     memory_size, memory_start_step: cross-batch memory of pair losses, see losses/memory.py; examples and steps.
-    Raises ValueError for an unknown name or hyper-parameter, and for values that cannot be.
+    Raises UserError for an unknown name or hyper-parameter, and for values that cannot be.
     """
     known = hyper_parameters(name)
     for key in values:
         if key not in known:
-            raise ValueError(f"{name} has no hyper-parameter {key!r}; it takes {', '.join(known)}")
+            raise UserError(f"{name} has no hyper-parameter {key!r}; it takes {', '.join(known)}")
     if num_classes < 1:
-        raise ValueError(f"{name} needs at least one class, got num_classes={num_classes}")
+        raise UserError(f"{name} needs at least one class, got num_classes={num_classes}")
     if chunk_size < 0 or memory_size < 0:
-        raise ValueError(f"chunk_size and memory_size are counts, 0 for none; got {chunk_size} and {memory_size}")
+        raise UserError(f"chunk_size and memory_size are counts, 0 for none; got {chunk_size} and {memory_size}")
     if name in PAIR_LOSSES:
         if sample_rate != 1:
-            raise ValueError(f"sample_rate is a share of prototypes, and {name} has none: use 1, got {sample_rate}")
+            raise UserError(f"sample_rate is a share of prototypes, and {name} has none: use 1, got {sample_rate}")
         axis = PairAxis(mesh, chunk_size=chunk_size, memory_size=memory_size, memory_start_step=memory_start_step)
     else:
         if memory_size:
-            raise ValueError(f"cross-batch memory is for losses of pairs ({', '.join(PAIR_LOSSES)}), not {name}: "
+            raise UserError(f"cross-batch memory is for losses of pairs ({', '.join(PAIR_LOSSES)}), not {name}: "
                              f"use memory_size 0")
         axis = ClassAxis(num_classes, mesh, chunk_size=chunk_size, sample_rate=sample_rate, update=update)
         partial_fc.check(axis)
@@ -100,11 +101,11 @@ def combine(weights: dict[str, float], *, hyper_parameters: dict[str, dict] | No
     """The sum of the named losses times their weights, e.g. {"arcface": 1.0, "multi_similarity": 0.5}.
 
     hyper_parameters, options: of `build`, for each name that has any; shared: of `build`, for all.
-    Raises ValueError without a name whose weight is not 0, and as `build` does.
+    Raises UserError without a name whose weight is not 0, and as `build` does.
     """
     used = {name: weight for name, weight in sorted(weights.items()) if weight}
     if not used:
-        raise ValueError(f"a combination needs at least one loss with a weight; got {weights}")
+        raise UserError(f"a combination needs at least one loss with a weight; got {weights}")
     extra = lambda given, name: given[name] if given and name in given else {}
     built = {name: build(name, **shared, **extra(options, name), **extra(hyper_parameters, name)) for name in used}
     return combination.weighted_sum(built, used)

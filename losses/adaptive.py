@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from losses import angle, class_axis, cross_entropy, partial_fc
-from losses.class_axis import ClassAxis
-from losses.loss import Loss
-from losses.margin import check_arc, init_prototypes
+from ..errors import UserError
+from . import angle, class_axis, cross_entropy, partial_fc
+from .class_axis import ClassAxis
+from .loss import Loss
+from .margin import check_arc, init_prototypes
 
 
 def curricularface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0.5) -> Loss:
@@ -110,7 +111,7 @@ def elasticface(axis: ClassAxis, *, scale: float = 64.0, mean: float | None = No
     does what the paper says. Boutros, Damer, Kirchbuchner, Kuijper: ElasticFace, 2021, arXiv:2109.09416.
     """
     if kind not in ("arc", "cos"):
-        raise ValueError(f"elasticface: unknown kind {kind!r}; known: arc, cos")
+        raise UserError(f"elasticface: unknown kind {kind!r}; known: arc, cos")
     mean = _ELASTIC[kind, bool(plus)][0] if mean is None else mean
     std = _ELASTIC[kind, bool(plus)][1] if std is None else std
 
@@ -141,10 +142,10 @@ def adacos(axis: ClassAxis, *, dynamic: bool = True) -> Loss:
     dynamic: every step sets it to log(B) / cos(min(pi / 4, median theta)), where B is the batch's mean of the summed
     exponentials of the other classes under the scale before; that scale is loss state. C is the number of classes
     in the softmax. Zhang, Zhao, Qiao, Wang, Li: AdaCos, 2019, arXiv:1905.00292.
-    Raises ValueError for fewer than three classes, where the scale would not be positive.
+    Raises UserError for fewer than three classes, where the scale would not be positive.
     """
     if axis.softmax_classes < 3:
-        raise ValueError(f"adacos needs at least 3 classes, as its scale is sqrt(2) log(C - 1); "
+        raise UserError(f"adacos needs at least 3 classes, as its scale is sqrt(2) log(C - 1); "
                          f"got {axis.softmax_classes}")
     fixed = math.sqrt(2) * math.log(axis.softmax_classes - 1)
 

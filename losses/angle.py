@@ -5,6 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from ..errors import UserError
+
 # Below this, 1 - cos^2 is rounding noise in float32 and sin(theta) is taken as constant: derivatives that grow as
 # 1 / sin(theta) stay finite at cos = +-1.
 MIN_SIN_SQUARED = 1e-6
@@ -57,4 +59,4 @@ def arc_target(cosine: jax.Array, margin: jax.Array | float, gradient: str) -> j
             return jnp.minimum(jnp.where(cosine <= jnp.cos(math.pi - CLIP - margin), -math.cos(CLIP), full),
                                math.cos(CLIP))
         case _:
-            raise ValueError(f"unknown gradient {gradient!r}; known: {', '.join(GRADIENTS)}")
+            raise UserError(f"unknown gradient {gradient!r}; known: {', '.join(GRADIENTS)}")

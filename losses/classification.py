@@ -7,9 +7,10 @@ are not normalised.
 import jax
 import jax.numpy as jnp
 
-from losses import class_axis, cross_entropy, partial_fc
-from losses.class_axis import ClassAxis, Piece, Totals
-from losses.loss import Loss
+from ..errors import UserError
+from . import class_axis, cross_entropy, partial_fc
+from .class_axis import ClassAxis, Piece, Totals
+from .loss import Loss
 
 
 def softmax(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
@@ -80,4 +81,4 @@ def _init(axis: ClassAxis):
 
 def _check_smoothing(name: str, label_smoothing: float) -> None:
     if not 0 <= label_smoothing < 1:
-        raise ValueError(f"{name}: label_smoothing is a share of the target, in [0, 1); got {label_smoothing}")
+        raise UserError(f"{name}: label_smoothing is a share of the target, in [0, 1); got {label_smoothing}")

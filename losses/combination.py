@@ -2,7 +2,7 @@
 
 import jax
 
-from losses.loss import Loss
+from .loss import Loss
 
 
 def weighted_sum(losses: dict[str, Loss], weights: dict[str, float]) -> Loss:

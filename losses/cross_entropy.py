@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from losses import class_axis
-from losses.class_axis import ClassAxis, Piece, Totals
+from . import class_axis
+from .class_axis import ClassAxis, Piece, Totals
 
 
 class Softmax(NamedTuple):

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from losses import angle, class_axis, cross_entropy, partial_fc
-from losses.class_axis import ClassAxis
-from losses.loss import Loss
+from ..errors import UserError
+from . import angle, class_axis, cross_entropy, partial_fc
+from .class_axis import ClassAxis
+from .loss import Loss
 
 
 def arcface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0.5, gradient: str = "fallback",
@@ -27,7 +28,7 @@ def arcface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0.5, gradie
       clip      theta + m clipped to [.001, pi - .001]
     filter_threshold: other classes with a larger cosine, probably the same person under another label, get the
     logit 0 without gradient (An et al. 2022, arXiv:2203.15565, with .4); None: off.
-    Raises ValueError for another name. Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698.
+    Raises UserError for another name. Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698.
     """
     check_arc("arcface", margin, gradient)
     return margin_loss(axis, scale, lambda cosine: angle.arc_target(cosine, margin, gradient),
@@ -62,10 +63,10 @@ def combined(axis: ClassAxis, *, scale: float = 64.0, margins: tuple[float, floa
     """cos(m1 theta + m2) - m3: all three margins, each in its own unit (factor, radians, cosine).
 
     Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698, section 2.
-    Raises ValueError unless there are three margins.
+    Raises UserError unless there are three margins.
     """
     if len(margins) != 3:
-        raise ValueError(f"combined takes three margins (m1 factor, m2 radians, m3 cosine); got {tuple(margins)}")
+        raise UserError(f"combined takes three margins (m1 factor, m2 radians, m3 cosine); got {tuple(margins)}")
     m1, m2, m3 = margins
 
     def target(cosine):
@@ -85,7 +86,7 @@ def subcenter_arcface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0
     """
     check_arc("subcenter_arcface", margin, gradient)
     if k < 1:
-        raise ValueError(f"subcenter_arcface: k is the number of prototypes of a class, at least 1; got {k}")
+        raise UserError(f"subcenter_arcface: k is the number of prototypes of a class, at least 1; got {k}")
     closest = lambda x, classes: jnp.max(class_axis.cosines(x, classes), axis=-1)
     target = lambda cosine: angle.arc_target(cosine, margin, gradient)
     return margin_loss(axis, scale, target, columns=closest, centres=k)
@@ -93,9 +94,9 @@ def subcenter_arcface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0
 
 def check_arc(name: str, margin: float, gradient: str = "full") -> None:
     if gradient not in angle.GRADIENTS:
-        raise ValueError(f"{name}: unknown gradient {gradient!r}; known: {', '.join(angle.GRADIENTS)}")
+        raise UserError(f"{name}: unknown gradient {gradient!r}; known: {', '.join(angle.GRADIENTS)}")
     if not 0 <= margin <= math.pi:
-        raise ValueError(f"{name}: margin is an angle in radians, 0 to pi; got {margin}")
+        raise UserError(f"{name}: margin is an angle in radians, 0 to pi; got {margin}")
 
 
 def margin_loss(axis: ClassAxis, scale: float, target: Callable, *, filter_threshold: float | None = None,

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..errors import UserError
+
 
 class Contents(NamedTuple):
     embeddings: jax.Array   # f32[M,D]
@@ -36,14 +38,14 @@ def contents(state: dict, embedding_size: int) -> Contents:
 def remember(state: dict, embeddings: jax.Array, labels: jax.Array, start_step: int) -> dict:
     """The state with the batch in the place of its oldest rows; from step `start_step` on.
 
-    Raises ValueError for a batch that is larger than the memory.
+    Raises UserError for a batch that is larger than the memory.
     """
     if "memory" not in state:
         return state
     memory = state["memory"]
     size, batch = memory["labels"].shape[0], labels.shape[0]
     if batch > size:
-        raise ValueError(f"a cross-batch memory of {size} cannot hold a batch of {batch}: use a memory_size of at "
+        raise UserError(f"a cross-batch memory of {size} cannot hold a batch of {batch}: use a memory_size of at "
                          f"least {batch}, or 0 for none")
     # Counting up to twice the size keeps both the place to write and whether the buffer is full.
     places = (memory["remembered"] + jnp.arange(batch)) % size

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from losses import memory
-from losses.class_axis import PRECISION, chunk_of, on_shards, unit, whole_batch
-from losses.loss import Loss
+from . import memory
+from .class_axis import PRECISION, chunk_of, on_shards, unit, whole_batch
+from .loss import Loss
 
 
 class PairAxis(NamedTuple):

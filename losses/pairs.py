@@ -7,9 +7,9 @@ learning (Musgrave, Belongie, Lim: 2020, arXiv:2008.09164) has the loss, default
 import jax
 import jax.numpy as jnp
 
-from losses.class_axis import logsumexp
-from losses.loss import Loss
-from losses.pair_axis import PairAxis, Terms, distance, masked_sum, pair_loss
+from .class_axis import logsumexp
+from .loss import Loss
+from .pair_axis import PairAxis, Terms, distance, masked_sum, pair_loss
 
 
 def contrastive(axis: PairAxis, *, pos_margin: float = 0.0, neg_margin: float = 1.0) -> Loss:

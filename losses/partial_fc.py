@@ -13,18 +13,19 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from losses.class_axis import ClassAxis, first_class, on_shards, whole_batch
+from ..errors import UserError
+from .class_axis import ClassAxis, first_class, on_shards, whole_batch
 
 UPDATES = ("all", "sampled")
 
 
 def check(axis: ClassAxis) -> None:
-    """Raises ValueError for a rate or an update that cannot be."""
+    """Raises UserError for a rate or an update that cannot be."""
     if not 0 < axis.sample_rate <= 1:
-        raise ValueError(f"sample_rate is the share of the classes in one step's softmax, in (0, 1]; "
+        raise UserError(f"sample_rate is the share of the classes in one step's softmax, in (0, 1]; "
                          f"got {axis.sample_rate}")
     if axis.update not in UPDATES:
-        raise ValueError(f"unknown update {axis.update!r} of unsampled prototypes; known: {', '.join(UPDATES)}")
+        raise UserError(f"unknown update {axis.update!r} of unsampled prototypes; known: {', '.join(UPDATES)}")
 
 
 def init_state(axis: ClassAxis) -> dict:
@@ -38,17 +39,17 @@ def sample(axis: ClassAxis, state: dict, labels: jax.Array, rng: jax.Array) -> t
 
     Each shard takes the classes of the global batch that it holds, and fills up with others, uniformly and with its
     own key. None at sample_rate 1: all of them.
-    Raises ValueError where the batch may hold more classes of one shard than its sample has room for.
+    Raises UserError where the batch may hold more classes of one shard than its sample has room for.
     """
     if axis.sample_rate == 1:
         return None, state
     if labels.ndim != 1:
-        raise ValueError(f"sample_rate {axis.sample_rate} needs one class per example, labels [B]; got multi-hot "
+        raise UserError(f"sample_rate {axis.sample_rate} needs one class per example, labels [B]; got multi-hot "
                          f"labels {labels.shape}: use sample_rate 1")
     local_rows = axis.rows // axis.shards
     needed = min(labels.shape[0], local_rows)
     if axis.sampled < needed:
-        raise ValueError(
+        raise UserError(
             f"sample_rate {axis.sample_rate} keeps {axis.sampled} of the {local_rows} classes of a device, but a batch "
             f"of {labels.shape[0]} can hold {needed} of them: use a sample_rate of at least {needed / local_rows:.3g}, "
             f"or a smaller batch")

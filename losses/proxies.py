@@ -6,21 +6,22 @@ They go through the class axis, so they are sharded, streamed and sampled as the
 import jax
 import jax.numpy as jnp
 
-from losses import class_axis, cross_entropy, partial_fc
-from losses.class_axis import ClassAxis, Piece, Totals
-from losses.loss import Loss
-from losses.margin import init_prototypes
+from ..errors import UserError
+from . import class_axis, cross_entropy, partial_fc
+from .class_axis import ClassAxis, Piece, Totals
+from .loss import Loss
+from .margin import init_prototypes
 
 
 def proxy_nca(axis: ClassAxis, *, scale: float = 1.0, denominator: str = "all") -> Loss:
     """-log(e^(-s d_y) / sum e^(-s d_j)), d the squared distance of normalised embedding and proxy.
 
     denominator: the sum over `all` proxies, as in pytorch-metric-learning and Proxy-NCA++, or over the `others`, as in
-    the paper, where the loss goes below zero. Raises ValueError for another.
+    the paper, where the loss goes below zero. Raises UserError for another.
     Movshovitz-Attias, Toshev, Leung, Ioffe, Singh: No Fuss Distance Metric Learning, 2017, arXiv:1703.07464.
     """
     if denominator not in ("all", "others"):
-        raise ValueError(f"proxy_nca: unknown denominator {denominator!r}; known: all, others")
+        raise UserError(f"proxy_nca: unknown denominator {denominator!r}; known: all, others")
 
     def apply(params, state, embeddings, labels, rng):
         sample, state = partial_fc.sample(axis, state, labels, rng)
@@ -75,7 +76,7 @@ def soft_triple(axis: ClassAxis, *, k: int = 10, la: float = 20.0, gamma: float 
     Qian, Shang, Sun, Hu, Li, Jin: SoftTriple Loss, 2019, arXiv:1909.05235.
     """
     if k < 1:
-        raise ValueError(f"soft_triple: k is the number of centres of a class, at least 1; got {k}")
+        raise UserError(f"soft_triple: k is the number of centres of a class, at least 1; got {k}")
 
     def relaxed(x, classes):
         cosines = class_axis.cosines(x, classes)

@@ -6,8 +6,9 @@ Ranks count, by sigmoids of similarity differences, who comes before a positive;
 import jax
 import jax.numpy as jnp
 
-from losses.loss import Loss
-from losses.pair_axis import Anchor, PairAxis, Terms, masked_sum, pair_loss
+from ..errors import UserError
+from .loss import Loss
+from .pair_axis import Anchor, PairAxis, Terms, masked_sum, pair_loss
 
 
 def smooth_ap(axis: PairAxis, *, temperature: float = 0.01) -> Loss:
@@ -34,10 +35,10 @@ def recall_at_k(axis: PairAxis, *, ks: tuple[int, ...] = (1, 2, 4, 8, 16), rank_
 
     temperature (cosine) smooths the comparisons that make ranks, rank_temperature (places) their comparison with k.
     Patel, Tolias, Matas: Recall@k Surrogate Loss with Large Batches and Similarity Mixup, 2021, arXiv:2108.11179.
-    Raises ValueError without a k of at least 1.
+    Raises UserError without a k of at least 1.
     """
     if not ks or min(ks) < 1:
-        raise ValueError(f"recall_at_k: ks are places in the ranking, at least 1; got {tuple(ks)}")
+        raise UserError(f"recall_at_k: ks are places in the ranking, at least 1; got {tuple(ks)}")
 
     def rule(anchor):
         places_before = jnp.sum(_before(anchor, temperature), axis=1)

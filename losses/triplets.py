@@ -13,8 +13,9 @@ Distances are Euclidean, of normalised embeddings. mining, for every anchor:
 import jax
 import jax.numpy as jnp
 
-from losses.loss import Loss
-from losses.pair_axis import PairAxis, Terms, distance, pair_loss
+from ..errors import UserError
+from .loss import Loss
+from .pair_axis import PairAxis, Terms, distance, pair_loss
 
 MINING = ("all", "semi_hard", "batch_hard", "distance_weighted")
 # Of distance-weighted sampling, as published: smaller distances count as the first, larger than the second are out.
@@ -24,7 +25,7 @@ CUTOFF, NONZERO_LOSS_CUTOFF = 0.5, 1.4
 def triplet(axis: PairAxis, *, margin: float = 0.2, mining: str = "semi_hard") -> Loss:
     """relu(d_ap - d_an + margin), averaged over the mined triplets that pay.
 
-    Raises ValueError for another mining. Schroff, Kalenichenko, Philbin: FaceNet, 2015, arXiv:1503.03832.
+    Raises UserError for another mining. Schroff, Kalenichenko, Philbin: FaceNet, 2015, arXiv:1503.03832.
     """
     _check(mining, "triplet")
 
@@ -39,7 +40,7 @@ def triplet(axis: PairAxis, *, margin: float = 0.2, mining: str = "semi_hard") -
 def margin(axis: PairAxis, *, margin: float = 0.2, beta: float = 1.2, mining: str = "distance_weighted") -> Loss:
     """relu(d_ap - beta + margin) + relu(beta - d_an + margin) of mined triplets, divided by how many of both pay.
 
-    Raises ValueError for another mining. Wu, Manmatha, Smola, Kraehenbuehl: Sampling Matters, 2017, arXiv:1706.07567;
+    Raises UserError for another mining. Wu, Manmatha, Smola, Kraehenbuehl: Sampling Matters, 2017, arXiv:1706.07567;
     beta is fixed.
     """
     _check(mining, "margin")
@@ -60,7 +61,7 @@ def _common(per_anchor, labels, rng):
 
 def _check(mining: str, name: str) -> None:
     if mining not in MINING:
-        raise ValueError(f"{name}: unknown mining {mining!r}; known: {', '.join(MINING)}")
+        raise UserError(f"{name}: unknown mining {mining!r}; known: {', '.join(MINING)}")
 
 
 def _mine(anchor, mining: str, margin: float):

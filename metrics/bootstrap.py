@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics import pairs
+from ..errors import UserError
+from . import pairs
 
 
 class Interval(NamedTuple):
@@ -39,14 +40,14 @@ def _interval(estimate: float, replicates, level: float) -> Interval:
 def mean_interval(values, groups, *, samples: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
     """Of the mean of `values` f[Q], one for each query (retrieval.PerQuery), resampling `groups` i[Q], their labels.
 
-    Queries of NaN are left out. Raises ValueError where none is left or the shapes differ.
+    Queries of NaN are left out. Raises UserError where none is left or the shapes differ.
     """
     values, groups = np.asarray(values, np.float64), np.asarray(groups)
     if values.shape != groups.shape or values.ndim != 1:
-        raise ValueError(f"values of {values.shape} and groups of {groups.shape}: expected one group for each value")
+        raise UserError(f"values of {values.shape} and groups of {groups.shape}: expected one group for each value")
     kept = ~np.isnan(values)
     if not kept.any():
-        raise ValueError("every value is NaN: nothing to draw from")
+        raise UserError("every value is NaN: nothing to draw from")
     _, inverse = np.unique(groups[kept], return_inverse=True)
     totals, counts = np.bincount(inverse, weights=values[kept]), np.bincount(inverse)
     replicates = [(drawn @ totals) / (drawn @ counts) for drawn in weights(len(counts), samples, seed)]

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from metrics import nearest, retrieval
+from ..errors import UserError
+from . import retrieval
+from .neighbors import nearest
 
 
 def knn(embeddings, labels, queries, k: int, *, vote: str = "uniform", temperature: float = 0.07,
@@ -12,7 +14,7 @@ def knn(embeddings, labels, queries, k: int, *, vote: str = "uniform", temperatu
     embeddings f[N,D], labels int[N], queries f[Q,D]. vote: "uniform"; "distance", 1 / Euclidean distance of the unit
     vectors, only rows at distance 0 voting where there are any; "softmax", exp(cosine / temperature) (Wu et al.:
     Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, arXiv:1805.01978).
-    Raises ValueError for values that are not finite and rows that have collapsed to one point.
+    Raises UserError for values that are not finite and rows that have collapsed to one point.
     """
     labels, rows, queries = np.asarray(labels), retrieval.normalized(embeddings), retrieval.normalized(queries)
     retrieval.check_spread(rows)
@@ -28,7 +30,7 @@ def knn(embeddings, labels, queries, k: int, *, vote: str = "uniform", temperatu
     elif vote == "softmax":
         weight = np.exp((cosines - cosines[:, :1]).astype(np.float64) / temperature)
     else:
-        raise ValueError(f"vote={vote!r}: expected uniform, distance or softmax")
+        raise UserError(f"vote={vote!r}: expected uniform, distance or softmax")
     classes, column = np.unique(labels, return_inverse=True)
     answers = np.empty(len(found), labels.dtype)
     for row, (near, weights) in enumerate(zip(found, weight, strict=True)):
@@ -66,11 +68,11 @@ def calibration_error(probabilities, labels, *, bins: int = 15) -> float:
 
     probabilities f[N,C], labels int[N]. Bins of equal width, open below and closed above: (0, 1/15], ...
     Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599.
-    Raises ValueError for values outside 0..1.
+    Raises UserError for values outside 0..1.
     """
     probabilities, labels = np.asarray(probabilities, np.float64), _columns(probabilities, labels)
     if probabilities.min() < 0 or probabilities.max() > 1 + 1e-6:
-        raise ValueError("probabilities lie in 0..1: apply a softmax first")
+        raise UserError("probabilities lie in 0..1: apply a softmax first")
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence, side="left")
@@ -81,13 +83,13 @@ def calibration_error(probabilities, labels, *, bins: int = 15) -> float:
 def _columns(scores, labels) -> np.ndarray:
     scores, labels = np.asarray(scores), np.asarray(labels)
     if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels are integers, got {labels.dtype}")
+        raise UserError(f"labels are integers, got {labels.dtype}")
     if scores.ndim != 2 or len(scores) != len(labels):
-        raise ValueError(f"scores of {scores.shape} and {len(labels)} labels: expected [N,C] and N")
+        raise UserError(f"scores of {scores.shape} and {len(labels)} labels: expected [N,C] and N")
     if not np.isfinite(scores).all():
-        raise ValueError("scores hold NaN or infinite values: nothing is answered")
+        raise UserError("scores hold NaN or infinite values: nothing is answered")
     if len(labels) and not 0 <= labels.min() <= labels.max() < scores.shape[1]:
-        raise ValueError(f"labels {labels.min()}..{labels.max()} of {scores.shape[1]} classes")
+        raise UserError(f"labels {labels.min()}..{labels.max()} of {scores.shape[1]} classes")
     return labels
 
 
@@ -95,16 +97,16 @@ def multilabel_average_precision(scores, targets) -> dict[str, float]:
     """Average precision of each label, ties accepted together (scikit-learn's): mean over labels, and over all cells.
 
     scores f[N,L], targets bool or 0/1 [N,L]. Labels without a positive are left out of "macro_ap" and counted in
-    "labels_without_positive". Raises ValueError where no label has one.
+    "labels_without_positive". Raises UserError where no label has one.
     """
     from sklearn import metrics as sklearn_metrics
 
     scores, targets = np.asarray(scores), np.asarray(targets).astype(bool)
     if scores.shape != targets.shape:
-        raise ValueError(f"scores of {scores.shape} and targets of {targets.shape}")
+        raise UserError(f"scores of {scores.shape} and targets of {targets.shape}")
     kept = targets.any(axis=0)
     if not kept.any():
-        raise ValueError("no label has a positive")
+        raise UserError("no label has a positive")
     each = [sklearn_metrics.average_precision_score(targets[:, label], scores[:, label])
             for label in np.flatnonzero(kept)]
     micro = sklearn_metrics.average_precision_score(targets.ravel(), scores.ravel())

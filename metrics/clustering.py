@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
+from ..errors import UserError
+
 _BLOCK = 4096
 
 
@@ -23,14 +25,14 @@ def kmeans(embeddings, clusters: int, *, seed: int = 0, iterations: int = 100) -
 
     embeddings f[N,D]. Ends when no row changes cluster, or after `iterations`. A cluster left empty takes the row that
     is farthest from its centre. Distances come in blocks: memory O(block x K) beyond the embeddings. Arthur,
-    Vassilvitskii: k-means++: The Advantages of Careful Seeding, 2007. Raises ValueError for clusters outside 1..N and
+    Vassilvitskii: k-means++: The Advantages of Careful Seeding, 2007. Raises UserError for clusters outside 1..N and
     values that are not finite.
     """
     rows = np.asarray(embeddings, np.float32)
     if not 1 <= clusters <= len(rows):
-        raise ValueError(f"{clusters} clusters asked of {len(rows)} embeddings")
+        raise UserError(f"{clusters} clusters asked of {len(rows)} embeddings")
     if not np.isfinite(rows).all():
-        raise ValueError("embeddings hold NaN or infinite values: nothing is clustered")
+        raise UserError("embeddings hold NaN or infinite values: nothing is clustered")
     # Distances do not change with the origin, but their rounding does.
     rows = rows - rows.mean(axis=0)
     block = min(_BLOCK, len(rows))

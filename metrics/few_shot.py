@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics import retrieval
+from ..errors import UserError
+from . import retrieval
 
 
 class Episode(NamedTuple):
@@ -20,12 +21,12 @@ def sample_episodes(labels, *, ways: int, shots: int, queries: int, episodes: in
     """Random episodes: classes, and then support and `queries` rows of each, without replacement within an episode.
 
     labels int[N]. groups int[N]: all classes of an episode come from one group (an alphabet), each group that has
-    enough classes as likely as any other. Raises ValueError where classes or rows do not suffice.
+    enough classes as likely as any other. Raises UserError where classes or rows do not suffice.
     """
     labels = np.asarray(labels)
     groups = np.zeros(len(labels), np.int64) if groups is None else np.asarray(groups)
     if groups.shape != labels.shape:
-        raise ValueError(f"{len(labels)} labels and {len(groups)} groups: expected one for each")
+        raise UserError(f"{len(labels)} labels and {len(groups)} groups: expected one for each")
     pools = []
     for group in np.unique(groups):
         inside = np.flatnonzero(groups == group)
@@ -33,7 +34,7 @@ def sample_episodes(labels, *, ways: int, shots: int, queries: int, episodes: in
         found = [rows for rows in found if len(rows) >= shots + queries]
         pools += [found] if len(found) >= ways else []
     if not pools:
-        raise ValueError(f"no group has {ways} classes of {shots + queries} examples (shots and queries)")
+        raise UserError(f"no group has {ways} classes of {shots + queries} examples (shots and queries)")
     rng = np.random.default_rng(seed)
     result = []
     for _ in range(episodes):
@@ -55,16 +56,16 @@ def accuracy(embeddings, episodes, *, normalize: bool = True) -> FewShot:
 
     embeddings f[N,D]. A prototype is the mean of its support: of L2-normalised embeddings, and the queries normalised
     too, or, with normalize=False, of the embeddings as they are (Snell, Swersky, Zemel: Prototypical Networks, 2017,
-    arXiv:1703.05175). Raises ValueError for values that are not finite and for embeddings that are all equal: of equal
+    arXiv:1703.05175). Raises UserError for values that are not finite and for embeddings that are all equal: of equal
     distances the first way is always right for its own queries.
     """
     embeddings = np.asarray(embeddings, np.float64)
     if not len(episodes):
-        raise ValueError("no episodes to score")
+        raise UserError("no episodes to score")
     if not np.isfinite(embeddings).all():
-        raise ValueError("embeddings hold NaN or infinite values: no prototype is meant")
+        raise UserError("embeddings hold NaN or infinite values: no prototype is meant")
     if np.ptp(embeddings, axis=0).max(initial=0.0) == 0:
-        raise ValueError("the embeddings have collapsed to one point: no prototype is nearer than another")
+        raise UserError("the embeddings have collapsed to one point: no prototype is nearer than another")
     if normalize:
         embeddings = retrieval.normalized(embeddings).astype(np.float64)
     found = np.array([_one(embeddings, episode) for episode in episodes])

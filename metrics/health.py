@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from metrics import nearest, retrieval
+from . import retrieval
+from .neighbors import nearest
 
 # Unit vectors that vary less than this in every dimension differ by rounding.
 _COLLAPSED = 1e-5

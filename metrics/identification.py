@@ -4,14 +4,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics import nearest, retrieval
+from ..errors import UserError
+from . import retrieval
+from .neighbors import nearest
 
 
 def closed_set(probes, probe_labels, gallery, gallery_labels, *, ranks=(1, 5, 10), mesh=None) -> dict[str, float]:
     """Share of probes whose mate is within the first k enrolled: {"rank-1": ...}. Probes without a mate are left out
     and counted in "probes_without_mate".
 
-    probes f[Q,D], gallery f[N,D], by cosine; labels int[Q], int[N]. Raises ValueError for values that are not finite, a
+    probes f[Q,D], gallery f[N,D], by cosine; labels int[Q], int[N]. Raises UserError for values that are not finite, a
     gallery that has collapsed to one point, and where no probe has a mate.
     """
     gallery = retrieval.normalized(gallery)
@@ -19,7 +21,7 @@ def closed_set(probes, probe_labels, gallery, gallery_labels, *, ranks=(1, 5, 10
     rankings = retrieval.rank(retrieval.normalized(probes), probe_labels, gallery, gallery_labels, mesh=mesh)
     mated = rankings.matches > 0
     if not mated.any():
-        raise ValueError("no probe has a mate in the gallery")
+        raise UserError("no probe has a mate in the gallery")
     return {f"rank-{k}": float((rankings.best[mated] < k).mean()) for k in ranks} | {
         "probes": int(mated.sum()), "probes_without_mate": int((~mated).sum())}
 
@@ -37,7 +39,7 @@ def open_set(probes, probe_labels, gallery, gallery_labels, *, fpir=(1e-1, 1e-2)
     share of the probes without a mate that are answered. The threshold is the lowest probe score at which FPIR is at
     most the wanted rate, without interpolation; where even the highest score has a larger one, TPIR is 0 and
     `reachable` False. ISO/IEC 19795-1; Grother, Ngan: FRVT 1:N. Arguments as in `closed_set`.
-    Raises ValueError as `closed_set`, and where all probes have a mate.
+    Raises UserError as `closed_set`, and where all probes have a mate.
     """
     probe_labels, gallery_labels = np.asarray(probe_labels), np.asarray(gallery_labels)
     gallery = retrieval.normalized(gallery)
@@ -46,7 +48,7 @@ def open_set(probes, probe_labels, gallery, gallery_labels, *, fpir=(1e-1, 1e-2)
     found, scores = found[:, 0], scores[:, 0].astype(np.float64)
     mated = np.isin(probe_labels, gallery_labels)
     if mated.all() or not mated.any():
-        raise ValueError(f"open-set identification needs probes with and without a mate; got {mated.sum()} and "
+        raise UserError(f"open-set identification needs probes with and without a mate; got {mated.sum()} and "
                          f"{(~mated).sum()}")
     impostors = np.sort(scores[~mated])[::-1]
     correct = gallery_labels[found[mated]] == probe_labels[mated]

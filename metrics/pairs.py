@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..errors import UserError
+
 _BLOCK = 2048
 _BINS = 2**16
 
@@ -24,11 +26,11 @@ def _cosines():
 def blocks(embeddings, labels, block: int | None = None):
     """Yields the cosines f32[M] of the pairs of rows i < j, sameness bool[M], and rows i and j, block after block.
 
-    embeddings f[N,D] L2-normalised, labels int[N]. Raises ValueError for values that are not finite.
+    embeddings f[N,D] L2-normalised, labels int[N]. Raises UserError for values that are not finite.
     """
     embeddings, labels = np.asarray(embeddings, np.float32), np.asarray(labels)
     if not np.isfinite(embeddings).all():
-        raise ValueError("embeddings hold NaN or infinite values: no threshold can be set")
+        raise UserError("embeddings hold NaN or infinite values: no threshold can be set")
     block = min(block or _BLOCK, len(labels))
     product = _cosines()
     parts = [jnp.asarray(np.pad(embeddings[start:start + block], ((0, -len(embeddings[start:start + block]) % block),
@@ -102,7 +104,7 @@ def curve(embeddings, labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _check(counts: np.ndarray) -> None:
     impostors, genuine = counts.sum(axis=1)
     if not (impostors and genuine):
-        raise ValueError(f"verification needs genuine and impostor pairs; got {genuine} and {impostors}")
+        raise UserError(f"verification needs genuine and impostor pairs; got {genuine} and {impostors}")
 
 
 def scores(embeddings, labels, *, far=(), fmr=()) -> dict[str, float]:
@@ -188,14 +190,14 @@ def highest(embeddings, labels, share: float) -> tuple[np.ndarray, np.ndarray, n
     """All genuine pairs' cosines f32[G] and labels i[G], and of the impostor pairs the `share` of the highest cosines,
     f32[M] falling, with both labels, i[M,2].
 
-    Raises ValueError for more than 2^27 of either.
+    Raises UserError for more than 2^27 of either.
     """
     counts = _count(embeddings, labels)
     _check(counts)
     impostors, genuine = (int(count) for count in counts.sum(axis=1))
     wanted = min(impostors, int(np.ceil(share * impostors)) + 1)
     if max(wanted, genuine) > 2**27:
-        raise ValueError(f"{genuine} genuine and {wanted} impostor pairs do not fit: ask for a smaller rate")
+        raise UserError(f"{genuine} genuine and {wanted} impostor pairs do not fit: ask for a smaller rate")
     falling = _falling(counts)
     lowest = _BINS - 1 - int(np.searchsorted(falling.impostors, wanted, side="left"))
     labels = np.asarray(labels)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics import nearest
+from ..errors import UserError
+from .neighbors import nearest
 
 
 def neighbors(queries, gallery, k: int, *, exclude=None, mesh=None) -> tuple[np.ndarray, np.ndarray]:
@@ -17,11 +18,11 @@ def neighbors(queries, gallery, k: int, *, exclude=None, mesh=None) -> tuple[np.
 
     queries [Q,D], gallery [N,D]: float; normalise them first for cosines. exclude: i[Q], the gallery row that
     query q must not find (itself), -1 for none, or i[Q,E] for several. mesh: splits the gallery over its axis "data".
-    Memory is O(block x N). Raises ValueError for k outside 1..N (N-E with `exclude`) and for values not finite.
+    Memory is O(block x N). Raises UserError for k outside 1..N (N-E with `exclude`) and for values not finite.
     """
     available = len(gallery) - (0 if exclude is None else np.asarray(exclude).reshape(len(queries), -1).shape[1])
     if not 1 <= k <= available:
-        raise ValueError(f"k={k} neighbours asked of {available} candidates")
+        raise UserError(f"k={k} neighbours asked of {available} candidates")
     return nearest.Gallery(gallery, mesh).top(queries, k, exclude)
 
 
@@ -46,7 +47,7 @@ def rank(queries, query_labels, gallery, gallery_labels, *, exclude=None, mesh=N
 
     queries f[Q,D], gallery f[N,D] or a nearest.Gallery: L2-normalised for cosines. Labels: int[Q] and int[N], or
     multi-hot (bool, or integers 0 and 1) [Q,L] and [N,L]. exclude: as in `neighbors`; an excluded row is neither
-    ranked nor counted in R. Memory is O(block x N). Raises ValueError for labels that are not
+    ranked nor counted in R. Memory is O(block x N). Raises UserError for labels that are not
     integers, shapes that do not fit, and values that are not finite.
     """
     query_labels, gallery_labels = np.asarray(query_labels), np.asarray(gallery_labels)
@@ -93,9 +94,9 @@ def _score(index, queries, relevant, exclude, members, result: PerQuery) -> None
 
 def _check_labels(rows: int, labels: np.ndarray) -> None:
     if not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
-        raise ValueError(f"labels are integers, got {labels.dtype}")
+        raise UserError(f"labels are integers, got {labels.dtype}")
     if rows != len(labels):
-        raise ValueError(f"{rows} embeddings and {len(labels)} labels: expected one for each")
+        raise UserError(f"{rows} embeddings and {len(labels)} labels: expected one for each")
 
 
 class _EqualLabels:
@@ -122,9 +123,9 @@ class _SharedLabels:
 
     def __init__(self, query_labels, gallery_labels):
         if gallery_labels.ndim != 2 or query_labels.shape[1] != gallery_labels.shape[1]:
-            raise ValueError(f"multi-hot labels of {query_labels.shape} and {gallery_labels.shape} do not fit together")
+            raise UserError(f"multi-hot labels of {query_labels.shape} and {gallery_labels.shape} do not fit together")
         if query_labels.max(initial=0) > 1 or gallery_labels.max(initial=0) > 1:
-            raise ValueError("labels of two dimensions are multi-hot: 0 and 1 alone")
+            raise UserError("labels of two dimensions are multi-hot: 0 and 1 alone")
         self._queries, self._gallery = query_labels.astype(np.float32), gallery_labels.astype(np.float32).T
 
     def _shared(self, queries) -> np.ndarray:
@@ -146,33 +147,33 @@ class _SharedLabels:
 def rank_self(embeddings, labels, *, mesh=None) -> PerQuery:
     """Every row queries all the others, by cosine. embeddings f[N,D]; labels as in `rank`.
 
-    Raises ValueError for embeddings that are not finite or all equal, and where no query has a match.
+    Raises UserError for embeddings that are not finite or all equal, and where no query has a match.
     """
     embeddings, labels = normalized(embeddings), np.asarray(labels)
     _check_labels(len(embeddings), labels)
     check_spread(embeddings)
     if labels.ndim == 1 and len(np.unique(labels)) == len(labels):
-        raise ValueError("no class has two images: there is nothing to retrieve")
+        raise UserError("no class has two images: there is nothing to retrieve")
     return rank(embeddings, labels, embeddings, labels, exclude=np.arange(len(labels)), mesh=mesh)
 
 
 def check_spread(embeddings: np.ndarray) -> None:
-    """Raises ValueError for rows that are not finite, or of which each is the same; one row alone is not collapsed."""
+    """Raises UserError for rows that are not finite, or of which each is the same; one row alone is not collapsed."""
     if not np.isfinite(embeddings).all():
-        raise ValueError("embeddings hold NaN or infinite values: nothing is ranked")
+        raise UserError("embeddings hold NaN or infinite values: nothing is ranked")
     if len(embeddings) != 1 and np.ptp(embeddings, axis=0).max(initial=0.0) == 0:
-        raise ValueError("the embeddings have collapsed to one point: a ranking of them would mean nothing")
+        raise UserError("the embeddings have collapsed to one point: a ranking of them would mean nothing")
 
 
 def summary(rankings: PerQuery, *, recall_at=(1,)) -> dict[str, float]:
     """Means over the queries with a match: recall@k (CMC@k), precision@1, r_precision, map@r and map.
 
     Queries with R = 0 are left out and counted in "queries_without_match". Musgrave, Belongie, Lim: A Metric Learning
-    Reality Check, 2020, arXiv:2003.08505 (r_precision, map@r). Raises ValueError where no query has a match.
+    Reality Check, 2020, arXiv:2003.08505 (r_precision, map@r). Raises UserError where no query has a match.
     """
     kept = rankings.matches > 0
     if not kept.any():
-        raise ValueError("no query has a match in the gallery: there is nothing to retrieve")
+        raise UserError("no query has a match in the gallery: there is nothing to retrieve")
     return {f"recall@{k}": float((rankings.best[kept] < k).mean()) for k in recall_at} | {
         "precision@1": float((rankings.best[kept] < 1).mean()),
         "r_precision": float(rankings.r_precision[kept].mean()),

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse
 
-from metrics import retrieval
+from ..errors import UserError
+from . import retrieval
 
 
 class Templates(NamedTuple):
@@ -27,22 +28,22 @@ def templates(embeddings, template_ids, media, *, flipped=None, detector_scores=
     embeddings f[N,D], not normalised, one for each image or frame; template_ids, media: int[N]. Media are counted
     within their template. The three switches: flipped f[N,D], embeddings of the mirrored images, which are added;
     keep_norm=False normalises each image first; detector_scores f[N] weigh the images (after that).
-    Raises ValueError for shapes that differ and values that are not finite.
+    Raises UserError for shapes that differ and values that are not finite.
     """
     features = np.asarray(embeddings, np.float32)
     template_ids, media = np.asarray(template_ids), np.asarray(media)
     if template_ids.shape != features.shape[:1] or media.shape != features.shape[:1]:
-        raise ValueError(f"{len(features)} embeddings, templates of {template_ids.shape} and media of {media.shape}")
+        raise UserError(f"{len(features)} embeddings, templates of {template_ids.shape} and media of {media.shape}")
     if flipped is not None:
         if np.shape(flipped) != features.shape:
-            raise ValueError(f"embeddings of {features.shape} and of flipped images of {np.shape(flipped)}")
+            raise UserError(f"embeddings of {features.shape} and of flipped images of {np.shape(flipped)}")
         features = features + np.asarray(flipped, np.float32)
     if not keep_norm:
         features = retrieval.normalized(features)
     if detector_scores is not None:
         features = features * np.asarray(detector_scores, np.float32)[:, None]
     if not np.isfinite(features).all():
-        raise ValueError("embeddings hold NaN or infinite values: no template is built")
+        raise UserError("embeddings hold NaN or infinite values: no template is built")
     ids, template = np.unique(template_ids, return_inverse=True)
     _, medium, frames = np.unique(np.stack([template, media], axis=1), axis=0, return_inverse=True,
                                        return_counts=True)
@@ -53,13 +54,13 @@ def templates(embeddings, template_ids, media, *, flipped=None, detector_scores=
 
 
 def pair_scores(built: Templates, first, second, *, block: int = 2**16) -> np.ndarray:
-    """Cosines f32[M] of the listed pairs of template ids, i[M] and i[M]. Raises ValueError for an unknown id."""
+    """Cosines f32[M] of the listed pairs of template ids, i[M] and i[M]. Raises UserError for an unknown id."""
     places = []
     for wanted in (np.asarray(first), np.asarray(second)):
         place = np.minimum(np.searchsorted(built.ids, wanted), len(built.ids) - 1)
         missing = wanted[built.ids[place] != wanted]
         if len(missing):
-            raise ValueError(f"the listed pairs name template {missing[0]}, of which no image is given")
+            raise UserError(f"the listed pairs name template {missing[0]}, of which no image is given")
         places.append(place)
     scores = np.empty(len(places[0]), np.float32)
     for start in range(0, len(scores), block):

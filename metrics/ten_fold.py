@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import UserError
+
 FOLDS = 10
 # Squared distances of unit vectors lie in 0..4.
 THRESHOLDS = np.arange(0, 4, 0.01)
@@ -22,16 +24,16 @@ def ten_fold(first, second, same) -> TenFold:
     first, second: f[M,D], L2-normalised embeddings of the pairs. same: bool[M]. The folds are ten contiguous parts of
     the pairs, unshuffled; of equally good thresholds the first is taken. Choosing the threshold on all pairs instead
     would add over a point.
-    Huang, Ramesh, Berg, Learned-Miller: Labeled Faces in the Wild, 2007. Raises ValueError for fewer than 10 pairs,
+    Huang, Ramesh, Berg, Learned-Miller: Labeled Faces in the Wild, 2007. Raises UserError for fewer than 10 pairs,
     shapes that differ, and values that are not finite.
     """
     first, second, same = np.asarray(first, np.float64), np.asarray(second, np.float64), np.asarray(same, bool)
     if first.shape != second.shape or same.shape != first.shape[:1]:
-        raise ValueError(f"pairs do not fit together: {first.shape}, {second.shape} and {same.shape}")
+        raise UserError(f"pairs do not fit together: {first.shape}, {second.shape} and {same.shape}")
     if len(same) < FOLDS:
-        raise ValueError(f"{len(same)} pairs do not make {FOLDS} folds")
+        raise UserError(f"{len(same)} pairs do not make {FOLDS} folds")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError("embeddings hold NaN or infinite values: no distance is meant")
+        raise UserError("embeddings hold NaN or infinite values: no distance is meant")
     distance = np.sum((first - second) ** 2, axis=1)
     correct = (distance[:, None] < THRESHOLDS) == same[:, None]     # [M, thresholds]
     sizes = np.full(FOLDS, len(same) // FOLDS)

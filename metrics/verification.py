@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics import pairs
+from ..errors import UserError
+from . import pairs
 
 # More pairs of rows than this are counted block by block, not held.
 _HELD_PAIRS = 2**24
@@ -27,7 +28,7 @@ def all_pairs(embeddings, labels) -> tuple[np.ndarray, np.ndarray]:
 def roc(scores, same) -> Roc:
     """The exact curve: one point for each distinct score, and (0, 0) first. Equal scores are accepted together.
 
-    scores f[M], same bool[M]. Raises ValueError without a genuine or without an impostor pair, or for NaN.
+    scores f[M], same bool[M]. Raises UserError without a genuine or without an impostor pair, or for NaN.
     """
     scores, same = np.asarray(scores, np.float64), np.asarray(same, bool)
     _check_pairs(scores, same)
@@ -41,9 +42,9 @@ def roc(scores, same) -> Roc:
 
 def _check_pairs(scores: np.ndarray, same: np.ndarray) -> None:
     if not same.any() or same.all():
-        raise ValueError(f"verification needs genuine and impostor pairs; got {same.sum()} and {(~same).sum()}")
+        raise UserError(f"verification needs genuine and impostor pairs; got {same.sum()} and {(~same).sum()}")
     if np.isnan(scores).any():
-        raise ValueError("scores hold NaN: no threshold can be set")
+        raise UserError("scores hold NaN: no threshold can be set")
 
 
 def tar_at_far(curve: Roc, far: float) -> tuple[float, bool]:
@@ -75,7 +76,7 @@ def fnmr_at_fmr(distances, same, fmr: float) -> float:
     distances (linear between two of them), and the FNMR the share of genuine pairs at or above it.
 
     distances f[M], same bool[M]. Unlike 1 - TAR@FAR: the threshold lies between two impostors, not on a pair, and a
-    genuine pair at it is refused. Raises ValueError as `roc`.
+    genuine pair at it is refused. Raises UserError as `roc`.
     """
     distances, same = np.asarray(distances, np.float64), np.asarray(same, bool)
     _check_pairs(distances, same)

@@ -1,5 +1,5 @@
 """Eight fake CPU devices and a persistent compilation cache, set before jax starts."""
 
-from experiments import runtime
+from geodesic.experiments.process import runtime
 
 runtime.start(cpu_devices=8)

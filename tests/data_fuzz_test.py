@@ -14,9 +14,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-import datasets
-from datasets import array_record
-from tests.datasets import images, record_io_test
+from geodesic import datasets
+from geodesic.datasets.sources import array_record
+from tests.datasets import images
+from tests.datasets.sources import record_io_test
 
 SECONDS = 300
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import losses
+from geodesic import losses
 from tests.losses import cases
 
 # What a row of the batch is made to be; "own" and "other" are prototypes, so that cosines reach +-1.

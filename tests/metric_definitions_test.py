@@ -9,7 +9,16 @@ from sklearn.metrics import (
     normalized_mutual_info_score,
 )
 
-from metrics import classification, clustering, few_shot, health, identification, retrieval, templates, verification
+from geodesic.metrics import (
+    classification,
+    clustering,
+    few_shot,
+    health,
+    identification,
+    retrieval,
+    templates,
+    verification,
+)
 
 
 def unit_rows(count=80, size=5, seed=0):

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from metrics import templates, ten_fold, verification
+from geodesic.metrics import templates, ten_fold, verification
 from tests.metrics import goldens
 
 SWITCHES = list(itertools.product((False, True), repeat=3))

@@ -8,7 +8,7 @@ import functools
 import numpy as np
 import pytest
 
-from metrics import classification, clustering, retrieval, verification
+from geodesic.metrics import classification, clustering, retrieval, verification
 from tests.metrics import goldens
 
 PEER_NAMES = {"precision@1": "precision_at_1", "r_precision": "r_precision", "map@r": "mean_average_precision_at_r",

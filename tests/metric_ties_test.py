@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_curve, top_k_accuracy_s
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from metrics import bootstrap, classification, clustering, few_shot, retrieval, verification
+from geodesic.metrics import bootstrap, classification, clustering, few_shot, retrieval, verification
 
 
 def unit_rows(count, size=8, seed=0):

@@ -6,12 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-import datasets
-import embedders
-from configs import default, papers, protocols
-from embedders.resnet import BasicBlock, ResNet
-from experiments import mesh as meshes
-from experiments import model, optimizer, step
+from geodesic import datasets, embedders
+from geodesic.configs import default, papers, protocols
+from geodesic.embedders.resnet import BasicBlock, ResNet
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.training import model, optimizer, step
 from tests.experiments import tiny
 
 NAMES = papers.names()

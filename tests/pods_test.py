@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import embedding_file
+from geodesic.experiments.trained import embedding_file
 from tests.faults.runs import Process, Runs, free_address
 
 STEPS = "--config.total_steps=6"

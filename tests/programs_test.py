@@ -12,14 +12,14 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments import embedding_file
+from geodesic.experiments.trained import embedding_file
 from tests.experiments import tiny
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
 def command(program, *options):
-    return [sys.executable, "-m", f"experiments.{program}", *map(str, options)]
+    return [sys.executable, "-m", f"geodesic.experiments.{program}", *map(str, options)]
 
 
 def run(program, *options, status=0):

@@ -5,7 +5,7 @@
 
 import sys
 
-from experiments import runtime
+from geodesic.experiments.process import runtime
 
 
 def main(address: str, index: str, folder: str) -> None:
@@ -14,7 +14,7 @@ def main(address: str, index: str, folder: str) -> None:
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, num_processes=2, process_id=int(index))
-    from experiments import data
+    from geodesic.experiments.training import data
     from tests.experiments import tiny
 
     for tolerance in (10.0, 9.0):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from experiments.sweeping import running, trials
+from geodesic.experiments.sweeping import running, trials
 from tests import sweep_kill_test as sweeps
 from tests.faults.runs import Runs
 
@@ -71,8 +71,8 @@ def test_a_sweep_as_a_job_array_has_the_table_of_one_that_ran_here(cluster, tmp_
     (tmp_path / "sweep.py").write_text(sweeps.SWEEP)
     assert sweeps.run(tmp_path, "here").wait() == 0
     folder = tmp_path / "there"
-    said = ask(sys.executable, "-m", "experiments.sweep", f"--sweep={tmp_path}/sweep.py", f"--workdir={folder}",
-               "--launcher=slurm", "--workers=2", "--slurm=timeout_min=10")
+    said = ask(sys.executable, "-m", "geodesic.experiments.sweep", f"--sweep={tmp_path}/sweep.py",
+               f"--workdir={folder}", "--launcher=slurm", "--workers=2", "--slurm=timeout_min=10")
     assert "submitted 12 jobs" in said
     expanded = trials.expand(trials.load_sweep(f"{tmp_path}/sweep.py"), str(folder))
     states = lambda: {running.read(trial)["state"] for trial in expanded}

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 SWEEP = """
-from configs import sweeps
+from geodesic.configs import sweeps
 
 def get_sweep():
     common = {"embedder.name": "resnet8", "embedder.embedding_size": 16, "input.image_size": 32, "batch_size": 8,
@@ -44,8 +44,8 @@ def test_killed_at_five_moments(tmp_path):
 
 
 def run(tmp_path, name) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "experiments.sweep", f"--sweep={tmp_path}/sweep.py", "--workers=2",
-                             f"--workdir={tmp_path / name}"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, "-m", "geodesic.experiments.sweep", f"--sweep={tmp_path}/sweep.py",
+                             "--workers=2", f"--workdir={tmp_path / name}"], cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def kill_everything(pid: int) -> None:
@@ -57,7 +57,7 @@ def kill_everything(pid: int) -> None:
 
 def table(tmp_path, name) -> list[dict]:
     """Every number but the time it took."""
-    subprocess.run([sys.executable, "-m", "experiments.sweep_report", f"--sweep={tmp_path}/sweep.py",
+    subprocess.run([sys.executable, "-m", "geodesic.experiments.sweep_report", f"--sweep={tmp_path}/sweep.py",
                     f"--workdir={tmp_path / name}"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     with open(tmp_path / name / "report.csv") as file:
         rows = list(csv.DictReader(file))

@@ -5,7 +5,7 @@
 
 import sys
 
-from experiments import runtime
+from geodesic.experiments.process import runtime
 
 
 def main(address: str, index: str, *names: str) -> None:
@@ -18,8 +18,8 @@ def main(address: str, index: str, *names: str) -> None:
     from jax.sharding import NamedSharding
     from jax.sharding import PartitionSpec as P
 
-    import losses
-    from experiments import mesh as meshes
+    from geodesic import losses
+    from geodesic.experiments.process import mesh as meshes
     from tests.losses import cases
 
     mesh = meshes.make()

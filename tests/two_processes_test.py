@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-import losses
+from geodesic import losses
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ Figures are shares (.9637 is 96.37 %), from the tables of the papers and reposit
 
 import importlib
 
-from configs import default, protocols
+from geodesic.configs import default, protocols
+from geodesic.errors import UserError
 
 FILES = ("arcface_torch", "margin_ablation", "reality_check", "proxy_anchor", "imagenet", "cifar10", "omniglot")
 
@@ -33,9 +34,9 @@ def expect(protocol: str, metric: str, value: float, tolerance: float, *, select
 
 
 def start(file: str, row: str, rows) -> "default.ConfigDict":
-    """The default configuration, named after its row. Raises ValueError for an unknown row."""
+    """The default configuration, named after its row. Raises UserError for an unknown row."""
     if row not in rows:
-        raise ValueError(f"configs/papers/{file}.py has no row {row!r}; it has {', '.join(rows)}")
+        raise UserError(f"configs/papers/{file}.py has no row {row!r}; it has {', '.join(rows)}")
     config = default.get_config()
     config.paper = f"{file}:{row}"
     return config
@@ -56,18 +57,18 @@ def use(config, name: str) -> None:
 
 
 def load(file: str):
-    """The module of a file of FILES. Raises ValueError for another."""
+    """The module of a file of FILES. Raises UserError for another."""
     if file not in FILES:
-        raise ValueError(f"no file {file!r} in configs/papers; known: {', '.join(FILES)}")
-    return importlib.import_module(f"configs.papers.{file}")
+        raise UserError(f"no file {file!r} in configs/papers; known: {', '.join(FILES)}")
+    return importlib.import_module(f"geodesic.configs.papers.{file}")
 
 
 def split(paper: str):
-    """(module, row) of FILE:ROW. Raises ValueError for an unknown one."""
+    """(module, row) of FILE:ROW. Raises UserError for an unknown one."""
     file, _, row = paper.partition(":")
     module = load(file)
     if row not in module.ROWS:
-        raise ValueError(f"configs/papers/{file}.py has no row {row!r}; it has {', '.join(module.ROWS)}")
+        raise UserError(f"configs/papers/{file}.py has no row {row!r}; it has {', '.join(module.ROWS)}")
     return module, row
 
 

@@ -1,8 +1,8 @@
 """Face recognition as arcface_torch trains it: MS1MV2, MS1MV3, Glint360K, WebFace42M and CASIA-WebFace.
 
-    python -m experiments.train --config=configs/papers/arcface_torch.py:ms1mv3_r50 --workdir=runs/ms1mv3_r50 \\
+    geodesic train --config=configs/papers/arcface_torch.py:ms1mv3_r50 --workdir=runs/ms1mv3_r50 \\
         --config.train_data.path=faces/ms1m-retinaface-t1/train.rec --config.test_data.path=faces/lfw.bin
-    python -m experiments.evaluate --workdir=runs/ms1mv3_r50 --protocol=ijb_c --data=ijb
+    geodesic evaluate --workdir=runs/ms1mv3_r50 --protocol=ijb_c --data=ijb
 
 SGD .1 for a batch of 8 x 128, momentum .9, weight decay 5e-4 (1e-4 for Glint360K), 20 epochs, no warm-up, polynomial
 decay of power 2, the trunk's gradient clipped to 5, flips only; the neck in float32 below a half-precision trunk.
@@ -11,7 +11,7 @@ Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698. An, Deng, Guo et al.
 (Partial FC), 2022, arXiv:2203.15565. Figures: the model zoo of deepinsight/insightface.
 """
 
-from configs import papers
+from geodesic.configs import papers
 
 _IJB_TOLERANCE = 0.003
 

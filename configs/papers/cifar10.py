@@ -1,15 +1,15 @@
 """CIFAR-10 classification: ResNeXt-29 of the paper and of kuangliu/pytorch-cifar, and ResNet-101 of the latter.
 
-    python -m experiments.train --config=configs/papers/cifar10.py:resnext29_32x4d --workdir=runs/cifar_resnext29 \\
+    geodesic train --config=configs/papers/cifar10.py:resnext29_32x4d --workdir=runs/cifar_resnext29 \\
         --config.train_data.path=cifar10#train --config.test_data.path=cifar10#test
-    python -m experiments.evaluate --workdir=runs/cifar_resnext29 --protocol=cifar10
+    geodesic evaluate --workdir=runs/cifar_resnext29 --protocol=cifar10
 
 SGD .1 for a batch of 128, momentum .9, weight decay 5e-4; cosine over 200 epochs (kuangliu), or 300 epochs divided by
 10 at 150 and 225 (Xie, Girshick, Dollár, Tu, He, 2016, arXiv:1611.05431). Both shift by up to 4 pixels, which is an
 affine view here (borders repeated instead of zeros), and flip.
 """
 
-from configs import papers
+from geodesic.configs import papers
 
 # Row -> (top-1, whether the recipe is the paper's).
 _ROWS = {"resnet101": (0.9375, False), "resnext29_32x4d": (0.9473, False), "resnext29_8x64d": (0.9635, True)}

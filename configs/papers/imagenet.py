@@ -1,15 +1,15 @@
 """ImageNet classification from scratch: what the trunks should reach.
 
-    python -m experiments.train --config=configs/papers/imagenet.py:resnet101 --workdir=runs/imagenet_resnet101 \\
+    geodesic train --config=configs/papers/imagenet.py:resnet101 --workdir=runs/imagenet_resnet101 \\
         --config.train_data.path=imagenet/train --config.test_data.path=imagenet/val
-    python -m experiments.evaluate --workdir=runs/imagenet_resnet101 --protocol=imagenet --data=imagenet
+    geodesic evaluate --workdir=runs/imagenet_resnet101 --protocol=imagenet --data=imagenet
 
 Batch 256, SGD .1, momentum .9, weight decay 1e-4, divided by 10 every 30 epochs, 90 epochs (ResNeXt 100); random crops
 at 224 and flips; shorter side 256, centre crop 224. Figures: torchvision's first weights, the ResNeXt paper
 (arXiv:1611.05431) and the public MXNet Inception-BN. He, Zhang, Ren, Sun, 2015, arXiv:1512.03385.
 """
 
-from configs import papers
+from geodesic.configs import papers
 
 # Row -> (top-1, epochs, tolerance).
 _ROWS = {

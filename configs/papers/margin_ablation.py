@@ -1,15 +1,15 @@
 """The margin ablation of 2018: MS1M, IResNet-100, one margin a row.
 
-    python -m experiments.train --config=configs/papers/margin_ablation.py:arc_050 --workdir=runs/arc_050 \\
+    geodesic train --config=configs/papers/margin_ablation.py:arc_050 --workdir=runs/arc_050 \\
         --config.train_data.path=faces/faces_ms1m_112x112/train.rec --config.test_data.path=faces/lfw.bin
-    python -m experiments.evaluate --workdir=runs/arc_050 --protocol=lfw --data=faces
+    geodesic evaluate --workdir=runs/arc_050 --protocol=lfw --data=faces
 
 SGD .1 for a batch of 512, momentum .9, weight decay 5e-4, the rate divided by 10 at updates 100,000, 140,000 and
 160,000, flips only. Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698v1; margins as (factor of the angle,
 radians, cosine).
 """
 
-from configs import papers
+from geodesic.configs import papers
 
 # Row -> (margins, LFW, CFP-FP, AgeDB-30).
 _ROWS = {

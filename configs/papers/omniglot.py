@@ -1,8 +1,8 @@
 """Omniglot: an angular margin on the background characters, measured by the protocols of the few-shot literature.
 
-    python -m experiments.train --config=configs/papers/omniglot.py:few_shot_vinyals --workdir=runs/omniglot \\
+    geodesic train --config=configs/papers/omniglot.py:few_shot_vinyals --workdir=runs/omniglot \\
         --config.train_data.path=omniglot.npz --config.test_data.path=omniglot.npz
-    python -m experiments.evaluate --workdir=runs/omniglot --protocol=omniglot_few_shot_vinyals --data=omniglot.npz
+    geodesic evaluate --workdir=runs/omniglot --protocol=omniglot_few_shot_vinyals --data=omniglot.npz
 
 The figures are of other methods, trained for episodes or pairs: to be beaten, not reproduced. few_shot_vinyals, on the
 1,200 characters of Vinyals's split: Snell, Swersky, Zemel: Prototypical Networks, 2017, arXiv:1703.05175. The other
@@ -14,7 +14,7 @@ of the steps. Trunks, pixels and epochs are what two CPU cores can do;
 benchmarks/results/omniglot.md has what they reach.
 """
 
-from configs import papers
+from geodesic.configs import papers
 
 _PROTOTYPICAL = {"5way_1shot": 0.988, "5way_5shot": 0.997, "20way_1shot": 0.960, "20way_5shot": 0.989}
 # Published under each protocol.

@@ -1,9 +1,9 @@
 """Proxy-Anchor on CUB, Cars196, Stanford Online Products and In-Shop, with Inception-BN and ResNet-50.
 
-    python -m experiments.train --config=configs/papers/proxy_anchor.py:cub_inception_bn --workdir=runs/cub_anchor \\
+    geodesic train --config=configs/papers/proxy_anchor.py:cub_inception_bn --workdir=runs/cub_anchor \\
         --config.train_data.path=CUB_200_2011/images --config.test_data.path=CUB_200_2011/images \\
         --config.init_from=weights/inception_bn
-    python -m experiments.evaluate --workdir=runs/cub_anchor --protocol=cub200 --data=CUB_200_2011 --select_on_test
+    geodesic evaluate --workdir=runs/cub_anchor --protocol=cub200 --data=CUB_200_2011 --select_on_test
 
 Paths of the large sets name their split: Stanford_Online_Products#train and #test, In-Shop#train and #query.
 
@@ -14,7 +14,7 @@ test set, so only a record that is marked so compares with them. Large sets with
 Kim, Kim, Cho, Kwak: Proxy Anchor Loss, 2020, arXiv:2003.13911, and tjddus9597/Proxy-Anchor-CVPR2020.
 """
 
-from configs import papers
+from geodesic.configs import papers
 
 _SETS = {"cub": "cub200", "cars": "cars196", "sop": "sop", "in_shop": "in_shop"}
 _TRUNKS = ("inception_bn", "resnet50")

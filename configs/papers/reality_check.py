@@ -1,10 +1,10 @@
 """A Metric Learning Reality Check: losses compared under one recipe on CUB, Cars196 and Stanford Online Products.
 
-    python -m experiments.train --config=configs/papers/reality_check.py:cub_arcface --workdir=runs/cub_arcface_0 \\
+    geodesic train --config=configs/papers/reality_check.py:cub_arcface --workdir=runs/cub_arcface_0 \\
         --config.train_data.path=CUB_200_2011/images --config.test_data.path=CUB_200_2011/images \\
         --config.init_from=weights/inception_bn --config.train_data.fold=0 --config.test_data.fold=0
     (the same with fold 1, 2 and 3)
-    python -m experiments.evaluate --workdir=runs/cub_arcface_0 --protocol=cub200 --data=CUB_200_2011 \\
+    geodesic evaluate --workdir=runs/cub_arcface_0 --protocol=cub200 --data=CUB_200_2011 \\
         --select=validation --concatenate=runs/cub_arcface_1,runs/cub_arcface_2,runs/cub_arcface_3
 
 Inception-BN with ImageNet weights and frozen BatchNorm, 128 numbers, RMSprop 1e-6, batch 32 (4 images a class for pair
@@ -15,7 +15,7 @@ per set; here they are the loss's defaults, to be given as --config.loss.LOSS.FI
 In-Shop, were not published. Musgrave, Belongie, Lim, 2020, arXiv:2003.08505; figures of 10 runs.
 """
 
-from configs import papers
+from geodesic.configs import papers
 
 _SETS = {"cub": "cub200", "cars": "cars196", "sop": "sop", "in_shop": "in_shop"}
 _LOSSES = ("arcface", "cosface", "normface", "multi_similarity")

@@ -9,6 +9,8 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from geodesic.errors import UserError
+
 Point = Mapping[str, Any]
 
 
@@ -50,10 +52,10 @@ def grid(fields: Mapping[str, Sequence]) -> list[Point]:
 
 
 def zipped(fields: Mapping[str, Sequence]) -> list[Point]:
-    """The first values together, the second ones together, and so on. Raises ValueError for unequal lengths."""
+    """The first values together, the second ones together, and so on. Raises UserError for unequal lengths."""
     lengths = {name: len(values) for name, values in fields.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"zipped fields need as many values each; got {lengths}")
+        raise UserError(f"zipped fields need as many values each; got {lengths}")
     return [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
 
 
@@ -77,18 +79,18 @@ def _draw(rng: random.Random, values: Range | tuple):
 def sweep(*, config: str, axes: Sequence[Sequence[Point]] = (), common: Mapping[str, Any] | None = None,
           seeds: Sequence[int] = (0,), metrics: Sequence[str] = ("map@r", "recall@1"), baseline: str = "",
           paper: Mapping | None = None, search: Search | None = None) -> Sweep:
-    """Every combination of one point of each axis. Raises ValueError for an axis or a seed that is there twice."""
+    """Every combination of one point of each axis. Raises UserError for an axis or a seed that is there twice."""
     points = []
     for parts in itertools.product(*axes):
         point = {}
         for part in parts:
             twice = [field for field in part if field in point and field != "label"]
             if twice:
-                raise ValueError(f"two axes of the sweep set {twice[0]}: put them into one")
+                raise UserError(f"two axes of the sweep set {twice[0]}: put them into one")
             labels = [labelled["label"] for labelled in (point, part) if "label" in labelled]
             point |= part | ({"label": ", ".join(labels)} if labels else {})
         points.append(point)
     if len(set(seeds)) != len(seeds) or not seeds:
-        raise ValueError(f"a sweep needs one seed or more, each once; got {tuple(seeds)}")
+        raise UserError(f"a sweep needs one seed or more, each once; got {tuple(seeds)}")
     return Sweep(config, common or {}, () if search else tuple(points), tuple(seeds), tuple(metrics), baseline,
                  paper or {}, search)

@@ -1,11 +1,11 @@
 """What arcface does past theta + m = pi, on Omniglot characters never trained on, 3 seeds.
 
-    python -m experiments.sweep --sweep=configs/sweeps/gradient_modes.py --workdir=runs/margins
+    geodesic sweep --sweep=configs/sweeps/gradient_modes.py --workdir=runs/margins
 
 In the workdir of configs/sweeps/margins.py it finds the trials of "fallback", which are the same runs.
 """
 
-from configs import sweeps
+from geodesic.configs import sweeps
 
 
 def get_sweep():

@@ -1,14 +1,14 @@
 """The margins of the 2018 ablation (Deng et al., arXiv:1801.07698), on Omniglot characters never trained on, 5 seeds.
 
-    python -m experiments.sweep --sweep=configs/sweeps/margins.py --workdir=runs/margins
-    python -m experiments.sweep_report --sweep=configs/sweeps/margins.py --workdir=runs/margins
+    geodesic sweep --sweep=configs/sweeps/margins.py --workdir=runs/margins
+    geodesic sweep_report --sweep=configs/sweeps/margins.py --workdir=runs/margins
 
 Needs omniglot.npz in the current folder. There the margins are (factor of the angle, radians, cosine) on faces; here on
 300 characters, at scale 32, for 3 epochs: what is compared is the margins' order, not the figures. The paper's own
 (LFW, CFP-FP, AgeDB-30; IResNet-100 on MS1M) stand beside them; its sphere has a factor of 1.5.
 """
 
-from configs import sweeps
+from geodesic.configs import sweeps
 
 _COMBINED = ((1.2, 0.4, 0.0), (1.1, 0.0, 0.35), (1.0, 0.3, 0.2), (0.9, 0.4, 0.15))
 # Accuracies in %, as published.

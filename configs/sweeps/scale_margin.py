@@ -1,9 +1,9 @@
 """ArcFace's scale and margin together, on Omniglot characters never trained on, 3 seeds.
 
-    python -m experiments.sweep --sweep=configs/sweeps/scale_margin.py --workdir=runs/margins
+    geodesic sweep --sweep=configs/sweeps/scale_margin.py --workdir=runs/margins
 """
 
-from configs import sweeps
+from geodesic.configs import sweeps
 
 
 def get_sweep():

@@ -1,6 +1,6 @@
 """The platform's three templates. docs/templates.md has the platform's names of these fields, and their ranges."""
 
-from configs import default
+from geodesic.configs import default
 
 
 def base(name: str):

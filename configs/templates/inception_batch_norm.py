@@ -1,6 +1,6 @@
 """The inception_batch_norm template: an Inception-BN classifier, and embeddings from one of its layers.
 
-    python -m experiments.train --config=configs/templates/inception_batch_norm.py --workdir=runs/inception \\
+    geodesic train --config=configs/templates/inception_batch_norm.py --workdir=runs/inception \\
         --config.train_data.name=image_folder --config.train_data.path=photos/train \\
         --config.test_data.name=image_folder --config.test_data.path=photos/test
 
@@ -9,7 +9,7 @@ evaluation.layer names the one to embed from. Ioffe, Szegedy: Batch Normalizatio
 74.8 % top-1 on ImageNet in public implementations). docs/templates.md has the platform's names of the fields.
 """
 
-from configs import templates
+from geodesic.configs import templates
 
 
 def get_config():

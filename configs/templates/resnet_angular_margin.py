@@ -1,6 +1,6 @@
 """The resnet_angular_margin template: a ResNet-101 embedding under an additive angular margin.
 
-    python -m experiments.train --config=configs/templates/resnet_angular_margin.py --workdir=runs/margin \\
+    geodesic train --config=configs/templates/resnet_angular_margin.py --workdir=runs/margin \\
         --config.train_data.name=image_folder --config.train_data.path=photos/train \\
         --config.test_data.name=image_folder --config.test_data.path=photos/test
 
@@ -8,7 +8,7 @@ Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698. No public table has 
 your own. docs/templates.md has the platform's names of the fields.
 """
 
-from configs import templates
+from geodesic.configs import templates
 
 
 def get_config():

@@ -1,6 +1,6 @@
 """The resnext template: a ResNeXt-101 32x4d classifier, and embeddings from one of its layers.
 
-    python -m experiments.train --config=configs/templates/resnext.py --workdir=runs/resnext \\
+    geodesic train --config=configs/templates/resnext.py --workdir=runs/resnext \\
         --config.train_data.name=image_folder --config.train_data.path=photos/train \\
         --config.test_data.name=image_folder --config.test_data.path=photos/test
 
@@ -9,7 +9,7 @@ evaluation.layer names the one to embed from. Xie, Girshick, Dollár, Tu, He: Ag
 2016, arXiv:1611.05431 (78.8 % top-1 on ImageNet). docs/templates.md has the platform's names of the fields.
 """
 
-from configs import templates
+from geodesic.configs import templates
 
 
 def get_config():

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import psutil
 
-from experiments.sweeping import running
-from experiments.sweeping.trials import Trial
+from geodesic.experiments.sweeping import running
+from geodesic.experiments.sweeping.trials import Trial
 
 # A trial starts when this much of what the largest one took so far is free, or when no other runs.
 _MEMORY_MARGIN, _WAIT = 1.2, 1.0

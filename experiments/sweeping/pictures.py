@@ -4,10 +4,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import progress
-from experiments.pictures import png as png  # the same paper, the same style
-from experiments.sweeping import running
-from experiments.sweeping.statistics import Row
+from geodesic.experiments.process import progress
+from geodesic.experiments.reporting.pictures import png as png  # the same paper, the same style
+from geodesic.experiments.sweeping import running
+from geodesic.experiments.sweeping.statistics import Row
 
 
 def points(rows: list[Row], metrics: tuple[str, ...], baseline: str) -> Figure:

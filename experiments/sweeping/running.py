@@ -2,7 +2,7 @@
 
     trials/HASH/trial.json   point, seed, state, seconds, and for a failure the last lines of its output
     trials/HASH/log.txt      everything its programs printed
-    trials/HASH/run/         the workdir of experiments.train and experiments.evaluate
+    trials/HASH/run/         the workdir of geodesic train and geodesic evaluate
 """
 
 import contextlib
@@ -19,15 +19,15 @@ from typing import NamedTuple
 
 import psutil
 
-from experiments import workdir
-from experiments.sweeping.trials import Trial
+from geodesic.experiments.process import workdir
+from geodesic.experiments.sweeping.trials import Trial
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Lines of a failed trial's output that are kept beside its state, and seconds between two looks at a running one.
 _LAST_LINES, _POLL = 12, 0.5
 
 # What a trial runs, one after the other.
-PROGRAMS = (("experiments.train",), ("experiments.evaluate", "--nobaselines"))
+PROGRAMS = (("geodesic.experiments.train",), ("geodesic.experiments.evaluate", "--nobaselines"))
 STATES = ("waiting", "running", "interrupted", "pruned", "failed", "done")
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from configs import sweeps
-from experiments import progress
-from experiments.sweeping import running, trials
+from geodesic.configs import sweeps
+from geodesic.errors import UserError
+from geodesic.experiments.process import progress
+from geodesic.experiments.sweeping import running, trials
 
 _STARTUP_TRIALS = 5     # that are never pruned: a median of fewer says little
 _HEARTBEAT_SECONDS = 60  # of a host, to a storage that many share
@@ -31,7 +32,7 @@ def run(sweep: sweeps.Sweep, folder: str, storage: str, workers: int, trial_memo
     """Runs until the study has as many ended trials as asked; the best point, as text, or "".
 
     storage: Optuna's URL, which many hosts may share; "" = a SQLite file in `folder`. What a killed search was running
-    is asked again: its folders are there, and it goes on where it stopped. Raises ValueError where another search
+    is asked again: its folders are there, and it goes on where it stopped. Raises UserError where another search
     has that file.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # the programs tell of failures themselves
@@ -142,5 +143,5 @@ def _alone(folder: str):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"another search runs in {folder}: give a --storage that both can use") from None
+            raise UserError(f"another search runs in {folder}: give a --storage that both can use") from None
         yield

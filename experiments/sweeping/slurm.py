@@ -6,14 +6,15 @@ import sys
 
 import submitit
 
-from experiments.sweeping.running import ROOT
+from geodesic.errors import UserError
+from geodesic.experiments.sweeping.running import ROOT
 
 
 class Job:
     """What a node of the cluster runs: one trial, by its number. Preempted, it is queued again and goes on."""
 
     def __init__(self, sweep: str, workdir: str):
-        self.command = [sys.executable, "-m", "experiments.sweep", f"--sweep={os.path.abspath(sweep)}",
+        self.command = [sys.executable, "-m", "geodesic.experiments.sweep", f"--sweep={os.path.abspath(sweep)}",
                         f"--workdir={os.path.abspath(workdir)}"]
 
     def __call__(self, number: int) -> int:
@@ -29,11 +30,11 @@ def submit(sweep: str, workdir: str, numbers: list[int], workers: int, options: 
     """Submits the trials with these numbers as one array, of which `workers` run at once; 0 = all.
 
     options: of submitit's executor, such as timeout_min, slurm_partition, gpus_per_node, cpus_per_task.
-    Raises ValueError for an option that submitit does not know, and where there is no Slurm.
+    Raises UserError for an option that submitit does not know, and where there is no Slurm.
     """
     try:
         executor = submitit.AutoExecutor(folder=os.path.join(workdir, "slurm"), cluster=cluster)
         executor.update_parameters(name="geodesic", slurm_array_parallelism=workers or len(numbers), **options)
         return executor.map_array(Job(sweep, workdir), numbers)
     except (NameError, RuntimeError, AssertionError, FileNotFoundError) as error:
-        raise ValueError(f"could not submit to {cluster}: {' '.join(str(error).split())}") from error
+        raise UserError(f"could not submit to {cluster}: {' '.join(str(error).split())}") from error

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from experiments.sweeping.trials import Trial
+from geodesic.errors import UserError
+from geodesic.experiments.sweeping.trials import Trial
 
 
 class Interval(NamedTuple):
@@ -73,13 +74,13 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def rows(trials: list[Trial], records: list[dict], metrics: tuple[str, ...], baseline: str) -> list[Row]:
-    """One for each label, in the sweep's order. Raises ValueError for a baseline that no point has."""
+    """One for each label, in the sweep's order. Raises UserError for a baseline that no point has."""
     grouped: dict[str, list] = {}
     for trial, record in zip(trials, records, strict=True):
         grouped.setdefault(trial.label, []).append((trial, record))
     baseline = baseline or next(iter(grouped))
     if baseline not in grouped:
-        raise ValueError(f"the baseline {baseline!r} is not a point of the sweep: {', '.join(grouped)}")
+        raise UserError(f"the baseline {baseline!r} is not a point of the sweep: {', '.join(grouped)}")
     values = {label: {metric: {trial.seed: record["scores"][metric] for trial, record in group
                                if record["state"] == "done" and metric in record["scores"]} for metric in metrics}
               for label, group in grouped.items()}

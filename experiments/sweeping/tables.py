@@ -7,10 +7,10 @@ import math
 import shlex
 import statistics as std
 
-from experiments import progress
-from experiments.sweeping import running
-from experiments.sweeping.statistics import Interval, Row
-from experiments.sweeping.trials import Trial
+from geodesic.experiments.process import progress
+from geodesic.experiments.sweeping import running
+from geodesic.experiments.sweeping.statistics import Interval, Row
+from geodesic.experiments.sweeping.trials import Trial
 
 # After Holm's adjustment, a difference is called one below this.
 _SIGNIFICANT = 0.05
@@ -33,7 +33,7 @@ def markdown(sweep, rows: list[Row], path: str) -> str:
     notes = [f"{len(done)} trials done, {failed} failed. Mean over seeds and 95 % interval (Student's t). "
              f"Differences are paired by seed against {_baseline(sweep, rows)!r}; p of the paired t-test, after Holm's "
              f"adjustment for {compared} comparisons. {environment(done)}",
-             f"`python -m experiments.sweep --sweep={path} --workdir=...`"]
+             f"`geodesic sweep --sweep={path} --workdir=...`"]
     return "\n".join([*lines, "", verdict(sweep, rows), "", *notes]) + "\n"
 
 
@@ -91,7 +91,7 @@ def html_commands(rows: list[Row]) -> str:
 
 def command(trial: Trial) -> str:
     """What trains this trial alone: the whole configuration is in its folder."""
-    return shlex.join(["python", "-m", "experiments.train", f"--config=configs/stored.py:{trial.folder}/config.json",
+    return shlex.join(["geodesic", "train", f"--config=stored:{trial.folder}/config.json",
                        f"--workdir={running.run_path(trial)}"])
 
 

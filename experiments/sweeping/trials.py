@@ -4,8 +4,9 @@ import importlib.util
 import os
 from typing import Any, NamedTuple
 
-from configs import sweeps
-from experiments import workdir
+from geodesic.configs import sweeps
+from geodesic.errors import UserError
+from geodesic.experiments.process import workdir
 
 
 class Trial(NamedTuple):
@@ -22,27 +23,27 @@ class Trial(NamedTuple):
 
 
 def load_sweep(path: str) -> sweeps.Sweep:
-    """What `get_sweep()` of a file returns. Raises FileNotFoundError, or ValueError for a file that has none."""
+    """What `get_sweep()` of a file returns. Raises FileNotFoundError, or UserError for a file that has none."""
     try:
         result = _module(path).get_sweep()
     except AttributeError as error:
-        raise ValueError(f"{path} has no get_sweep(): see configs/sweeps/ for examples") from error
+        raise UserError(f"{path} has no get_sweep(): see configs/sweeps/ for examples") from error
     if not isinstance(result, sweeps.Sweep):
-        raise ValueError(f"get_sweep() of {path} returns a {type(result).__name__}; return configs.sweeps.sweep(...)")
+        raise UserError(f"get_sweep() of {path} returns a {type(result).__name__}; return configs.sweeps.sweep(...)")
     return result
 
 
 def expand(sweep: sweeps.Sweep, folder: str) -> list[Trial]:
     """The trials of a sweep without a search, seeds innermost. Trials that come to the same configuration are one.
 
-    Raises ValueError where a field does not exist, or where two points share a label. A value that a field cannot
+    Raises UserError where a field does not exist, or where two points share a label. A value that a field cannot
     take makes a trial with a problem.
     """
     trials, labels = {}, {}
     for point in sweep.points:
         name = label(point)
         if labels.setdefault(name, point) != point:
-            raise ValueError(f"two points of the sweep are both called {name!r}: give each its own \"label\"")
+            raise UserError(f"two points of the sweep are both called {name!r}: give each its own \"label\"")
         for seed in sweep.seeds:
             trial = make(sweep, point, seed, folder)
             trials.setdefault(trial.folder, trial)
@@ -58,7 +59,7 @@ def make(sweep: sweeps.Sweep, point: sweeps.Point, seed: int, folder: str) -> Tr
 
 
 def resolve(path: str, fields: dict) -> tuple[Any, str]:
-    """(configuration, "") or (None, why a value does not fit). Raises ValueError for a field that does not exist."""
+    """(configuration, "") or (None, why a value does not fit). Raises UserError for a field that does not exist."""
     file, _, argument = path.partition(":")
     module = _module(file)
     config = module.get_config(argument) if argument else module.get_config()
@@ -71,7 +72,7 @@ def resolve(path: str, fields: dict) -> tuple[Any, str]:
             if key not in owner:
                 raise KeyError(key)
         except (KeyError, TypeError, AttributeError):
-            raise ValueError(f"the configuration has no field {name!r}: see configs/default.py") from None
+            raise UserError(f"the configuration has no field {name!r}: see configs/default.py") from None
         try:
             owner[key] = value
         except (TypeError, ValueError):
@@ -98,5 +99,5 @@ def _module(path: str):
     try:
         spec.loader.exec_module(module)
     except (SyntaxError, ImportError, NameError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
     return module

@@ -4,8 +4,9 @@ import jax
 import pytest
 
 from benchmarks import compiled
-from experiments import mesh as meshes
-from experiments import model, plan
+from geodesic.experiments import plan
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.training import model
 from tests.experiments import tiny
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from benchmarks import margin_head, margin_head_torch
-from experiments import mesh as meshes
+from geodesic.experiments.process import mesh as meshes
 
 CLASSES, BATCH, SIZE = 64, 4, 8
 

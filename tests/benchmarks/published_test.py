@@ -5,8 +5,8 @@ import json
 import pytest
 
 from benchmarks import published
-from configs import grocery, papers, protocols
-from experiments import record
+from geodesic.configs import grocery, papers, protocols
+from geodesic.experiments.protocols import record
 
 RESULTS = published.ROOT / "benchmarks" / "results"
 

@@ -2,8 +2,8 @@ import jax
 import pytest
 
 from benchmarks import scaling
-from experiments import mesh as meshes
-from experiments import peaks
+from geodesic.experiments.compiled import peaks
+from geodesic.experiments.process import mesh as meshes
 from tests.experiments import tiny
 
 CHIP = peaks.Chip(flops=1e12, bandwidth=1e11, link=1e9, island=8, slow_link=1e8)

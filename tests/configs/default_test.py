@@ -4,14 +4,14 @@ import pathlib
 
 import pytest
 
-from configs import default, stored
+from geodesic.configs import default, stored
 
 CONFIGS = sorted(path for path in pathlib.Path("configs").rglob("*.py")
-                 if path.stem not in ("__init__", "stored", "protocols") and path.parent.name != "sweeps")
+                 if path.stem not in ("__init__", "stored", "protocols", "limits") and path.parent.name != "sweeps")
 
 
 def load(path: pathlib.Path):
-    return importlib.import_module(".".join(path.with_suffix("").parts)).get_config()
+    return importlib.import_module(".".join(("geodesic", *path.with_suffix("").parts))).get_config()
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)

@@ -1,6 +1,6 @@
 import pytest
 
-from configs import protocols, quickstart
+from geodesic.configs import protocols, quickstart
 
 ASKED_FOR = ("cub200", "cars196", "sop", "in_shop", "lfw", "cfp_fp", "agedb_30", "calfw", "cplfw", "ijb_b", "ijb_c",
              "omniglot_retrieval", "omniglot_few_shot_vinyals", "omniglot_one_shot_lake", "omniglot_verification",

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-import datasets
-from configs import default
-from datasets import batches
+from geodesic import datasets
+from geodesic.configs import default
+from geodesic.datasets import batches
 from tests.datasets import images
 
 

@@ -5,8 +5,8 @@ import functools
 import numpy as np
 import pytest
 
-from configs import default
-from datasets import crops, decoding
+from geodesic.configs import default
+from geodesic.datasets import crops, decoding
 from tests.datasets import goldens, images
 
 GOLDEN = goldens.load()

@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from datasets import decoding
+from geodesic.datasets import decoding
 from tests.datasets import images
 
 

@@ -2,7 +2,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from datasets import order
+from geodesic.datasets import order
 
 
 def make(labels, batch_size, images, seed=0):

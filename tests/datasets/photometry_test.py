@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from datasets import photometry
+from geodesic.datasets import photometry
 from tests.datasets import goldens
 
 GOLDEN = goldens.load()

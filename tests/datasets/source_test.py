@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from datasets import source
+from geodesic.datasets import source
 
 
 def files():

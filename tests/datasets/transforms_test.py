@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from configs import default
-from datasets import transforms
+from geodesic.configs import default
+from geodesic.datasets import transforms
 from tests.datasets import images
 
 

@@ -5,7 +5,7 @@ import signal
 import numpy as np
 import pytest
 
-from datasets import workers
+from geodesic.datasets import workers
 
 
 def example(place, fail_at=-1):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import embedders
+from geodesic import embedders
 from tests.embedders import seeded
 
 TINY = {

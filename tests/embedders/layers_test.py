@@ -10,7 +10,8 @@ from flax import linen as nn
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from embedders import convolution, layers
+from geodesic.embedders import layers
+from geodesic.embedders.cpu import convolution
 
 DEVICES = 8
 

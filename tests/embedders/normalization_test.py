@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from embedders import normalization
+from geodesic.embedders import normalization
 
 CHANNELS = 5
 

@@ -9,8 +9,8 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-import embedders
-from embedders import layers
+from geodesic import embedders
+from geodesic.embedders import layers
 
 
 @pytest.mark.parametrize("form", ("native", "merged"))

@@ -2,8 +2,8 @@
 
 import pytest
 
-import embedders
-from embedders import size
+from geodesic import embedders
+from geodesic.embedders import size
 
 CLASSES = 1000
 # A classifier's head on F features; and what a published count has that does not learn here.

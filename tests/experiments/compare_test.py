@@ -4,8 +4,10 @@ import re
 
 import pytest
 
-from configs import papers, protocols
-from experiments import compare, record, workdir
+from geodesic.configs import papers, protocols
+from geodesic.experiments import compare
+from geodesic.experiments.process import workdir
+from geodesic.experiments.protocols import record
 
 
 def made(paper="proxy_anchor:cub_resnet50", protocol="cub200", rule=record.TEST, **metrics):

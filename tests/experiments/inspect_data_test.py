@@ -4,8 +4,8 @@ import types
 
 import pytest
 
-import datasets
-from experiments import inspect_data
+from geodesic import datasets
+from geodesic.experiments import inspect_data
 from tests.datasets import images
 from tests.experiments import tiny
 

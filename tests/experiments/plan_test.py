@@ -4,8 +4,9 @@ import sys
 import jax
 import pytest
 
-from experiments import cli, plan
-from experiments import mesh as meshes
+from geodesic.experiments import plan
+from geodesic.experiments.process import cli
+from geodesic.experiments.process import mesh as meshes
 from tests.experiments import tiny
 
 CLASSES = 1000
@@ -53,7 +54,7 @@ def test_requests_that_cannot_run_are_refused():
 @pytest.mark.slow
 def test_more_devices_than_there_are():
     run = subprocess.run(
-        [sys.executable, "-m", "experiments.plan", "--config=configs/quickstart.py", "--devices=64",
+        [sys.executable, "-m", "geodesic.experiments.plan", "--config=configs/quickstart.py", "--devices=64",
          "--memory_gib=0.001", "--config.batch_size=64", "--config.evaluation.batch_size=64"],
         capture_output=True, text=True, cwd=cli.ROOT, timeout=300, check=False)
     assert run.returncode == 1, run.stderr

@@ -3,9 +3,9 @@ import types
 import numpy as np
 import pytest
 
-import datasets
-from datasets import array_record
-from experiments import prepare
+from geodesic import datasets
+from geodesic.datasets.sources import array_record
+from geodesic.experiments import prepare
 from tests.datasets import images
 
 

@@ -1,4 +1,4 @@
-from experiments import report
+from geodesic.experiments import report
 
 
 def test_a_card_has_the_best_baseline_beside_it_where_there_is_one():

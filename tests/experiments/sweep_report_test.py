@@ -4,8 +4,8 @@ import types
 import numpy as np
 import pytest
 
-from experiments import sweep, sweep_report
-from experiments.sweeping import running, trials
+from geodesic.experiments import sweep, sweep_report
+from geodesic.experiments.sweeping import running, trials
 from tests.experiments.sweeping.sweeps import write
 
 LARGE_FAILURE = 0.9

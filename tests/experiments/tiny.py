@@ -4,11 +4,11 @@ import functools
 
 import numpy as np
 
-import embedders
-from configs import default
-from embedders.resnet import BasicBlock, ResNet
-from experiments import mesh as meshes
-from experiments import model
+from geodesic import embedders
+from geodesic.configs import default
+from geodesic.embedders.resnet import BasicBlock, ResNet
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.training import model
 from tests.datasets import images
 
 # Two blocks in two stages; registered only while tests run.

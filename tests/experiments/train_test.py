@@ -7,8 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import checkpoint, embedding, model, progress, train
-from experiments import mesh as meshes
+from geodesic.experiments import train
+from geodesic.experiments.checkpoints import checkpoint
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.process import progress
+from geodesic.experiments.trained import embedding
+from geodesic.experiments.training import model
 from tests.experiments import tiny
 
 

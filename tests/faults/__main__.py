@@ -8,7 +8,7 @@ import pathlib
 import sys
 import tempfile
 
-from experiments import runtime
+from geodesic.experiments.process import runtime
 
 runtime.start(cpu_devices=8)
 

@@ -6,8 +6,9 @@ import shutil
 
 import jax
 
-from experiments import checkpoint, model
-from experiments import mesh as meshes
+from geodesic.experiments.checkpoints import checkpoint
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.training import model
 from tests.faults import tiny_config
 from tests.faults.runs import Runs
 

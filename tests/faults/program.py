@@ -6,7 +6,7 @@
 import importlib
 import sys
 
-from experiments import cli
+from geodesic.experiments.process import cli
 from tests.experiments import tiny  # noqa: F401, registers the network
 
 REQUIRED = {"evaluate": ("workdir",), "embed": ("workdir", "images", "out"),
@@ -15,5 +15,5 @@ REQUIRED = {"evaluate": ("workdir",), "embed": ("workdir", "images", "out"),
 
 if __name__ == "__main__":
     name = sys.argv.pop(1)
-    program = importlib.import_module(f"experiments.{name}")
+    program = importlib.import_module(f"geodesic.experiments.{name}")
     cli.run(program.main, program.define_flags, REQUIRED[name])

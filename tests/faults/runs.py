@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 
-from experiments import progress, seal
+from geodesic.experiments.checkpoints import seal
+from geodesic.experiments.process import progress
 from tests.datasets import images
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import time
 
 import jax
 
-from experiments import workdir
+from geodesic.experiments.process import workdir
 from tests.faults import faults, files
 from tests.faults.runs import Runs
 

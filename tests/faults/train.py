@@ -1,4 +1,4 @@
-"""experiments.train, with what a fault needs: a tiny network, a record of its batches, and things that go wrong.
+"""`geodesic train`, with what a fault needs: a tiny network, a record of its batches, and things that go wrong.
 
     python -m tests.faults.train --config=tests/faults/tiny_config.py:FOLDER --workdir=RUN [--poison=7] ...
 """
@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-import datasets
-from datasets import decoding
-from experiments import cli, data, train
-from experiments import step as steps
+from geodesic import datasets
+from geodesic.datasets import decoding
+from geodesic.experiments import train
+from geodesic.experiments.process import cli
+from geodesic.experiments.training import data
+from geodesic.experiments.training import step as steps
 
 # What an image that turns into NaN looks like.
 _MARK = 255

@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-import heads
-from embedders import pretrained
+from geodesic import heads
+from geodesic.embedders.public_weights import pretrained
 
 
 def test_a_public_classifiers_head_gives_its_logits():

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import losses
-from losses import adaptive
+from geodesic import losses
+from geodesic.losses import adaptive
 from tests.losses import cases
 from tests.losses.goldens import assert_close, compare
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from losses import angle
+from geodesic.losses import angle
 
 COSINES = np.linspace(-1, 1, 4001, dtype=np.float32)
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import losses
-from experiments import mesh as meshes
+from geodesic import losses
+from geodesic.experiments.process import mesh as meshes
 
 BATCH, SIZE, CLASSES = 8, 8, 11  # 11 does not divide into 2, 4 or 8 devices
 

@@ -8,8 +8,8 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-import losses
-from losses import class_axis
+from geodesic import losses
+from geodesic.losses import class_axis
 from tests.losses import cases
 
 CLASSES, SIZE, BATCH, DEVICES = 2**20, 512, 1024, 8

@@ -2,9 +2,9 @@ import jax
 import numpy as np
 import pytest
 
-import losses
-from configs import default
-from experiments import model
+from geodesic import losses
+from geodesic.configs import default
+from geodesic.experiments.training import model
 from tests.losses import cases
 
 WEIGHTS = {"arcface": 1.0, "multi_similarity": 0.5, "triplet": 0.0}

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from losses import cross_entropy
+from geodesic.losses import cross_entropy
 
 
 def test_halves_make_the_whole():

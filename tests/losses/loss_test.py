@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import losses
-from configs import default
+from geodesic import losses
+from geodesic.configs import default
 from tests.losses import cases
 
 NAMES = sorted(losses.LOSSES)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import losses
-from losses import margin
+from geodesic import losses
+from geodesic.losses import margin
 from tests.losses import cases
 from tests.losses.goldens import compare
 
@@ -58,7 +58,7 @@ def test_no_margin_is_normface(name, values):
 
 def derivative(cosine, **values):
     """Of the target, scaled by 1, with respect to the label's cosine."""
-    from losses.angle import arc_target
+    from geodesic.losses.angle import arc_target
     target = lambda c: arc_target(c, values.get("margin", 0.5), values["gradient"])
     return jax.jit(jax.value_and_grad(target))(jnp.float32(cosine))
 

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import losses
-from losses import memory
+from geodesic import losses
+from geodesic.losses import memory
 from tests.losses import cases
 
 

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import losses
-from losses import pair_axis
+from geodesic import losses
+from geodesic.losses import pair_axis
 
 
 def test_distances_have_finite_slopes():

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import losses
+from geodesic import losses
 from tests.losses import cases
 from tests.losses.goldens import compare
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import losses
-from losses import class_axis, cross_entropy, partial_fc
-from losses.class_axis import ClassAxis
+from geodesic import losses
+from geodesic.losses import class_axis, cross_entropy, partial_fc
+from geodesic.losses.class_axis import ClassAxis
 from tests.losses import cases
 
 LABELS = jnp.array([3, 3, 7, 11, 3, 3, 7, 7])

@@ -2,8 +2,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-import losses
-from losses import proxies
+from geodesic import losses
+from geodesic.losses import proxies
 from tests.losses import cases
 from tests.losses.goldens import compare
 

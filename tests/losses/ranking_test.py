@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-import losses
+from geodesic import losses
 from tests.losses import cases
 from tests.losses.goldens import compare
 

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import losses
-from losses import pair_axis, triplets
+from geodesic import losses
+from geodesic.losses import pair_axis, triplets
 from tests.losses import cases
 from tests.losses.goldens import compare
 

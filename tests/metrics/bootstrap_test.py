@@ -1,6 +1,6 @@
 import numpy as np
 
-from metrics import bootstrap, retrieval, verification
+from geodesic.metrics import bootstrap, retrieval, verification
 
 
 def test_intervals_hold_the_estimate_and_listed_pairs_equal_all_pairs():

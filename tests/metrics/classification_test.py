@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import top_k_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from metrics import classification, retrieval
+from geodesic.metrics import classification, retrieval
 
 
 @pytest.mark.parametrize("vote", ["uniform", "distance"])

@@ -1,6 +1,6 @@
 import numpy as np
 
-from metrics import clustering
+from geodesic.metrics import clustering
 
 
 def test_bcubed_by_hand():

@@ -1,6 +1,6 @@
 import numpy as np
 
-from metrics import few_shot
+from geodesic.metrics import few_shot
 
 
 def test_episodes_stay_within_a_group_and_separate_classes_score_one():

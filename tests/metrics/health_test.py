@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from metrics import health
+from geodesic.metrics import health
 
 
 def test_what_cannot_be_scored_is_said_so():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from metrics import identification, retrieval
+from geodesic.metrics import identification, retrieval
 
 
 def test_open_set_by_hand():

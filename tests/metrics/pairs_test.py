@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from metrics import pairs, verification
+from geodesic.metrics import pairs, verification
 
 
 @pytest.mark.parametrize("rounded", [False, True])

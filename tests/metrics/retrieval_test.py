@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import pairwise_distances
 
-from metrics import nearest, retrieval
+from geodesic.metrics import retrieval
+from geodesic.metrics.neighbors import nearest
 
 
 def naive_scores(embeddings, labels, recall_at):

@@ -1,6 +1,6 @@
 import numpy as np
 
-from metrics import templates
+from geodesic.metrics import templates
 
 
 def test_mean_of_frames_then_sum_of_media():

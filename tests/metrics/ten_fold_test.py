@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
-from metrics import ten_fold
+from geodesic.metrics import ten_fold
 
 
 def pairs(count=203, seed=0, spread=0.6):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from metrics import verification
+from geodesic.metrics import verification
 
 
 def test_roc_equals_scikit_learn():

@@ -1,4 +1,4 @@
-"""Stands in for experiments.train and experiments.evaluate: takes a moment, then scores by its configuration alone.
+"""Stands in for geodesic train and geodesic evaluate: takes a moment, then scores by its configuration alone.
 
 loss.arcface.margin 0.9 raises, 0.8 takes 400 MiB and waits, 0.7 waits until it is stopped; others score the margin.
 """

@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from experiments.sweeping import local, running, trials
+from geodesic.experiments.sweeping import local, running, trials
 from tests.experiments.sweeping.sweeps import write
 
 

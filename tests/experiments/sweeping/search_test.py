@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.sweeping import running, search, trials
+from geodesic.experiments.sweeping import running, search, trials
 from tests.experiments.sweeping.sweeps import write
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.sweeping import running, slurm, trials
+from geodesic.experiments.sweeping import running, slurm, trials
 from tests.experiments.sweeping.sweeps import write
 
 

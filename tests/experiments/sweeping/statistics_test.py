@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.sweeping import statistics
+from geodesic.experiments.sweeping import statistics
 
 
 def test_paired_differences_are_scipys():

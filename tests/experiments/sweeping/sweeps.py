@@ -5,7 +5,7 @@ import textwrap
 
 def write(path, margins, seeds=(0, 1), extra="", config="configs/quickstart.py") -> str:
     path.write_text(textwrap.dedent(f"""
-        from configs import sweeps
+        from geodesic.configs import sweeps
 
         def get_sweep():
             return sweeps.sweep(config={config!r}, axes=[sweeps.grid({{"loss.arcface.margin": {margins!r}}})],

@@ -2,9 +2,9 @@ import glob
 
 import pytest
 
-from configs import sweeps
-from experiments import workdir
-from experiments.sweeping import trials
+from geodesic.configs import sweeps
+from geodesic.experiments.process import workdir
+from geodesic.experiments.sweeping import trials
 from tests.experiments.sweeping.sweeps import write
 
 

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-import losses
+from geodesic import losses
 from tests.losses import cases, goldens
 
 CLASSES, SCALE = 7, 16.0

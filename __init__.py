@@ -1,0 +1,1 @@
+"""Geodesic: visual embeddings trained with angular margins, in JAX and Flax."""

@@ -1,0 +1,46 @@
+"""`geodesic PROGRAM --flags`: starts one of the programs in experiments/."""
+
+import difflib
+import runpy
+import sys
+
+# In the order in which people meet them, each with its line of `geodesic --help`.
+PROGRAMS = {
+    "train": "trains an embedder; the same command again goes on where it stopped",
+    "evaluate": "measures a trained run on classes it never saw, or by a paper's protocol",
+    "report": "writes one self-contained HTML page about a run",
+    "embed": "turns a folder of images into vectors",
+    "search": "finds the nearest of them to an image or to many",
+    "calibrate": "sets the threshold from which two images count as one identity",
+    "verify": "decides by it whether two images show one identity",
+    "inspect_data": "says what is in a source of images, and what is wrong with it",
+    "prepare": "writes a source as shards that are read fast",
+    "import_weights": "makes public weights into a folder that can be used as a run",
+    "plan": "says what a run would need on every device, before any device time is spent",
+    "compare": "holds the records of runs against the papers' figures",
+    "sweep": "runs many trials, here or on Slurm",
+    "sweep_report": "turns them into a table with intervals, and plots",
+}
+
+
+def main() -> None:
+    """Runs the program as `python -m geodesic.experiments.PROGRAM` does, and ends with its exit status."""
+    name, *options = sys.argv[1:] or ["--help"]
+    if name in ("--help", "-help", "-h", "help", "--helpshort", "--helpfull"):
+        print(usage())
+    elif name not in PROGRAMS:
+        close = difflib.get_close_matches(name, PROGRAMS, 1)
+        hint = f"Did you mean {close[0]}? " if close else ""
+        sys.exit(f"error: there is no program {name!r}. {hint}`geodesic --help` has all of them")
+    else:
+        sys.argv = [f"geodesic {name}", *options]
+        runpy.run_module(f"geodesic.experiments.{name}", run_name="__main__", alter_sys=True)
+
+
+def usage() -> str:
+    lines = "\n".join(f"  {name:<16}{text}" for name, text in PROGRAMS.items())
+    return f"geodesic PROGRAM --flags\n\n{lines}\n\n`geodesic PROGRAM --help` has the flags of each."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Prepared data: shards of ArrayRecord with a manifest, as geodesic prepare writes them.
+
+    FOLDER/manifest.json                  what it is made from, classes, and of each shard: images, bytes, sha256
+    FOLDER/images-00000-of-00004.array_record
+    FOLDER/index-00000-of-00004.parquet   label and original path of each image
+
+A record is a checksum, the label, and the encoded image.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import struct
+import zlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from ...errors import UserError
+
+MANIFEST = "manifest.json"
+_HEADER = struct.Struct("<4sIq")  # magic, crc32 of label and image, label
+_MAGIC = b"geo1"
+
+
+class ArrayRecord:
+    """A `Source` over a prepared folder. Sizes are verified here, each image's checksum when it is read.
+
+    Raises FileNotFoundError where the folder is not a prepared one or not finished, ValueError for damage.
+    """
+
+    def __init__(self, path: str):
+        self.folder = path
+        self.manifest = read_manifest(path)
+        self.class_names = self.manifest["class_names"]
+        self.num_classes = len(self.class_names)
+        files = [os.path.join(path, shard["file"]) for shard in self.manifest["shards"]]
+        for file, shard in zip(files, self.manifest["shards"], strict=True):
+            size = os.path.getsize(file) if os.path.exists(file) else None
+            if size != shard["bytes"]:
+                raise UserError(f"{file} is damaged: " + ("it is missing" if size is None else f"it has {size} bytes")
+                                 + f", {shard['bytes']} expected. Delete it and run geodesic prepare again")
+        index = pa.concat_tables([_read_index(os.path.join(path, shard["index"]), shard)
+                                  for shard in self.manifest["shards"]])
+        self.labels = index.column("label").to_numpy().astype(np.int64)
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
+            raise UserError(f"{path} is damaged: labels {self.labels.min()} to {self.labels.max()} of "
+                             f"{self.num_classes} classes")
+        self.paths = index.column("path").to_pylist()
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict:
+        try:
+            label, image = unpack(self._records[int(index)])
+        except Exception as error:  # whatever a damaged shard makes the reader raise
+            raise UserError(f"cannot read record {index} of {self.folder} ({self.paths[index]}): {error}") from error
+        if label != self.labels[index]:
+            raise UserError(f"record {index} of {self.folder} has label {label}; its index has {self.labels[index]}")
+        return {"image": image, "label": label, "path": self.paths[index]}
+
+    def __reduce__(self):  # open files do not travel to loader processes
+        return ArrayRecord, (self.folder,)
+
+    @functools.cached_property
+    def _records(self) -> ArrayRecordDataSource:
+        return ArrayRecordDataSource([file for file, shard in zip(self._files, self.manifest["shards"], strict=True)
+                                      if shard["images"]])
+
+
+def read_manifest(folder: str) -> dict:
+    path = os.path.join(folder, MANIFEST)
+    try:
+        with open(path) as file:
+            manifest = json.load(file)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no {MANIFEST} in {folder!r}: expected the --out of a finished `geodesic "
+                                f"prepare`") from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    missing = {"class_names", "shards", "images"} - {*manifest}
+    if missing:
+        raise UserError(f"{path} is no manifest of prepared data: it has no {', '.join(sorted(missing))}")
+    return manifest
+
+
+def damaged_shards(folder: str) -> list[str]:
+    """Those whose sha256 is not the manifest's; all of their bytes are read."""
+    return [shard["file"] for shard in read_manifest(folder)["shards"]
+            if digest(os.path.join(folder, shard["file"])) != shard["sha256"]]
+
+
+def digest(path: str) -> str:
+    """sha256 of a file, "" where there is none."""
+    if not os.path.exists(path):
+        return ""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_shard(folder: str, name: str, records: list[tuple[int, str, bytes]]) -> dict:
+    """Writes (label, path, image) of a shard called `name`, and returns its entry in the manifest.
+
+    Whole or not at all: files appear under their names when they are complete.
+    """
+    file, index = f"images-{name}.array_record", f"index-{name}.parquet"
+    paths = [os.path.join(folder, part) for part in (file, index)]
+    writer = ArrayRecordWriter(paths[0] + ".part", "group_size:1,uncompressed")
+    for label, _, image in records:
+        writer.write(pack(label, image))
+    writer.close()
+    table = pa.table({"label": pa.array([label for label, _, _ in records], pa.int64()),
+                      "path": pa.array([path for _, path, _ in records], pa.string())})
+    pa.parquet.write_table(table, paths[1] + ".part")
+    for path in paths:
+        os.replace(path + ".part", path)
+    return {"file": file, "index": index, "images": len(records), "bytes": os.path.getsize(paths[0]),
+            "sha256": digest(paths[0])}
+
+
+def pack(label: int, image: bytes) -> bytes:
+    return _HEADER.pack(_MAGIC, _checksum(label, image), label) + image
+
+
+def unpack(record: bytes) -> tuple[int, bytes]:
+    """(label, image). Raises UserError where the checksum is not theirs."""
+    magic, checksum, label = _HEADER.unpack_from(record) if len(record) >= _HEADER.size else (b"", 0, 0)
+    image = record[_HEADER.size:]
+    if magic != _MAGIC or checksum != _checksum(label, image):
+        raise UserError("damaged: its checksum is another")
+    return label, image
+
+
+def _checksum(label: int, image: bytes) -> int:
+    return zlib.crc32(image, zlib.crc32(struct.pack("<q", label)))
+
+
+def _read_index(path: str, shard: dict) -> pa.Table:
+    try:
+        table = pa.parquet.read_table(path, columns=["label", "path"])
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    if len(table) != shard["images"]:
+        raise UserError(f"{path} is damaged: {len(table)} images, {shard['images']} expected")
+    return table

@@ -1,0 +1,28 @@
+"""A folder of images: each sub-folder is a class, or, without sub-folders, all images are of one class."""
+
+import os
+
+from ..source import Files
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm", ".tif", ".tiff")
+
+
+def load(path: str) -> Files:
+    """Images below `path`, in name order; the class is the first folder below it.
+
+    Raises FileNotFoundError where there is no such folder or no image in it.
+    """
+    if not os.path.isdir(path):
+        raise FileNotFoundError(f"no folder {path!r}: expected one with images, or with a sub-folder for each class")
+    found = []
+    for folder, subfolders, names in os.walk(path):
+        subfolders.sort()
+        relative = os.path.relpath(folder, path)
+        name_of_class = "" if relative == "." else relative.split(os.sep)[0]
+        found += [(name_of_class, os.path.join(folder, name))
+                  for name in sorted(names) if name.lower().endswith(EXTENSIONS)]
+    if not found:
+        raise FileNotFoundError(f"no image in {path!r} (looked for {' '.join(EXTENSIONS)})")
+    class_names = sorted({name for name, _ in found})
+    label = {name: index for index, name in enumerate(class_names)}
+    return Files([file for _, file in found], [label[name] for name, _ in found], class_names)

@@ -1,0 +1,82 @@
+"""The retrieval benchmarks as they are distributed: Stanford Online Products, In-Shop Clothes, Cars196.
+
+Each reads the lists beside its images. `FOLDER#SPLIT` is one of the published splits.
+"""
+
+import os
+
+from ...errors import UserError
+from ..source import Files
+
+
+def load_sop(path: str) -> Files:
+    """`FOLDER#train` or `#test`: Ebay_train.txt and Ebay_test.txt, with image, class, super-class and path in a line.
+
+    Song, Xiang, Jegelka, Savarese: Deep Metric Learning via Lifted Structured Feature Embedding, 2015.
+    """
+    folder, split = _split(path, ("train", "test"))
+    name = os.path.join(folder, f"Ebay_{split}.txt")
+    rows = [(number, line.split()) for number, line in _lines(name)[1:]]
+    _check(name, rows, 4, "image_id class_id super_class_id path")
+    return _files([(fields[1], os.path.join(folder, fields[3])) for _, fields in rows])
+
+
+def load_in_shop(path: str) -> Files:
+    """`FOLDER#train`, `#query` or `#gallery`: list_eval_partition.txt, with image, item and split in a line.
+
+    Liu, Luo, Qiu, Wang, Tang: DeepFashion, 2016.
+    """
+    folder, split = _split(path, ("train", "query", "gallery"))
+    name = os.path.join(folder, "list_eval_partition.txt")
+    if not os.path.exists(name) and os.path.exists(os.path.join(folder, "Eval", "list_eval_partition.txt")):
+        name = os.path.join(folder, "Eval", "list_eval_partition.txt")
+    rows = [(number, line.split()) for number, line in _lines(name)[2:]]
+    _check(name, rows, 3, "image_name item_id evaluation_status")
+    return _files([(fields[1], os.path.join(folder, fields[0])) for _, fields in rows if fields[2] == split])
+
+
+def load_cars196(path: str) -> Files:
+    """FOLDER with cars_annos.mat and car_ims: all 16,185 images in the published order of the 196 classes.
+
+    Krause, Stark, Deng, Li: 3D Object Representations for Fine-Grained Categorization, 2013.
+    """
+    name = os.path.join(path, "cars_annos.mat")
+    if not os.path.exists(name):
+        raise FileNotFoundError(f"no file {name!r}: expected the folder with cars_annos.mat and car_ims")
+    try:
+        import scipy.io  # of no use to other sources
+
+        content = scipy.io.loadmat(name, squeeze_me=True)
+        class_names = [str(value) for value in content["class_names"]]
+        rows = [(str(row["relative_im_path"]), int(row["class"]) - 1) for row in content["annotations"]]
+    except Exception as error:  # a damaged .mat raises many kinds
+        raise UserError(f"{name} is not the list of Cars196: {error}") from error
+    return Files([os.path.join(path, image) for image, _ in rows], [label for _, label in rows], class_names)
+
+
+def _split(path: str, known: tuple[str, ...]) -> tuple[str, str]:
+    folder, _, split = path.partition("#")
+    if split not in known:
+        raise UserError(f"{path!r}: give one of {', '.join(f'{folder}#{name}' for name in known)}")
+    return folder, split
+
+
+def _lines(name: str) -> list[tuple[int, str]]:
+    """(number, line) of those that are not empty."""
+    try:
+        with open(name) as file:
+            return [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no list {name!r}: expected the folder as it is distributed") from error
+
+
+def _check(name: str, rows, fields: int, header: str) -> None:
+    bad = [number for number, values in rows if len(values) != fields]
+    if bad or not rows:
+        raise UserError(f"{name}, line {bad[0] if bad else 1}: expected {header!r}")
+
+
+def _files(rows: list[tuple[str, str]]) -> Files:
+    """Classes in the order of their first image."""
+    number = {name: index for index, name in enumerate(dict.fromkeys(name for name, _ in rows))}
+    return Files([path for _, path in rows], [number[name] for name, _ in rows], list(number))

@@ -1,0 +1,1 @@
+"""Forms that XLA:CPU needs and accelerators do not."""

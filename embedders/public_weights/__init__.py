@@ -1,0 +1,1 @@
+"""Files and layouts of other people's weights, and our variables."""

@@ -1,0 +1,253 @@
+"""Checkpoints: the train state and the position in the data, together, written by orbax and proven whole.
+
+    checkpoints/<step>/manifest.json    a digest of every file and of every array, the position in the data, the score
+    checkpoints/<step>/arrays/          orbax's
+    checkpoints/saving-<step>/          one that is being written; renamed when all of it is on the disk
+    checkpoints/damaged-<step>/         one that a resumed run found damaged
+
+orbax restores flipped bits in silence and knows no best checkpoint but its newest, hence the manifest (seal.py), whose
+rename is the commit. It is written by a thread of process 0 when orbax has finished on all processes.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import threading
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from geodesic.errors import UserError
+from geodesic.experiments.checkpoints import seal, stored_arrays
+from geodesic.experiments.process import hosts
+from geodesic.experiments.process import workdir as workdirs
+
+_ARRAYS, _SAVING, _DAMAGED = "arrays", "saving-", "damaged-"
+
+
+class Checkpoints:
+    """The checkpoints of a workdir, one for each saved step. A context manager: leaving it waits for the disk.
+
+    Saving is asynchronous and atomic: a crash leaves the checkpoint before. One that cannot be written is reported in
+    a line and leaves nothing behind. All processes make the same calls.
+    """
+
+    def __init__(self, workdir: str, *, keep: int | None = None, best: str = "", num_classes: int | None = None):
+        """keep: how many to keep, the newest; None opens the folder for reading only. best: the name of a score, of
+        which the highest (of an error rate the lowest) is kept too. num_classes: rows past it, of arrays that are
+        split by class, are padding.
+
+        Raises FileNotFoundError where there is none to read.
+        """
+        self._path = workdirs.checkpoints_path(workdir)
+        self._keep, self._best, self._num_classes = keep, best, num_classes
+        if keep is None and not os.path.isdir(self._path):
+            raise FileNotFoundError(f"no checkpoint in {workdir!r}: train the run first")
+        self._workdir = workdir
+        self._orbax = ocp.StandardCheckpointer()
+        self._thread, self.failure = None, ""
+        if keep is not None:
+            hosts.first_does(self._remove_unfinished)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.wait()
+        with contextlib.suppress(Exception):  # a save that failed has been reported, in words of ours
+            self._orbax.close()
+
+    def all_steps(self) -> list[int]:
+        """Of those that were finished, damaged or not, ascending."""
+        names = os.listdir(self._path) if os.path.isdir(self._path) else ()
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def latest_step(self) -> int | None:
+        return max(self.all_steps(), default=None)
+
+    def wait(self) -> None:
+        """Until what is being saved is on the disk, or has failed: `failure` then says why."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def save(self, step: int, state, data_state: dict, score: float | None = None) -> None:
+        """Returns when the state is copied off the devices; the writing goes on behind."""
+        self.wait()
+        self.failure = ""
+        record = {"step": step, "data": data_state, "score": score, **stored_arrays.record(state, self._num_classes)}
+        try:
+            hosts.first_does(lambda: os.makedirs(self._folder(step, _SAVING), exist_ok=True))
+            self._orbax.save(os.path.join(self._folder(step, _SAVING), _ARRAYS), state, force=True)
+        except Exception as error:  # of tensorstore and asyncio too: whatever the disk did, the run can go on
+            self._failed(step, error)
+            return
+        self._thread = threading.Thread(target=self._finish, args=(step, record), name="checkpoint")
+        self._thread.start()
+
+    def restore(self, abstract_state, step: int | None = None) -> tuple:
+        """(state, data_state) of `step`, placed as `abstract_state` says; by default of the newest that is whole, with
+        a line for each that is not.
+
+        Raises FileNotFoundError where there is none, UserError where its arrays are not those of the model, and
+        where it is damaged: for the default, where all are.
+        """
+        self.wait()
+        if step is not None:
+            if step not in hosts.from_first(self.all_steps()):
+                known = ", ".join(map(str, self.all_steps())) or "none"
+                raise FileNotFoundError(f"no checkpoint of step {step} in {self._workdir!r} (it has {known}): train "
+                                        f"the run first")
+            problem, restored = self._try(step, abstract_state)
+            if problem:
+                raise UserError(problem)
+            return restored
+        problems = []
+        for candidate in reversed(hosts.from_first(self.all_steps())):
+            problem, restored = self._try(candidate, abstract_state)
+            if not problem:
+                return restored
+            problems.append(problem)
+            print(f"{problem}; trying the one before", flush=True)
+            if self._keep is not None:  # a checkpoint of this step will be written again
+                hosts.first_does(lambda step=candidate: self._set_aside(step))
+        if problems:
+            raise UserError(f"all {len(problems)} checkpoints in {self._workdir!r} are damaged, the newest: "
+                             f"{problems[0]}. Restore its folder from a copy, or start a new one")
+        raise FileNotFoundError(f"no checkpoint in {self._workdir!r}: train the run first")
+
+    def restore_embedder(self) -> dict:
+        """{"params", "batch_stats"} of the newest checkpoint's embedder, as NumPy arrays, whatever the model was."""
+        step = self.latest_step()
+        if step is None:
+            raise FileNotFoundError(f"no checkpoint in {self._workdir!r}: train the run first")
+        folder = self._folder(step)
+        try:
+            record = seal.read(folder)
+            seal.check(folder, record)
+        except seal.DamagedError as error:
+            raise UserError(f"the checkpoint of step {step} in {self._workdir!r} is damaged: {error}") from error
+        state = self._restore_as_stored(step)
+        stored_arrays.check(record, state)
+        return jax.tree.map(np.asarray, {"params": state["params"]["embedder"], "batch_stats": state["batch_stats"]})
+
+    def score(self, step: int) -> float | None:
+        """What `save` was told, of a checkpoint whose manifest is whole."""
+        try:
+            return seal.read(self._folder(step))["score"]
+        except seal.DamagedError:
+            return None
+
+    def improves(self, score: float | None) -> bool:
+        """Whether no checkpoint has a score as good as this one; None is no score."""
+        if score is None or not self._best:
+            return False
+        self.wait()
+        scores = {step: known for step in self.all_steps() if (known := self.score(step)) is not None}
+        return hosts.from_first(best_of(self._best, {**scores, -1: score}) == -1 and score not in scores.values())
+
+    def _folder(self, step: int, prefix: str = "") -> str:
+        return os.path.join(self._path, f"{prefix}{step}")
+
+    def _finish(self, step: int, record: dict) -> None:
+        """In a thread: seals what orbax has written, gives it its name, and removes what need not be kept."""
+        try:
+            self._orbax.wait_until_finished()
+            if not hosts.is_first():
+                return
+            seal.close(self._folder(step, _SAVING), record)
+            if os.path.isdir(self._folder(step)):
+                shutil.rmtree(self._folder(step))
+            os.rename(self._folder(step, _SAVING), self._folder(step))
+        except Exception as error:
+            self._failed(step, error)
+            return
+        self._prune()
+
+    def _failed(self, step: int, error: Exception) -> None:
+        self.failure = f"the checkpoint of step {step} cannot be written: {_reason(error)}"
+        print(f"{self.failure}; the run goes on, and the next one tries again", flush=True)
+        if hosts.is_first():
+            shutil.rmtree(self._folder(step, _SAVING), ignore_errors=True)
+
+    def _prune(self) -> None:
+        steps = self.all_steps()
+        kept = set(steps[-self._keep:])
+        if self._best:
+            scores = {step: score for step in steps if (score := self.score(step)) is not None}
+            kept |= {best_of(self._best, scores)} if scores else set()
+        for step in steps:
+            if step not in kept:
+                shutil.rmtree(self._folder(step), ignore_errors=True)
+
+    def _remove_unfinished(self) -> None:
+        os.makedirs(self._path, exist_ok=True)
+        for name in os.listdir(self._path):
+            if name.startswith(_SAVING):
+                shutil.rmtree(os.path.join(self._path, name), ignore_errors=True)
+
+    def _set_aside(self, step: int) -> None:
+        shutil.rmtree(self._folder(step, _DAMAGED), ignore_errors=True)
+        os.rename(self._folder(step), self._folder(step, _DAMAGED))
+
+    def _try(self, step: int, abstract_state) -> tuple[str, tuple | None]:
+        """("", (state, data_state)), or (what is wrong with it, None)."""
+        record, problem = hosts.from_first(self._examine(step) if hosts.is_first() else None)
+        if not problem:
+            stored_arrays.check_model(record, abstract_state, f"the checkpoint of step {step} in {self._workdir!r}")
+            # Padding of the class axis follows the number of devices: it is cut off, or zero.
+            state = self._orbax.restore(os.path.join(self._folder(step), _ARRAYS), abstract_state, strict=False)
+            try:
+                stored_arrays.check(record, state)
+                return "", (state, record["data"])
+            except seal.DamagedError as error:
+                problem = str(error)
+        return f"the checkpoint of step {step} in {self._workdir!r} is damaged: {problem}", None
+
+    def _examine(self, step: int) -> tuple[dict | None, str]:
+        """(its record, what is wrong with its files or "")."""
+        record = None
+        try:
+            record = seal.read(self._folder(step))
+            seal.check(self._folder(step), record)
+            return record, ""
+        except (seal.DamagedError, OSError) as error:
+            return record, str(error) + stored_arrays.damaged(os.path.join(self._folder(step), _ARRAYS), record)
+
+    def _restore_as_stored(self, step: int) -> dict:
+        """The whole state on one device, as nested dictionaries."""
+        folder = os.path.join(self._folder(step), _ARRAYS)
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+                                self._orbax.metadata(folder).item_metadata.tree)
+        return self._orbax.restore(folder, abstract)
+
+
+def best_of(name: str, scores: dict[int, float]) -> int:
+    """The step with the best score; of equal ones the first. Of error rates the lowest is best."""
+    return (min if name == "eer" else max)(sorted(scores), key=scores.__getitem__)
+
+
+def digest(variables) -> str:
+    """16 hex digits that name these arrays: their paths, shapes, dtypes and every bit."""
+    result = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        values = np.asarray(leaf)
+        result.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape}\n".encode())
+        result.update(np.ascontiguousarray(values).tobytes())
+    return result.hexdigest()[:16]
+
+
+def _reason(error: BaseException) -> str:
+    """One line. The system's own words where it has any: orbax and tensorstore wrap them in pages."""
+    cause = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    text = " ".join(str(error).split())
+    system = re.search(r"os_error_code='(\d+)'", text)
+    return os.strerror(int(system[1])) if system else text[:200] or type(error).__name__

@@ -1,0 +1,85 @@
+"""What a checkpoint's manifest knows of its arrays: their names, shapes, types and digests."""
+
+import jax
+import numpy as np
+import tensorstore
+
+from geodesic.errors import UserError
+from geodesic.experiments.checkpoints import digests, seal
+from geodesic.experiments.process import mesh as meshes
+
+
+def record(state, num_classes: int | None) -> dict:
+    """Of a state that is about to be saved. num_classes: rows past it, of arrays split by class, are padding."""
+    arrays = {name: [list(shape), dtype] for name, (shape, dtype) in _kinds(state).items()}
+    return {"num_classes": num_classes, "arrays": arrays, "digests": digests.of(state, num_classes)}
+
+
+def check(record: dict, state) -> None:
+    """Raises DamagedError, with the names, where restored arrays are not those that were saved."""
+    found = digests.of(state, record["num_classes"])
+    names = [name for name, value in record["digests"].items() if found.get(name) != value]
+    if names:
+        raise seal.DamagedError(f"array {_first_of(names)} came back with other bits than were saved")
+
+
+def damaged(folder: str, record: dict | None) -> str:
+    """The names of the arrays in orbax's `folder` that are not what the manifest says, or cannot be read."""
+    if record is None:
+        return ""
+    names = []
+    for name, expected in record["digests"].items():
+        try:
+            changed = digests.local(_nested(name, _read(folder, name)), record["num_classes"])[name] != expected
+        except Exception:  # whatever tensorstore says of what is not its own any more
+            changed = True
+        names += [name] if changed else []
+    return f"; array {_first_of(names)}" if names else ""
+
+
+def check_model(record: dict, abstract_state, what: str) -> None:
+    """Raises UserError unless these are the arrays of this model. Padding of the class axis follows the devices."""
+    stored = {name: (tuple(shape), dtype) for name, (shape, dtype) in record["arrays"].items()}
+    wanted, classes = _kinds(abstract_state), record["num_classes"]
+    by_class = {digests.name_of(path) for path, leaf in jax.tree_util.tree_leaves_with_path(abstract_state)
+                if classes and meshes.is_by_class(path, leaf)}
+    differing = [name for name in sorted({*stored, *wanted}) if stored.get(name) != wanted.get(name)
+                 and not (name in by_class and name in stored
+                          and _same_but_padding(stored[name], wanted[name], classes))]
+    if differing:
+        name = differing[0]
+        raise UserError(f"{what} is of another model: {name} is {_kind(stored.get(name))} there and "
+                         f"{_kind(wanted.get(name))} here ({len(differing)} of {len(wanted)} arrays differ). Use the "
+                         f"configuration it was trained with")
+
+
+def _read(folder: str, name: str) -> np.ndarray:
+    """One array as orbax has stored it, without orbax, which reads all or none."""
+    spec = {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": f"file://{folder}",
+                                          "path": name.replace("/", ".") + "/"}}
+    return tensorstore.open(spec, open=True, read=True).result().read().result()
+
+
+def _nested(name: str, value) -> dict:
+    for key in reversed(name.split("/")):
+        value = {key: value}
+    return value
+
+
+def _first_of(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _kinds(tree) -> dict[str, tuple]:
+    """Name -> (shape, dtype)."""
+    return {digests.name_of(path): (tuple(leaf.shape), str(leaf.dtype))
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _kind(kind: tuple | None) -> str:
+    return f"{kind[1]} {kind[0]}" if kind else "absent"
+
+
+def _same_but_padding(stored: tuple, wanted: tuple, num_classes: int) -> bool:
+    (there, dtype), (here, other) = stored, wanted
+    return there[1:] == here[1:] and dtype == other and min(there[0], here[0]) >= num_classes

@@ -1,0 +1,1 @@
+"""What XLA made of it: HLO, traffic, collectives, peaks, traces."""

@@ -1,0 +1,1 @@
+"""One process: command line, hosts, signals, locks, watchdog, workdir."""

@@ -1,0 +1,41 @@
+"""One training run at a time in a workdir."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+
+from geodesic.errors import UserError
+from geodesic.experiments.process import workdir as workdirs
+
+
+@contextlib.contextmanager
+def held(folder: str):
+    """Holds the lock of a workdir, which is created. The system lets go of it when the process ends, however it ends.
+
+    Raises UserError, naming the holder, where another run has it.
+    """
+    os.makedirs(folder, exist_ok=True)
+    # Not inherited by the loader's workers: they may outlive a killed run.
+    descriptor = os.open(os.path.join(folder, workdirs.LOCK), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _lock(descriptor, folder)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+        raise UserError(f"{folder} is in use by {holder}: a second run there would destroy it. Wait for it to end, "
+                         f"or give another --workdir") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        print(f"{folder} lies on a file system without locks: nothing keeps a second run out of it", flush=True)

@@ -1,0 +1,188 @@
+"""What a training run tells: one line to read, and every number as JSONL and TensorBoard scalars."""
+
+import contextlib
+import json
+import math
+import os
+import sys
+import time
+
+import rich.console
+import rich.progress
+
+from geodesic.experiments.process import workdir as workdirs
+
+
+def _import_tensorboard() -> tuple:
+    """Without torch, which tensorboardX imports where it is installed: seconds, for nothing that is used here."""
+    absent = sys.modules.setdefault("torch", None) is None
+    try:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
+    finally:
+        if absent:
+            del sys.modules["torch"]
+    return EventsWriter, event_pb2, summary_pb2
+
+
+EventsWriter, event_pb2, summary_pb2 = _import_tensorboard()
+
+
+class Metrics:
+    """metrics.jsonl and TensorBoard events of a workdir. Records past `first_step` are dropped: they will be redone.
+
+    What a full disk refuses is reported in a line, kept, and written when there is room again.
+    """
+
+    def __init__(self, workdir: str, first_step: int):
+        path = workdirs.metrics_path(workdir)
+        # A run from step 0 evaluates there again; a resumed one does not repeat what its checkpoint has seen.
+        kept = [record for record in read_metrics(workdir) if first_step and record["step"] <= first_step]
+        workdirs.write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+        self._file, self._waiting, self._reported = os.open(path, os.O_WRONLY | os.O_APPEND), b"", False
+        self._board = _Board(os.path.join(workdir, "tensorboard"), first_step)
+
+    def write(self, step: int, **values: float) -> None:
+        self._waiting += (json.dumps({"step": step, **values}) + "\n").encode()
+        self._flush()
+        self._board.write(step, {name: value for name, value in values.items() if math.isfinite(value)})
+
+    def close(self) -> None:
+        self._flush()
+        os.close(self._file)
+        self._board.close()
+
+    def _flush(self) -> None:
+        try:
+            while self._waiting:
+                self._waiting = self._waiting[os.write(self._file, self._waiting):]
+        except OSError as error:
+            if not self._reported:
+                print(f"the metrics cannot be written: {error.strerror}; the run goes on, and they wait", flush=True)
+            self._reported = True
+
+
+class _Board:
+    """Scalars for TensorBoard, each on the disk when `write` returns. (SummaryWriter's thread ends at its first error,
+    and its queue then blocks the run.) An error ends it here too, with a line: metrics.jsonl has everything.
+    """
+
+    def __init__(self, folder: str, first_step: int):
+        self._writer = None
+        with self._or_end():
+            os.makedirs(folder, exist_ok=True)
+            # The name has its second: a run that goes back writes two in one.
+            self._writer = EventsWriter(os.path.join(folder, "events"), f".{os.getpid()}.{time.monotonic_ns()}")
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # TensorBoard hides what lies past it
+            self._writer.write_event(event_pb2.Event(step=first_step + 1, wall_time=time.time(), session_log=start))
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        with self._or_end():
+            if self._writer is not None:
+                scalars = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+                self._writer.write_event(event_pb2.Event(step=step, wall_time=time.time(),
+                                                         summary=summary_pb2.Summary(value=scalars)))
+                self._writer.flush()
+
+    def close(self) -> None:
+        with self._or_end():
+            if self._writer is not None:
+                self._writer.close()
+
+    @contextlib.contextmanager
+    def _or_end(self):
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            print(f"no TensorBoard scalars from here on: {error.strerror}", flush=True)
+
+
+class NoMetrics:
+    """Of the processes that do not write."""
+
+    def write(self, step: int, **values: float) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def last_evaluation(workdir: str) -> int | None:
+    """The last step with a record that is not of a training step."""
+    return max((record["step"] for record in read_metrics(workdir) if "loss" not in record), default=None)
+
+
+def read_metrics(workdir: str) -> list[dict]:
+    """The records of metrics.jsonl, oldest first. A last line that a crash cut short is left out."""
+    try:
+        with open(workdirs.metrics_path(workdir)) as file:
+            lines = file.read().split("\n")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines[:-1]]
+
+
+@contextlib.contextmanager
+def bar(what: str, total: int):
+    """A bar of `total` on a terminal, with the rate and the time to go; gives the function that moves it on."""
+    columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
+    console = rich.console.Console(stderr=True)
+    with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(what, total=total)
+        yield lambda done: shown.advance(task, done)
+
+
+class Clock:
+    """Rate, share of time waiting for data, and time to go, between two reports and over the run."""
+
+    def __init__(self, first_step: int, total_steps: int, batch_size: int):
+        self._total, self._batch_size = total_steps, batch_size
+        self._last, self._last_step = time.monotonic(), first_step
+        self._waited = 0.0
+
+    def waiting(self, seconds: float) -> None:
+        self._waited += seconds
+
+    @contextlib.contextmanager
+    def paused(self):
+        """Time in here (evaluating, saving) is not time of steps."""
+        started = time.monotonic()
+        yield
+        self._last += time.monotonic() - started
+
+    def restart(self, step: int) -> None:
+        """Forgets the time until now: it went into compiling."""
+        self._last, self._last_step, self._waited = time.monotonic(), step, 0.0
+
+    def read(self, step: int) -> dict[str, float]:
+        """images_per_second and data_wait (share) since the last reading, eta in seconds at that rate.
+
+        Nothing where no step has been timed: the first one waits for the compiler.
+        """
+        if step == self._last_step:
+            return {}
+        now = time.monotonic()
+        seconds = max(now - self._last, 1e-9)
+        rate = (step - self._last_step) / seconds
+        values = {"images_per_second": rate * self._batch_size, "data_wait": min(self._waited / seconds, 1.0),
+                  "eta_seconds": (self._total - step) / rate}
+        self._last, self._last_step, self._waited = now, step, 0.0
+        return values
+
+
+def line(step: int, total_steps: int, values: dict[str, float]) -> str:
+    accuracy = f"accuracy {values['accuracy']:6.1%}  " if "accuracy" in values else ""  # not every loss has one
+    text = (f"step {step:>{len(str(total_steps))}}/{total_steps}  loss {values['loss']:7.4f}  {accuracy}"
+            f"lr {values['learning_rate']:.2e}")
+    if "images_per_second" not in values:
+        return text
+    return (f"{text}  {values['images_per_second']:7.1f} img/s  data wait {values['data_wait']:4.0%}  "
+            f"ETA {duration(values['eta_seconds'])}")
+
+
+def duration(seconds: float) -> str:
+    """1:02:03 or 2:03 (minutes:seconds)."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,136 @@
+"""`evaluate --protocol=NAME`: selects a checkpoint, follows the protocol, writes the record and prints it."""
+
+import os
+import time
+
+import jax
+import numpy as np
+import rich
+import rich.table
+from absl import flags
+
+from geodesic import datasets
+from geodesic.configs import protocols, stored
+from geodesic.errors import UserError
+from geodesic.experiments.process import workdir
+from geodesic.experiments.protocols import intervals, measure, ranking, record, selection
+from geodesic.experiments.protocols import task as tasks
+from geodesic.experiments.trained import embedding
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("protocol", "", f"Protocol to follow, and write a record of: {', '.join(protocols.NAMES)}.")
+    flags.DEFINE_string("data", "", "Folder of the protocol's images; default: where the run's own data are.")
+    flags.DEFINE_enum("select", "last", ["last", "validation"], "Checkpoint to measure: the last, or the one of the "
+                      "highest map@r on config.test_data, which then must not be among the protocol's images.")
+    flags.DEFINE_bool("select_on_test", False, "Choose the checkpoint on the test set itself. The record is marked.")
+    flags.DEFINE_list("concatenate", [], "Other workdirs, whose embeddings are put beside this one's.")
+
+
+def check_unused(values) -> None:
+    """Raises UserError for an option that needs --protocol: what is asked for is not left undone in silence."""
+    for name in ("data", "select_on_test", "concatenate"):
+        if values[name].value:
+            raise UserError(f"--{name} needs --protocol=NAME")
+    if values.select != "last":
+        raise UserError("--select needs --protocol=NAME")
+
+
+def run(config, values, mesh) -> dict:
+    """Writes the record, and returns it."""
+    started = time.monotonic()
+    protocol = protocols.get(values.protocol)
+    options = tasks.options_of(config, protocol, values.data)
+    selected = _select(config, options, values, protocol, mesh)
+    models = [(options, embedding.load(options, values.workdir, mesh, selected.step))]
+    models += [_other(folder, protocol, values.data, mesh) for folder in values.concatenate]
+    measured = measure.measure(protocol, models, mesh, config.seed, values.data)
+    for problem in measured.problems:
+        print(f"left out of the evaluation: {problem}")
+    task = tasks.Task(protocol, models, mesh, config.seed)
+    written = _make(config, task, selected, measured, started)
+    path = record.write(values.workdir, written)
+    print_record(written)
+    print(f"written to {path}")
+    return written
+
+
+def _make(config, task: tasks.Task, selected: selection.Selected, measured: tasks.Measured, started: float) -> dict:
+    options, trained = task.models[0]
+    return record.make(
+        config, jax.devices(), protocol=_described(task.protocol, options, measured, len(task.models)),
+        selection=selected.how, metrics=measured.metrics,
+        definitions={name: protocols.definition(name) for name in measured.metrics}, counts=measured.counts,
+        checkpoint={"step": trained.step, "digest": trained.digest}, interval=intervals.describe(measured.over),
+        started=started)
+
+
+def record_own(config, values, mesh, trained: embedding.Trained, unit, labels, problems: list[str],
+               started: float) -> str:
+    """Where the record of a run lies whose own test data are those of a protocol; "" where they are of none.
+
+    unit f[N,D], L2-normalised; labels i[N].
+    """
+    protocol = protocols.followed_by(config)
+    if protocol is None:
+        return ""
+    task = tasks.Task(protocol, [(config, trained)], mesh, config.seed)
+    measured = ranking.score(task, unit, labels, unit, labels, np.arange(len(labels)), problems)
+    selected = selection.last() if values.step < 0 else selection.given(values.step)
+    return record.write(values.workdir, _make(config, task, selected, measured, started))
+
+
+def _select(config, options, values, protocol, mesh) -> selection.Selected:
+    if values.step >= 0 and (values.select != "last" or values.select_on_test):
+        raise UserError("--step names the checkpoint: leave out --select and --select_on_test")
+    if values.select_on_test and values.select != "last":
+        raise UserError("--select=validation and --select_on_test exclude each other")
+    if values.step >= 0:
+        return selection.given(values.step)
+    if values.select_on_test:
+        return selection.on_test(options, values.workdir, mesh, protocol, lambda trained: measure.measure(
+            protocol, [(options, trained)], mesh, config.seed, values.data).metrics[protocol.primary]["value"])
+    if values.select == "validation":
+        if "validation" not in protocol.select_on:
+            raise UserError(f"protocol {protocol.name} selects on {', '.join(protocol.select_on) or 'nothing'}")
+        test = datasets.build(**tasks.locate(protocol.test, config, values.data))
+        return selection.on_validation(config, values.workdir, mesh, set(test.paths))
+    return selection.last()
+
+
+def _other(folder: str, protocol, root: str, mesh):
+    if not os.path.exists(workdir.config_path(folder)):
+        raise UserError(f"--concatenate: no run in {folder!r}")
+    options = tasks.options_of(stored.get_config(workdir.config_path(folder)), protocol, root)
+    return options, embedding.load(options, folder, mesh)
+
+
+def _described(protocol, options, measured: tasks.Measured, models: int) -> dict:
+    """What a comparison must know. The paths are this machine's; the split is the protocol's."""
+    return {"name": protocol.name, "task": protocol.task, "data": protocol.data, "split": protocol.split,
+            "complete": measured.complete, "image_size": options.input.image_size, "resize": protocol.resize,
+            "fit": options.input.fit, "average_horizontal_flips": options.evaluation.average_horizontal_flips,
+            "models": models, "test": {key: value for key, value in options.test_data.items() if key != "classes"}
+            | {"classes": list(options.test_data.classes)}}
+
+
+def print_record(written: dict) -> None:
+    """Metrics with their intervals, and whatever makes the figures less than they look."""
+    protocol, level = written["protocol"], written["interval"]["level"]
+    table = rich.table.Table(title=f"{protocol['data']}, protocol {protocol['name']}, step "
+                                   f"{written['checkpoint']['step']} ({written['selection']['rule']})")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    table.add_column(f"{level:.0%} interval over {written['interval']['over']}", justify="right")
+    for name, metric in written["metrics"].items():
+        table.add_row(name, f"{metric['value']:.4f}", span(metric))
+    rich.print(table)
+    print(", ".join(f"{count:,} {name}" for name, count in written["counts"].items()))
+    if not protocol["complete"]:
+        print("MARKED: these are not the images that the protocol names, or not all of them")
+    if written["selection"]["rule"] == record.TEST:
+        print("MARKED: the checkpoint was selected on the test set")
+
+
+def span(metric: dict) -> str:
+    return "" if metric["low"] is None else f"{metric['low']:.4f} to {metric['high']:.4f}"

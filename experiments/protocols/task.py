@@ -1,0 +1,93 @@
+"""What every task of a protocol is given and gives back, and how it comes to its images and embeddings."""
+
+from typing import NamedTuple
+
+import ml_collections
+import numpy as np
+
+from geodesic import datasets
+from geodesic.errors import UserError
+from geodesic.experiments.process import progress
+from geodesic.experiments.trained import embedding
+from geodesic.metrics import retrieval
+
+# Sources that know where their images lie.
+_FOUND = ("orl_faces", "tfds")
+
+
+class Measured(NamedTuple):
+    """What a protocol gives, for the record and for the report."""
+
+    metrics: dict[str, dict]    # name -> {"value", "low", "high"}
+    counts: dict[str, int]      # images, classes, queries ...
+    complete: bool              # whether the images are those that the protocol names, as many as it says
+    over: str                   # what the intervals resample
+    problems: list[str]         # images that could not be read
+
+
+class Task(NamedTuple):
+    """What the task functions are given."""
+
+    protocol: ml_collections.ConfigDict
+    models: list                # of (config, Trained); several are concatenated
+    mesh: object
+    seed: int
+
+
+def options_of(config, protocol, root: str) -> ml_collections.ConfigDict:
+    """The run's configuration with what the protocol fixes: what its embedder is to be loaded with.
+
+    root: the --data folder, "" for the run's own paths.
+    """
+    changed = config.copy_and_resolve_references()
+    changed.test_data.update(locate(protocol.test, config, root))
+    changed.input.update(fit=protocol.fit, resize_size=protocol.resize)
+    changed.input.image_size = protocol.image_size or config.input.image_size
+    changed.evaluation.average_horizontal_flips = protocol.flips
+    if protocol.recall_at:
+        changed.evaluation.recall_at = protocol.recall_at
+    return changed
+
+
+def locate(wanted, config, root: str) -> dict:
+    """A protocol's data section with its real path: below `root`, or where the run's own data of this source are.
+
+    Raises UserError where neither says where they lie.
+    """
+    options = dict(name=wanted.name, path=wanted.path, classes=tuple(wanted.classes), folds=0)
+    if root:
+        file, mark, split = wanted.path.partition("#")
+        options["path"] = (f"{root.rstrip('/')}/{file}" if file else root) + mark + split
+    elif wanted.name not in _FOUND:
+        for own in (config.test_data, config.train_data):
+            path, _, _ = own.path.partition("#")
+            if own.name == wanted.name and path:
+                return options | {"path": path + ("#" + wanted.path.partition("#")[2] if "#" in wanted.path else "")}
+        raise UserError(f"the images of source {wanted.name!r} are needed: say where they lie with --data=PATH")
+    return options
+
+
+def embed(task: Task, source, unit: bool = True) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """(embeddings f32[N,D] of the readable images, their places, problems). Several models are put side by side.
+
+    unit: whether they are L2-normalised; always where there are several.
+    """
+    parts, problems, readable = [], [], np.ones(len(source), bool)
+    for config, trained in task.models:
+        with progress.bar("embedding", len(source)) as advance:
+            embedded = embedding.embed_source(trained.embed, trained.variables, source, config, task.mesh, advance)
+        parts.append(embedded.embeddings if len(task.models) == 1 else retrieval.normalized(embedded.embeddings))
+        readable &= embedded.readable
+        problems = embedded.problems or problems
+    places = np.flatnonzero(readable)
+    together = np.concatenate(parts, axis=1)[places]
+    return retrieval.normalized(together) if unit or len(parts) > 1 else together, places, problems
+
+
+def source(task: Task, wanted, root: str) -> datasets.Source:
+    return datasets.build(**locate(wanted, task.models[0][0], root))
+
+
+def complete(task: Task, images: int, classes: int, gallery: int = 0) -> bool:
+    given = {"images": images, "classes": classes, "gallery_images": gallery}
+    return all(not task.protocol[name] or task.protocol[name] == count for name, count in given.items())

@@ -1,0 +1,1 @@
+"""What a step is: model, optimizer, step, data, guards."""

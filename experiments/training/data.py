@@ -1,0 +1,120 @@
+"""The sources of a configuration, and the batches that a run trains on."""
+
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from geodesic import datasets
+from geodesic.errors import UserError
+
+# How long hosts may disagree on how many images are bad: a gather of a few numbers is not for every step.
+_AGREE_EVERY_STEPS = 50
+
+
+def train_source(config) -> datasets.Source:
+    """Raises UserError where a label has no prototype."""
+    source = _build(config.train_data)
+    check_labels(source, config.loss.num_classes or source.num_classes)
+    return source
+
+
+def test_source(config) -> datasets.Source:
+    return _build(config.test_data)
+
+
+def _build(data) -> datasets.Source:
+    return datasets.build(data.name, path=data.path, classes=data.classes, folds=data.folds, fold=data.fold,
+                          part=data.part)
+
+
+class TrainBatches:
+    """This host's batches, {"image", "label"}: an iterator that counts the images it had to replace, on all hosts.
+
+    Its state holds which they are. `get_state` is called by all hosts at the same step.
+    """
+
+    def __init__(self, source: datasets.Source, config):
+        self._batches = datasets.train_batches(source, config, seed=config.seed, **processes())
+        self._source, self._tolerance = source, config.invalid_data_tolerance_percent
+        self._bad: set[int] = set()
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        batch = dict(next(self._batches))
+        replaced = batch.pop("replaced")
+        new = {int(index) for index in replaced[replaced >= 0]} - self._bad
+        for index in sorted(new):
+            print(f"replaced in the training: {problem(self._source, index)}", flush=True)
+        self._bad |= new
+        if self._tolerance and self._batches.get_state()["step"] % _AGREE_EVERY_STEPS == 0:
+            self._agree()
+        elif jax.process_count() == 1:  # of many hosts none may stop while the others go on
+            self._check()
+        return batch
+
+    def bad_images(self) -> list[str]:
+        """A line for each image that could not be read so far."""
+        return [problem(self._source, index) for index in sorted(self._bad)]
+
+    def get_state(self) -> dict:
+        if self._tolerance:
+            self._agree()
+        return {**self._batches.get_state(), "bad": sorted(self._bad)}
+
+    def set_state(self, state: dict) -> None:
+        self._batches.set_state(state)
+        self._bad = {*state["bad"]}
+
+    def close(self) -> None:
+        self._batches.close()
+
+    def _agree(self) -> None:
+        """Every host learns what the others have found, and raises as `_check` does."""
+        if jax.process_count() > 1:
+            with jax.transfer_guard("allow"):
+                most = int(multihost_utils.process_allgather(np.int32(len(self._bad))).max())
+                mine = np.full(most, -1, np.int32)
+                mine[:len(self._bad)] = sorted(self._bad)
+                self._bad = {int(index) for index in np.unique(multihost_utils.process_allgather(mine))} - {-1}
+        self._check()
+
+    def _check(self) -> None:
+        """Raises UserError, with their list, where more images are bad than may be."""
+        if 100 * len(self._bad) > self._tolerance * len(self._source):
+            lines = self.bad_images()
+            raise UserError(f"{len(lines)} of {len(self._source)} training images cannot be read, more than "
+                             f"invalid_data_tolerance_percent {self._tolerance:g}: {'; '.join(lines)}")
+
+
+def problem(source: datasets.Source, index: int) -> str:
+    """Why this image cannot be read; a line."""
+    try:
+        datasets.decode(source[index])
+    except (ValueError, OSError) as error:
+        return str(error)
+    return f"{source.paths[index]} could not be read, but can be now"
+
+
+def describe(options) -> str:
+    start, stop = options.classes
+    fold = f", {options.part} of fold {options.fold} of {options.folds}" if options.folds else ""
+    return f"{options.name}{options.path and ' ' + options.path}, classes {start}..{stop - 1 if stop else 'last'}{fold}"
+
+
+def credit(options) -> str:
+    """Who is to be thanked for the images, or ""."""
+    return datasets.CREDITS[options.name] if options.name in datasets.CREDITS else ""
+
+
+def check_labels(source: datasets.Source, num_classes: int) -> None:
+    """Raises UserError, naming the record, for a label outside 0..num_classes-1: indexing would clip it in silence."""
+    bad = ((source.labels < 0) | (source.labels >= num_classes)).nonzero()[0]
+    if len(bad):
+        first = int(bad[0])
+        raise UserError(f"label {source.labels[first]} of {source[first]['path']} is out of range for "
+                         f"{num_classes} classes ({len(bad)} such records): set loss.num_classes to at least "
+                         f"{int(source.labels.max()) + 1}, or 0 to take it from the data")
+
+
+def processes() -> dict[str, int]:
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}

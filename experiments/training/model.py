@@ -1,0 +1,119 @@
+"""Embedder, loss and optimizer of a configuration, and the train state they share."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from geodesic import embedders, losses
+from geodesic.configs import limits
+from geodesic.errors import UserError
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.training import optimizer
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that learns or remembers: one checkpoint holds it all."""
+
+    step: jax.Array
+    params: dict            # {"embedder": ..., "loss": {"prototypes": f32[C,D]} or {}}
+    batch_stats: dict       # the embedder's running statistics
+    loss_state: dict        # the loss's running statistics and memories
+    opt_state: optax.OptState
+
+
+class Model(NamedTuple):
+    """What a run trains, built from its configuration; no arrays."""
+
+    embedder: nn.Module
+    loss: losses.Loss
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    embedding_size: int
+    num_classes: int
+    steps_per_epoch: float
+    total_steps: int
+
+
+def build(config, num_classes: int, num_examples: int, mesh: jax.sharding.Mesh) -> Model:
+    """Raises UserError for a name, field or value that the parts do not know."""
+    limits.check(config)
+    _check_batch(config, mesh)
+    embedder = make_embedder(config)
+    loss = make_loss(config, num_classes, mesh)
+    steps_per_epoch = (config.items_per_epoch or num_examples) / config.batch_size
+    total_steps = config.total_steps or max(round(config.num_epochs * steps_per_epoch), 1)
+    schedule = optimizer.make_schedule(config, steps_per_epoch, total_steps)
+    size = jax.eval_shape(lambda rng: _init_embedder(embedder, config, rng)[0], jax.random.key(0))
+    rule = optimizer.make_optimizer(config, schedule, steps_per_epoch)
+    return Model(embedder, loss, rule, schedule, size.shape[-1], num_classes, steps_per_epoch, total_steps)
+
+
+def make_embedder(config) -> nn.Module:
+    """The embedder of `config.embedder`; fields that are None are left to it."""
+    fields = {key: value for key, value in config.embedder.items() if key != "name" and value is not None}
+    return embedders.build(config.embedder.name, **fields)
+
+
+def make_loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
+    """The loss of `config.loss`, and how it is computed."""
+    options, pairs = config.loss, {"memory_size": config.loss.memory_size,
+                                   "memory_start_step": config.loss.memory_start_step}
+    sampling = {"sample_rate": config.loss.sample_rate, "update": config.loss.sample_update}
+    shared = {"num_classes": num_classes, "mesh": mesh, "chunk_size": options.chunk_size}
+    if options.name == "combine":
+        weights = {name: weight for name, weight in options.combine.items() if weight}
+        return losses.combine(weights, **shared, hyper_parameters={name: dict(options[name]) for name in weights},
+                              options={name: pairs if name in losses.PAIR_LOSSES else sampling for name in weights})
+    losses.hyper_parameters(options.name)  # the clear error for an unknown name
+    return losses.build(options.name, **shared, **pairs, **sampling, **dict(options[options.name]))
+
+
+def _check_batch(config, mesh: jax.sharding.Mesh) -> None:
+    parts = mesh.size * config.accumulation_steps
+    if config.batch_size < 1 or config.batch_size % parts:
+        raise UserError(f"batch_size {config.batch_size} does not divide into {mesh.size} devices x "
+                         f"{config.accumulation_steps} accumulation steps: use a multiple of {parts}")
+    if config.evaluation.batch_size < 1 or config.evaluation.batch_size % mesh.size:
+        raise UserError(f"evaluation.batch_size {config.evaluation.batch_size} does not divide into "
+                         f"{mesh.size} devices: use a multiple of {mesh.size}")
+
+
+def _init_embedder(embedder, config, rng):
+    """(embeddings of two blank images, variables)."""
+    size = config.input.image_size
+    return embedder.init_with_output(rng, jnp.zeros((2, size, size, 3), jnp.float32), train=False)
+
+
+def init_state(model: Model, config, mesh: jax.sharding.Mesh) -> TrainState:
+    """The state before the first step, a function of `config.seed`, each array created where it lives."""
+    init = _init(model, config)
+    return jax.jit(init, out_shardings=meshes.state_shardings(mesh, jax.eval_shape(init)))()
+
+
+def abstract_state(model: Model, config, mesh: jax.sharding.Mesh) -> TrainState:
+    """Shapes, dtypes and shardings of the train state, without computing it."""
+    state = jax.eval_shape(_init(model, config))
+    return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+                        state, meshes.state_shardings(mesh, state))
+
+
+def embedder_variables(state: TrainState) -> dict:
+    """What `embedder.apply` takes."""
+    return {"params": state.params["embedder"], "batch_stats": state.batch_stats}
+
+
+def _init(model: Model, config):
+    def init() -> TrainState:
+        embedder_rng, loss_rng = jax.random.split(jax.random.key(config.seed))
+        _, variables = _init_embedder(model.embedder, config, embedder_rng)
+        loss_params, loss_state = model.loss.init(loss_rng, model.embedding_size)
+        params = {"embedder": variables["params"], "loss": loss_params}
+        return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), loss_state,
+                          model.optimizer.init(params))
+
+    return init

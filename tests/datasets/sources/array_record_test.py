@@ -1,0 +1,72 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from geodesic import datasets
+from geodesic.datasets.sources import array_record
+from tests.datasets import images
+
+RECORDS = [(index % 2, f"faces/{index}.jpg", images.encoded(images.pixels(index))) for index in range(5)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    shards = [array_record.write_shard(str(tmp_path), name, records)
+              for name, records in (("0", RECORDS[:3]), ("1", []), ("2", RECORDS[3:]))]
+    manifest = {"images": 5, "class_names": ["a", "b"], "shards": shards}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    return tmp_path
+
+
+@pytest.mark.parametrize("travelled", [False, True])
+def test_what_was_written_is_read(folder, travelled):
+    source = datasets.build("array_record", path=str(folder))
+    source[0]
+    source = pickle.loads(pickle.dumps(source)) if travelled else source
+    assert [(source[np.int64(i)]["label"], source.paths[i], source[i]["image"]) for i in range(5)] == RECORDS
+    assert source.class_names == ["a", "b"] and source.labels.tolist() == [0, 1, 0, 1, 0]
+    assert array_record.damaged_shards(str(folder)) == []
+
+
+def damage(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_in_an_image_is_found(folder):
+    path = folder / "images-0.array_record"
+    damage(path, path.read_bytes().index(RECORDS[1][2]) + 100)
+    assert array_record.damaged_shards(str(folder)) == [path.name]
+    source = datasets.build("array_record", path=str(folder))
+    with pytest.raises(ValueError, match=r"cannot read record [01] of .*faces/[01]\.jpg"):
+        [source[index] for index in range(2)]
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("images-2.array_record", "it has"), ("index-0.parquet", ""), ("manifest.json", "")])
+def test_a_file_cut_short(folder, name, message):
+    (folder / name).write_bytes((folder / name).read_bytes()[:-30])
+    with pytest.raises(ValueError, match=f"{name} is damaged: {message}"):
+        datasets.build("array_record", path=str(folder))
+
+
+def test_a_shard_that_is_gone_and_a_folder_of_something_else(folder, tmp_path):
+    (folder / "images-0.array_record").unlink()
+    with pytest.raises(ValueError, match="it is missing"):
+        datasets.build("array_record", path=str(folder))
+    (folder / "manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"geodesic prepare"):
+        datasets.build("array_record", path=str(folder))
+
+
+def test_records_carry_their_checksum():
+    packed = array_record.pack(3, b"image")
+    assert array_record.unpack(packed) == (3, b"image")
+    for place in range(len(packed)):
+        broken = bytearray(packed)
+        broken[place] ^= 1
+        with pytest.raises(ValueError, match="checksum"):
+            array_record.unpack(bytes(broken))

@@ -1,0 +1,36 @@
+import pytest
+
+from geodesic import datasets
+from tests.datasets import images
+
+
+def test_the_first_folder_below_is_the_class(tmp_path):
+    folder = images.make_folder(tmp_path, 3, 2)
+    (folder / "class1" / "deeper").mkdir()
+    (folder / "class1" / "deeper" / "z.PNG").write_bytes(images.encoded(images.pixels(0), "PNG"))
+    (folder / "class1" / "notes.txt").write_text("not an image")
+    source = datasets.build("image_folder", path=str(folder))
+    assert source.class_names == ["class0", "class1", "class2"]
+    assert source.labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert datasets.decode(source[4]).shape == (24, 20, 3)
+
+
+def test_a_flat_folder_is_one_class(tmp_path):
+    (tmp_path / "a.png").write_bytes(images.encoded(images.pixels(0), "PNG"))
+    source = datasets.build("image_folder", path=str(tmp_path))
+    assert (source.num_classes, source.labels.tolist()) == (1, [0])
+
+
+def test_a_folder_without_images_raises(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no image in"):
+        datasets.build("image_folder", path=str(tmp_path))
+
+
+def test_no_folder_raises(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        datasets.build("image_folder", path=str(tmp_path / "absent"))
+
+
+def test_an_unknown_source_raises_with_the_known_ones():
+    with pytest.raises(ValueError, match="unknown source 'imagnet'; known: orl_faces, image_folder, "):
+        datasets.build("imagnet")

@@ -1,0 +1,73 @@
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from geodesic import datasets
+
+CSV = "path,label,split\na/1.jpg,cat,train\na/2.jpg,dog,test\na/3.jpg,cat,test\n"
+
+
+@pytest.fixture
+def csv(tmp_path):
+    (tmp_path / "m.csv").write_text(CSV)
+    return str(tmp_path / "m.csv")
+
+
+def test_paths_are_relative_to_the_manifest(csv, tmp_path):
+    source = datasets.build("manifest", path=csv)
+    assert source.paths == [str(tmp_path / "a" / f"{n}.jpg") for n in (1, 2, 3)]
+    assert source.labels.tolist() == [0, 1, 0] and source.class_names == ["cat", "dog"]
+
+
+def test_splits_agree_on_their_classes(csv):
+    train, test = (datasets.build("manifest", path=f"{csv}#{split}") for split in ("train", "test"))
+    assert train.class_names == test.class_names == ["cat", "dog"]
+    assert (train.labels.tolist(), test.labels.tolist()) == ([0], [1, 0])
+
+
+def test_parquet_with_numbers(tmp_path):
+    pa.parquet.write_table(pa.table({"path": ["x", "y"], "label": [10, 2]}), tmp_path / "m.parquet")
+    source = datasets.build("manifest", path=str(tmp_path / "m.parquet"))
+    assert source.class_names == ["2", "10"] and source.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("file,label\nx,1\n", "no column 'path'; it has file, label"),
+    ("path,label\n", "has no row"),
+    ("path,label\n,1\n", "row 1 has no path"),
+    ("path,label\nx\n", "no CSV or Parquet"),
+])
+def test_other_tables(content, message, tmp_path):
+    (tmp_path / "m.csv").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        datasets.build("manifest", path=str(tmp_path / "m.csv"))
+
+
+def test_an_unknown_split(csv):
+    with pytest.raises(ValueError, match="no row of split 'val'; it has test, train"):
+        datasets.build("manifest", path=csv + "#val")
+
+
+def test_several_labels_and_boxes(tmp_path):
+    (tmp_path / "m.csv").write_text("path,labels,box\nx,red|round,1 2 30 40\ny,round,\n")
+    source = datasets.build("manifest", path=str(tmp_path / "m.csv"))
+    assert source.class_names == ["red", "round"] and source.labels.tolist() == [0, 1]
+    assert source.tags.tolist() == [[True, True], [False, True]]
+    for name in "xy":
+        (tmp_path / name).write_bytes(b"")
+    assert source[0]["box"] == (1, 2, 30, 40) and "box" not in source[1]
+    assert source[1]["tags"].tolist() == [False, True]
+
+
+def test_parquet_with_lists(tmp_path):
+    pa.parquet.write_table(pa.table({"path": ["x", "y"], "labels": [["a", "b"], ["c"]], "box": [[0, 0, 5, 5], None]}),
+                           tmp_path / "m.parquet")
+    source = datasets.build("manifest", path=str(tmp_path / "m.parquet"))
+    assert source.tags.sum(axis=1).tolist() == [2, 1] and source.boxes == [(0, 0, 5, 5), None]
+
+
+@pytest.mark.parametrize("box", ["1 2 3", "1 2 x 4", "5 5 5 9"])
+def test_boxes_that_are_none(box, tmp_path):
+    (tmp_path / "m.csv").write_text(f"path,label,box\nx,1,{box}\n")
+    with pytest.raises(ValueError, match="row 1 has"):
+        datasets.build("manifest", path=str(tmp_path / "m.csv"))

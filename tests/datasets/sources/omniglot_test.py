@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from geodesic import datasets
+from geodesic.datasets.sources import omniglot
+
+NAMES = ["images_evaluation/Angelic/character01", "images_background/Tagalog/character02",
+         "images_background/Greek/character01"]
+
+
+def write(tmp_path, names=NAMES, labels=(0, 1, 2, 1)):
+    ink = np.random.default_rng(0).integers(0, 2, (len(labels), 105 * 105), np.uint8)
+    np.savez(tmp_path / "o.npz", bits=np.packbits(ink, axis=1), label=np.array(labels), names=np.array(names),
+             drawer=np.ones(len(labels)))
+    return ink.reshape(-1, 105, 105), str(tmp_path / "o.npz")
+
+
+def test_background_comes_first_and_ink_is_black(tmp_path):
+    ink, path = write(tmp_path)
+    source = datasets.build("omniglot", path=path)
+    assert source.class_names == [NAMES[2], NAMES[1], NAMES[0]] and source.labels.tolist() == [2, 1, 0, 1]
+    np.testing.assert_array_equal(datasets.decode(source[3])[:, :, 1], np.where(ink[3], 0, 255))
+    assert [source[index]["drawer"] for index in range(4)] == [0, 0, 0, 1]
+    evaluation = datasets.build("omniglot", path=path, classes=(2, 0))
+    assert evaluation.class_names == [NAMES[0]] and len(evaluation) == 1
+
+
+def test_another_layout(tmp_path):
+    with pytest.raises(ValueError, match="neither the background nor the evaluation"):
+        datasets.build("omniglot", path=write(tmp_path, names=["x/y/z", *NAMES[1:]])[1])
+    with pytest.raises(ValueError, match=r"in 0\.\.2"):
+        datasets.build("omniglot", path=write(tmp_path, labels=(0, 3))[1])
+
+
+class FakeSplit:
+    """What `tfds.Tfds` says of one split of its omniglot: the names of both sets, the drawings of one."""
+
+    class_names = ["Greek_1", "Angelic_0", "Greek_0"]  # noqa: RUF012
+
+    def __init__(self, path: str):
+        self.labels = np.array([0, 2, 0] if path.endswith("#train") else [1, 1])
+        self.paths = [f"{path}/{index}" for index in range(len(self.labels))]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict:
+        return {"image": np.zeros((105, 105, 3), np.uint8), "label": int(self.labels[index]), "path": self.paths[index]}
+
+
+def test_tfds_has_the_same_classes_in_the_same_order(monkeypatch):
+    monkeypatch.setattr(omniglot.tfds, "Tfds", FakeSplit)
+    source = datasets.build("omniglot", path="omniglot")
+    assert source.class_names == ["images_background/Greek/character01", "images_background/Greek/character02",
+                                  "images_evaluation/Angelic/character01"]
+    assert source.labels.tolist() == [1, 0, 1, 2, 2]
+    assert [(source[index]["label"], source[index]["path"]) for index in (1, 3)] == [(0, "omniglot#train/1"),
+                                                                                     (2, "omniglot#test/0")]
+    assert "drawer" not in source[0]
+    turned = datasets.build("omniglot_rotations", path="omniglot")
+    assert turned.num_classes == 12 and turned.class_names[4] == "images_background/Greek/character02/rot000"
+    monkeypatch.setattr(FakeSplit, "class_names", ["cat", "dog", "cow"])
+    with pytest.raises(ValueError, match="not tfds's omniglot: a class is called 'cat'"):
+        datasets.build("omniglot", path="pets")

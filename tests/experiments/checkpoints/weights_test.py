@@ -1,0 +1,143 @@
+"""Imported weights: the folder, what it refuses, and a training that starts from it."""
+
+import functools
+import json
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from geodesic import embedders
+from geodesic.configs import stored
+from geodesic.embedders.public_weights import pretrained
+from geodesic.embedders.resnet import BasicBlock, ResNet
+from geodesic.experiments import import_weights, train
+from geodesic.experiments.checkpoints import weights
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.process import stop_signal
+from geodesic.experiments.trained import embedding
+from geodesic.experiments.training import model
+from tests.embedders import seeded
+from tests.experiments import tiny
+
+RESNET_TINY = functools.partial(ResNet, stage_sizes=(1, 1), block=BasicBlock, width=8, stem="small", layer="stage2")
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    monkeypatch.setitem(embedders.EMBEDDERS, "resnet_tiny", RESNET_TINY)
+
+
+def state_dict() -> dict[str, np.ndarray]:
+    """Of the tiny network under torchvision's names, with a classifier of three classes."""
+    leaves = ("weight", "bias", "running_mean", "running_var")
+    norm = lambda name, width: {f"{name}.{leaf}": (width,) for leaf in leaves}
+    shapes = {"conv1.weight": (8, 3, 3, 3), **norm("bn1", 8), "fc.weight": (3, 16), "fc.bias": (3,)}
+    for layer, inputs, width in (("layer1.0", 8, 8), ("layer2.0", 8, 16)):
+        shapes |= {f"{layer}.conv1.weight": (width, inputs, 3, 3), **norm(f"{layer}.bn1", width),
+                   f"{layer}.conv2.weight": (width, width, 3, 3), **norm(f"{layer}.bn2", width)}
+    shapes |= {"layer2.0.downsample.0.weight": (16, 8, 1, 1), **norm("layer2.0.downsample.1", 16)}
+    return seeded.state_dict(shapes)
+
+
+def run_import(tmp_path, state: dict, **values) -> str:
+    np.savez(tmp_path / "public.npz", **state)
+    given = {"weights": str(tmp_path / "public.npz"), "embedder": "resnet_tiny", "out": str(tmp_path / "imported"),
+             "allow_missing": [], "allow_unexpected": [], "channel_order": "", "mean": [], "std": [], "image_size": 16}
+    import_weights.main(None, types.SimpleNamespace(**given | values))
+    return given["out"]
+
+
+def test_an_imported_folder_embeds_as_its_weights_do(tmp_path, capsys):
+    folder = run_import(tmp_path, state_dict())
+    assert "torchvision layout as resnet_tiny: 30 of the file's 32 tensors matched, 0 missing, 0 left over" in (
+        capsys.readouterr().out)
+    config = stored.get_config(f"{folder}/config.json")
+    assert config.input.mean == (123.675, 116.28, 103.53) and config.input.fit == "center_crop"
+    mesh = meshes.make()
+    loaded = embedding.load(config, folder, mesh)
+    images = tiny.batch()["image"]
+    expected = jax.jit(RESNET_TINY().apply)(
+        pretrained.convert(state_dict(), "resnet_tiny"),
+        (images - np.float32(config.input.mean)) / np.float32(config.input.std))
+    found = loaded.embed(loaded.variables, meshes.put_batch(mesh, {"image": images})["image"])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_missing_and_left_over_tensors_must_be_named(tmp_path):
+    state = state_dict()
+    del state["bn1.bias"]
+    state["extra"] = np.zeros(1, np.float32)
+    with pytest.raises(ValueError, match="params/bn1/bias missing"):
+        run_import(tmp_path, state)
+    with pytest.raises(ValueError, match="extra left over"):
+        run_import(tmp_path, state, allow_missing=["params/bn1/bias"])
+    folder = run_import(tmp_path, state, allow_missing=["params/bn1/bias"], allow_unexpected=["extra"])
+    with open(f"{folder}/weights.json") as file:
+        record = json.load(file)
+    assert record["random"] == ["params/bn1/bias"] and record["left_out"] == ["extra"]
+    with pytest.raises(ValueError, match="not empty"):
+        run_import(tmp_path, state_dict())
+
+
+def test_another_normalisation_is_refused(tmp_path):
+    folder = run_import(tmp_path, state_dict())
+    config = stored.get_config(f"{folder}/config.json")
+    config.input.mean = (127.5, 127.5, 127.5)
+    with pytest.raises(ValueError, match=r"need images of mean \(123\.675, .*--config\.input\.mean="):
+        weights.load(folder, config)
+
+
+def test_a_changed_bit_is_refused(tmp_path):
+    folder = run_import(tmp_path, state_dict())
+    with np.load(f"{folder}/weights.npz") as file:
+        arrays = dict(file)
+    arrays["params/bn1/bias"].view(np.uint32)[0] ^= 1
+    np.savez(f"{folder}/weights.npz", **arrays)
+    with pytest.raises(ValueError, match="are damaged: import them again"):
+        weights.load(folder, stored.get_config(f"{folder}/config.json"))
+
+
+def training(folder: str, tmp_path):
+    config = stored.get_config(f"{folder}/config.json")
+    faces = tiny.faces(tmp_path / "faces")
+    for data in (config.train_data, config.test_data):
+        data.name, data.path = "image_folder", str(faces)
+    config.update(init_from=folder, batch_size=8, total_steps=2)
+    config.evaluation.batch_size = 8
+    config.embedder.update(embedding_size=4)
+    return config
+
+
+def test_training_starts_from_the_trunk_and_keeps_its_own_neck(tmp_path):
+    folder = run_import(tmp_path, state_dict())
+    config = training(folder, tmp_path)
+    built, mesh = tiny.built(config, jax.devices()[:1])
+    fresh = model.init_state(built, config, mesh)
+    state = weights.initialise(fresh, folder, config)
+    expected = pretrained.convert(state_dict(), "resnet_tiny")
+    given = {**state.params["embedder"]}
+    np.testing.assert_array_equal(given.pop("neck")["fc"]["kernel"], fresh.params["embedder"]["neck"]["fc"]["kernel"])
+    jax.tree.map(np.testing.assert_array_equal, given, expected["params"])
+    jax.tree.map(np.testing.assert_array_equal, {**state.batch_stats}, expected["batch_stats"])
+
+
+def test_another_trunk_is_refused(tmp_path):
+    folder = run_import(tmp_path, state_dict())
+    config = training(folder, tmp_path)
+    config.embedder.update(name="resnet8")
+    built, mesh = tiny.built(config, jax.devices()[:1])
+    with pytest.raises(ValueError, match=r"has another trunk than config\.embedder: .* arrays differ"):
+        weights.initialise(model.init_state(built, config, mesh), folder, config)
+
+
+def test_a_run_can_start_from_weights_and_another_from_that_run(tmp_path):
+    folder = run_import(tmp_path, state_dict())
+    config = training(folder, tmp_path)
+    assert train.train(config, str(tmp_path / "first"), stop_signal.StopSignal()) == 0
+    trained = embedding.load(config, str(tmp_path / "first"), meshes.make())
+    config.init_from = str(tmp_path / "first")
+    built, mesh = tiny.built(config, jax.devices()[:2])
+    state = weights.initialise(model.init_state(built, config, mesh), config.init_from, config)
+    jax.tree.map(np.testing.assert_array_equal, state.params["embedder"], trained.variables["params"])

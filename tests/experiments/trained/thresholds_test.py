@@ -1,0 +1,126 @@
+import pathlib
+import types
+
+import numpy as np
+import pytest
+
+from geodesic.experiments import calibrate, train, verify
+from geodesic.experiments.trained import thresholds
+from geodesic.metrics import verification
+from tests.experiments import tiny
+
+
+def clusters(identities=12, each=5, spread=0.4, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(identities, 8))
+    values = np.repeat(centres, each, axis=0) + spread * rng.normal(size=(identities * each, 8))
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32), np.repeat(
+        np.arange(identities), each)
+
+
+def test_the_threshold_is_the_smallest_that_keeps_the_rate():
+    embeddings, labels = clusters(spread=0.9)
+    found = thresholds.calibrate(embeddings, labels, 0.01, seed=0)
+    scores, same = verification.all_pairs(embeddings, labels)
+    accepted = lambda threshold: np.mean(scores[~same] >= threshold)
+    assert found.measured_far == accepted(found.threshold) <= 0.01
+    assert accepted(scores[scores < found.threshold].max()) > 0.01 or same[scores == scores[
+        scores < found.threshold].max()].all()
+    assert found.tar == np.mean(scores[same] >= found.threshold)
+    assert (found.identities, found.genuine_pairs, found.impostor_pairs) == (12, 120, 1650)
+    for value, (low, high) in ((found.threshold, found.threshold_interval), (found.tar, found.tar_interval),
+                               (found.measured_far, found.far_interval)):
+        assert low <= value <= high and low < high
+    assert found == thresholds.calibrate(embeddings, labels, 0.01, seed=0)
+
+
+def test_a_rate_that_the_pairs_cannot_show_is_refused():
+    embeddings, labels = clusters(4, 3)
+    with pytest.raises(ValueError, match="54 impostor pairs of 4 identities cannot show"):
+        thresholds.calibrate(embeddings, labels, 0.01, seed=0)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        thresholds.calibrate(embeddings, labels, 0.0, seed=0)
+    with pytest.raises(ValueError, match="0 genuine"):
+        thresholds.calibrate(embeddings, np.arange(12), 0.1, seed=0)
+
+
+def test_more_identities_make_narrower_intervals():
+    width = lambda identities: np.ptp(thresholds.calibrate(*clusters(identities, 4, 0.9), 0.05, seed=0).tar_interval)
+    assert width(40) < width(10)
+
+
+def test_a_file_keeps_one_threshold_for_each_rate_of_one_model(tmp_path):
+    folder, model = str(tmp_path), {"checkpoint": "a", "input": {"image_size": 64}}
+    one, two = (thresholds.calibrate(*clusters(), far, seed=0) for far in (0.1, 0.01))
+    assert thresholds.load(folder, model) is None
+    thresholds.save(folder, model, one, {})
+    thresholds.save(folder, model, two, {})
+    thresholds.save(folder, model, one, {"again": True})
+    assert thresholds.load(folder, model)["far"] == 0.01  # the strictest
+    assert thresholds.load(folder, model, 0.1)["origin"] == {"again": True}
+    with pytest.raises(ValueError, match=r"no threshold for a false accept rate of 0.5 .* it has 0.1, 0.01"):
+        thresholds.load(folder, model, 0.5)
+    with pytest.raises(ValueError, match=r"input\.image_size 64 there, 32 here"):
+        thresholds.load(folder, model | {"input": {"image_size": 32}})
+    thresholds.save(folder, model | {"checkpoint": "b"}, one, {})  # of another checkpoint: the old ones go
+    with pytest.raises(ValueError, match="checkpoint b there, a here"):
+        thresholds.load(folder, model)
+    (tmp_path / "thresholds.json").write_text("[]")
+    with pytest.raises(ValueError, match="no file of"):
+        thresholds.load(folder, model)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of three classes, tested on two, with three more to calibrate on."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    config = tiny.config(tiny.faces(folder / "faces", 8, 4), train_data__classes=(0, 3), test_data__classes=(3, 5),
+                         total_steps=1)
+    train.train(config, str(folder / "run"), types.SimpleNamespace(received=0))
+    return config, str(folder / "run"), folder / "faces"
+
+
+def calibrated(run, **changes):
+    config, folder, faces = run
+    values = dict(workdir=folder, far=0.1, source="image_folder", data=str(faces), classes=["5", "8"],
+                  other_identities=False)
+    calibrate.main(config, types.SimpleNamespace(**values | changes))
+
+
+def test_calibrate_refuses_what_has_been_used(run):
+    with pytest.raises(ValueError, match="8 of the 24 calibration images are trained on"):
+        calibrated(run, classes=["1", "7"])
+    with pytest.raises(ValueError, match="4 of the 16 calibration images are reported by evaluate"):
+        calibrated(run, classes=["4", "8"])
+    with pytest.raises(ValueError, match="no identities to calibrate on"):
+        calibrated(run, source="", data="")
+    with pytest.raises(ValueError, match="START,STOP"):
+        calibrated(run, classes=["five"])
+
+
+def test_calibrate_then_verify(run, capsys):
+    config, folder, faces = run
+    images = sorted(str(path) for path in (faces / "class6").iterdir())
+    flags = types.SimpleNamespace(workdir=folder, far=0.0)
+    calibrated(run)
+    assert "3 identities of image_folder" in capsys.readouterr().out
+    assert verify.main(config, flags, [images[0], images[0]]) == verify.SAME
+    assert "cosine 1.0000" in capsys.readouterr().out
+    other = sorted(str(path) for path in (faces / "class7").iterdir())[0]
+    status = verify.main(config, flags, [images[0], other])
+    assert capsys.readouterr().out.startswith("same" if status == verify.SAME else "different")
+    with pytest.raises(ValueError, match="takes two images; got 1"):
+        verify.main(config, flags, images[:1])
+    broken = faces.parent / "broken.jpg"
+    broken.write_bytes(b"no image")
+    with pytest.raises(ValueError, match="cannot read"):
+        verify.main(config, flags, [images[0], str(broken)])
+
+
+def test_verify_refuses_another_checkpoints_threshold(run):
+    config, folder, faces = run
+    calibrated(run)
+    stored, name = pathlib.Path(thresholds.path(folder)), str(next((faces / "class5").iterdir()))
+    stored.write_text(stored.read_text().replace('"step": 1', '"step": 2'))
+    with pytest.raises(ValueError, match="step 2 there, 1 here"):
+        verify.main(config, types.SimpleNamespace(workdir=folder, far=0.0), [name, name])

@@ -1,0 +1,140 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from geodesic.configs import default
+from geodesic.experiments.training import optimizer
+
+
+def schedule(total=100, per_epoch=10, **options):
+    config = default.get_config()
+    config.optimizer.learning_rate = 0.4
+    config.schedule.update(options)
+    made = optimizer.make_schedule(config, per_epoch, total)
+    return lambda step: float(made(step))
+
+
+def test_polynomial_of_power_two():
+    rate = schedule(name="polynomial", power=2.0)
+    assert [rate(step) for step in (0, 50, 75, 100)] == pytest.approx([0.4, 0.1, 0.025, 0])
+
+
+def test_cosine_ends_at_its_factor():
+    rate = schedule(name="cosine", end_factor=0.1)
+    assert [rate(step) for step in (0, 50, 100)] == pytest.approx([0.4, 0.22, 0.04])
+
+
+def test_steps_drop_at_their_epochs():
+    rate = schedule(name="step", step_epochs=(3.0, 6.0), step_factor=0.1)
+    assert [rate(step) for step in (0, 29, 30, 59, 60)] == pytest.approx([0.4, 0.4, 0.04, 0.04, 0.004])
+
+
+def test_steps_count_from_the_start_with_warm_up_too():
+    rate = schedule(name="step", step_epochs=(3.0,), step_factor=0.1, warmup_epochs=2.0)
+    assert [rate(step) for step in (10, 20, 29, 30)] == pytest.approx([0.2, 0.4, 0.4, 0.04])
+
+
+def test_warm_up_is_linear_from_zero():
+    rate = schedule(name="constant", warmup_epochs=2.0)
+    assert [rate(step) for step in (0, 5, 10, 20, 99)] == pytest.approx([0, 0.1, 0.2, 0.4, 0.4])
+
+
+def test_a_drop_within_the_warm_up_is_refused():
+    with pytest.raises(ValueError, match="within the warm-up"):
+        schedule(name="step", step_epochs=(1.0,), warmup_epochs=2.0)
+
+
+PARAMS = {"embedder": {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.full((2,), 2.0)},
+          "loss": {"prototypes": jnp.full((3, 2), 2.0)}}
+GRADIENTS = jax.tree.map(lambda p: jnp.full_like(p, 0.5), PARAMS)
+
+
+def updates(steps=1, **options):
+    config = default.get_config()
+    config.optimizer.update(options)
+    made = optimizer.make_optimizer(config, optax.constant_schedule(config.optimizer.learning_rate))
+    state = made.init(PARAMS)
+    for _ in range(steps):
+        update, state = made.update(GRADIENTS, state, PARAMS)
+    return update
+
+
+def test_sgd_is_pytorchs():
+    """v <- .9 v + (g + wd w); w <- w - lr v: after two equal gradients v is 1.9 of one."""
+    update = updates(2, learning_rate=0.1, weight_decay=0.1)
+    np.testing.assert_allclose(update["embedder"]["kernel"], -0.1 * 1.9 * (0.5 + 0.1 * 2), rtol=1e-6)
+
+
+def test_adamw_decay_is_decoupled():
+    update = updates(name="adamw", learning_rate=0.1, weight_decay=0.1)
+    np.testing.assert_allclose(update["embedder"]["kernel"], -0.1 * (1 + 0.1 * 2), rtol=1e-5)
+
+
+def test_decay_can_spare_vectors():
+    update = updates(learning_rate=0.1, weight_decay=0.1, decay_norm_and_bias=False)
+    np.testing.assert_allclose(update["embedder"]["bias"], -0.05, rtol=1e-6)
+    np.testing.assert_allclose(update["embedder"]["kernel"], -0.07, rtol=1e-6)
+
+
+def test_clipping_reaches_the_trunk_alone():
+    update = updates(learning_rate=1.0, weight_decay=0.0, trunk_clip_norm=0.1)
+    assert float(optax.tree.norm(update["embedder"])) == pytest.approx(0.1)
+    np.testing.assert_allclose(update["loss"]["prototypes"], -0.5)
+
+
+def test_the_losss_learning_rate_factor():
+    update = updates(learning_rate=1.0, weight_decay=0.0, loss_learning_rate_factor=100.0)
+    np.testing.assert_allclose(update["loss"]["prototypes"], -50)
+    np.testing.assert_allclose(update["embedder"]["kernel"], -0.5)
+
+
+def test_the_trunks_learning_rate_factor_spares_the_neck():
+    params = {"embedder": {"conv1": np.ones(2), "neck": np.ones(2)}, "loss": {"prototypes": np.ones(2)}}
+    config = default.get_config()
+    config.optimizer.update(learning_rate=1.0, weight_decay=0.0, trunk_learning_rate_factor=0.1)
+    made = optimizer.make_optimizer(config, optax.constant_schedule(1.0))
+    update, _ = made.update(params, made.init(params), params)
+    assert [float(leaf[0]) for leaf in jax.tree.leaves(update)] == pytest.approx([-0.1, -1.0, -1.0])
+
+
+def test_rmsprop_is_pytorchs():
+    """v <- .99 v + .01 g^2; b <- .9 b + g / (sqrt v + eps); w <- w - lr b; decay in the gradient: g = .5 + .1 x 2."""
+    update = updates(2, name="rmsprop", learning_rate=0.1, weight_decay=0.1)
+    first, second = 0.7 / np.sqrt(0.7 ** 2 * 0.01), 0.7 / np.sqrt(0.7 ** 2 * 0.01 * (1 + 0.99))
+    np.testing.assert_allclose(update["embedder"]["kernel"], -0.1 * (0.9 * first + second), rtol=1e-5)
+
+
+def test_gradients_are_clipped_number_by_number():
+    update = updates(learning_rate=1.0, weight_decay=0.0, value_clip=0.2)
+    np.testing.assert_allclose(update["loss"]["prototypes"], -0.2)
+
+
+def test_the_head_learns_first_and_the_trunk_then_starts_as_if_new():
+    params = {"embedder": {"conv1": jnp.ones(2), "neck": jnp.ones(2)}, "loss": {"prototypes": jnp.ones(2)}}
+    config = default.get_config()
+    config.optimizer.update(name="adamw", learning_rate=0.1, weight_decay=0.0, head_only_epochs=1.5)
+    made = optimizer.make_optimizer(config, optax.constant_schedule(0.1), steps_per_epoch=2)
+    state, moved = made.init(params), []
+    for _ in range(4):
+        update, state = made.update(jax.tree.map(lambda p: 0.5 * p, params), state, params)
+        moved.append([float(leaf[0]) for leaf in jax.tree.leaves(update)])
+    assert [trunk for trunk, _, _ in moved] == pytest.approx([0, 0, 0, -0.1], rel=1e-4)
+    assert [neck for _, neck, _ in moved] == pytest.approx([-0.1] * 4, rel=1e-4)
+
+
+def test_the_templates_schedule_drops_every_few_epochs():
+    rate = schedule(total=650, name="step_every", first_step_epoch=25.0, step_every_epochs=7.0, step_factor=0.5)
+    drops = [step for step in range(1, 650) if rate(step) < rate(step - 1)]
+    assert drops == [250, 320, 390, 460, 530, 600]  # the first update after epochs 25, 32, 39, 46, 53 and 60
+    assert rate(649) == pytest.approx(0.4 / 64)
+
+
+def test_a_learning_rate_per_item_grows_with_the_batch():
+    config = default.get_config()
+    config.batch_size = 64
+    config.optimizer.learning_rate_per_item = 7.8125e-5
+    assert optimizer.peak_learning_rate(config) == pytest.approx(0.005)
+    config.batch_size = 640
+    assert optimizer.peak_learning_rate(config) == pytest.approx(0.05)

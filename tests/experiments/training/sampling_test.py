@@ -1,0 +1,102 @@
+"""Partial FC in the training step: what `sampled` leaves alone, it leaves alone bit for bit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from geodesic.configs import default
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.training import model, optimizer, sampling
+from geodesic.experiments.training import step as steps
+
+CLASSES = 40
+
+
+class Flat(nn.Module):
+    """The smallest embedder."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        return nn.Dense(8)(images.reshape(images.shape[0], -1))
+
+
+def make(name, update, rule, accumulation_steps):
+    config = default.get_config()
+    config.optimizer.name = rule
+    config.loss.update(name=name, sample_rate=0.5, sample_update=update)
+    config.input.image_size = 2
+    config.accumulation_steps = accumulation_steps
+    config.batch_size = 8 * accumulation_steps
+    mesh = meshes.make(jax.devices()[:2])
+    loss = model.make_loss(config, CLASSES, mesh)
+    rate = lambda step: 0.1
+    built = model.Model(Flat(), loss, optimizer.make_optimizer(config, rate), rate, 8, CLASSES, 1.0, 3)
+    return built, config, mesh
+
+
+def batch(config, mesh, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 255, (config.batch_size, 2, 2, 3), np.uint8)
+    labels = rng.integers(0, CLASSES, config.batch_size).astype(np.int32)
+    return steps.put_train_batch(mesh, config, {"image": images, "label": labels}), labels
+
+
+def by_class(state, opt_state_too=True):
+    """Every array with a row per class, of the parameters and of the optimizer, by name."""
+    trees = (state.params["loss"], state.opt_state) if opt_state_too else (state.params["loss"],)
+    leaves = jax.tree_util.tree_leaves_with_path(trees)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves if leaf.shape[:1] == (CLASSES,)}
+
+
+@pytest.mark.parametrize("name, rule, accumulation_steps", [("arcface", "sgd", 1), ("softmax", "adamw", 2)])
+def test_sampled_leaves_the_others_bit_identical(name, rule, accumulation_steps):
+    built, config, mesh = make(name, "sampled", rule, accumulation_steps)
+    state, train_step = model.init_state(built, config, mesh), steps.make_train_step(built, config, mesh)
+    arrays = {"sgd": 2, "adamw": 6}[rule]  # parameters and momentum; twice (weights, biases) both moments too
+    for seed in range(3):
+        before = by_class(state)
+        assert len(before) == arrays
+        data, labels = batch(config, mesh, seed)
+        state, _ = train_step(state, data)
+        mask = np.asarray(state.loss_state["sampled"]["prototypes"])
+        assert mask[labels].all()
+        assert 20 <= mask.sum() < CLASSES and (accumulation_steps > 1 or mask.sum() == 20)
+        for path, values in by_class(state).items():
+            np.testing.assert_array_equal(values[~mask], before[path][~mask], err_msg=path)
+            assert np.all(np.any((values != before[path]).reshape(CLASSES, -1), axis=1)[mask]), path
+
+
+def test_all_moves_every_prototype():
+    built, config, mesh = make("arcface", "all", "sgd", 1)
+    state, train_step = model.init_state(built, config, mesh), steps.make_train_step(built, config, mesh)
+    assert built.loss.init(jax.random.key(0), 8)[1] == {}
+    before = by_class(state, opt_state_too=False)
+    state, _ = train_step(state, batch(config, mesh, 0)[0])
+    for path, values in by_class(state, opt_state_too=False).items():
+        assert np.all(np.any(values != before[path], axis=1)), path  # weight decay
+
+
+def test_parts_of_a_combination_have_their_own_masks():
+    masks = {"a": np.array([True, False]), "b": np.array([False, True])}
+    loss_state = {name: {"sampled": {"prototypes": jnp.asarray(mask)}} for name, mask in masks.items()}
+    loss_state["c"] = {}
+    params = {"embedder": {"bias": jnp.zeros(2)}, "loss": {name: {"prototypes": jnp.zeros((2, 3))} for name in "abc"}}
+    momentum = optax.trace(0.9).init(params)
+    add = lambda tree: jax.tree.map(lambda x: x + 1, tree)
+    kept, momentum = sampling.keep_unsampled(loss_state, (add(params), add(momentum)), (params, momentum))
+    for tree in kept, momentum.trace:
+        for name, mask in masks.items():
+            np.testing.assert_array_equal(tree["loss"][name]["prototypes"][:, 0], mask)
+        assert np.all(tree["loss"]["c"]["prototypes"] == 1) and np.all(tree["embedder"]["bias"] == 1)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(sampling.clear(loss_state)))
+
+
+def test_arrays_by_class_are_split_by_class():
+    built, config, mesh = make("softmax", "sampled", "adamw", 1)
+    state = model.abstract_state(built, config, mesh)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        split = leaf.shape[:1] == (CLASSES,)
+        assert (leaf.sharding.spec == jax.sharding.PartitionSpec("data")) == split, jax.tree_util.keystr(path)
