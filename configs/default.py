@@ -9,6 +9,10 @@ from ml_collections import config_dict
 
 ConfigDict = ml_collections.ConfigDict
 
+# Dotted names of fields and sections that came later: while they have their defaults, a configuration's hash
+# (stored.hash_of) leaves them out, so that the runs, sweeps and records of older versions keep theirs.
+ADDED: tuple[str, ...] = ()
+
 
 def _data() -> ConfigDict:
     return ConfigDict(dict(

@@ -1,5 +1,9 @@
-"""The configuration that a run wrote into its workdir: `--config=configs/stored.py:WORKDIR/config.json`."""
+"""Which configuration a run has: read from a file of this or an older version, named by a hash, compared with another.
 
+`--config=configs/stored.py:WORKDIR/config.json` is the configuration that a run wrote into its workdir.
+"""
+
+import hashlib
 import json
 
 import ml_collections
@@ -7,22 +11,139 @@ import ml_collections
 from geodesic.configs import default
 from geodesic.errors import UserError
 
-
-def _fill(config: ml_collections.ConfigDict, values: dict) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            _fill(config[key], value)
-        else:
-            # JSON has no tuples, and a locked config refuses a list in a tuple's place.
-            config[key] = tuple(value) if isinstance(value, list) else value
+# Fields and sections that have had another name, old -> new. Files are read under both, hashes go by the old one.
+RENAMED = {
+    "loss.margin": "loss.margin_pairs",
+    "loss.combine.margin": "loss.combine.margin_pairs",
+    "optimizer.trunk_clip_norm": "optimizer.embedder_clip_norm",
+}
+# Values that have had another name: the field (by its name of today) -> old -> new.
+RENAMED_VALUES = {"loss.name": {"margin": "margin_pairs"}}
 
 
 def get_config(path: str) -> ml_collections.ConfigDict:
+    """What `--config=stored.py:PATH` calls: `read(path)`."""
+    return read(path)
+
+
+def read(path: str) -> ml_collections.ConfigDict:
+    """The configuration in a config.json that this or an older version wrote, locked.
+
+    Fields that are newer than the file have their defaults, renamed ones their new names. Raises FileNotFoundError, or
+    UserError for a file that is damaged or has a field that no version knows.
+    """
     with open(path) as file:
-        values = json.load(file)
+        try:
+            values = json.load(file)
+        except ValueError as error:
+            raise UserError(f"{path} is damaged: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is damaged: it holds a {type(values).__name__}, not a configuration")
+    return from_dict(values, path)
+
+
+def from_dict(values: dict, source: str) -> ml_collections.ConfigDict:
+    """The configuration that `as_dict` of this or an older version gave. `source` names it in errors.
+
+    Raises as `read` does.
+
+    Example:
+        >>> from_dict({"seed": 3, "optimizer": {"momentum": 0.8}}, "example").optimizer.momentum
+        0.8
+    """
     config = default.get_config()
-    try:
-        _fill(config, values)
-    except (KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{path} was written by another version of this code: {error}") from error
+    known = flat(as_dict(config))
+    for name, value in flat(values).items():
+        name = name if name in known else _replaced(name, RENAMED)
+        section, _, field = name.rpartition(".")
+        try:
+            if name in RENAMED_VALUES and RENAMED_VALUES[name].get(value) in config.loss:
+                value = RENAMED_VALUES[name][value]
+            # JSON has no tuples, and a locked configuration refuses a list in a tuple's place.
+            _at(config, section)[field] = _tuples(value)
+        except (KeyError, AttributeError, TypeError) as error:
+            raise UserError(f"{source} was written by another version of this code: {error}") from error
     return config
+
+
+def as_dict(config) -> dict:
+    """The configuration as JSON has it: nested dictionaries, lists in place of tuples."""
+    return json.loads(config.to_json())
+
+
+def flat(values: dict, prefix: str = "") -> dict:
+    """The values of nested dictionaries under dotted names.
+
+    Example:
+        >>> flat({"a": {"b": 1}, "c": 2})
+        {'a.b': 1, 'c': 2}
+    """
+    result = {}
+    for key, value in values.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return result
+
+
+def hash_of(config) -> str:
+    """12 hex digits that name the configuration, `run` left out.
+
+    A field of default.ADDED does not count while it has its default, and a renamed one counts under its old name: a
+    version that adds or renames fields gives older configurations their old hashes.
+    """
+    defaults = flat(as_dict(default.get_config()))
+    old_names = {new: old for old, new in RENAMED.items()}
+    nested = {}
+    for name, value in flat(as_dict(config)).items():
+        if _below(name, "run") or (value == defaults[name] and any(_below(name, added) for added in default.ADDED)):
+            continue
+        for old, new in RENAMED_VALUES.get(name, {}).items():
+            value = old if value == new else value
+        *sections, field = _replaced(name, old_names).split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[field] = value
+    return hash_of_values(nested)
+
+
+def hash_of_values(values: dict) -> str:
+    """12 hex digits that name these values, whatever their order.
+
+    Example:
+        >>> hash_of_values({"a": 1, "b": 2}) == hash_of_values({"b": 2, "a": 1})
+        True
+    """
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def differing(stored, config) -> dict[str, tuple]:
+    """The fields in which two configurations differ: name -> (value in `stored`, value in `config`), in name order.
+
+    What does not make it another run is left out: `run`, and where data lie.
+    """
+    there, here = flat(as_dict(stored)), flat(as_dict(config))
+    return {name: (there.get(name), here.get(name)) for name in sorted({*there, *here})
+            if there.get(name) != here.get(name) and not _below(name, "run") and not name.endswith("_data.path")}
+
+
+def _below(name: str, section: str) -> bool:
+    """Whether the dotted name is this one or lies in this section."""
+    return name == section or name.startswith(section + ".")
+
+
+def _replaced(name: str, table: dict[str, str]) -> str:
+    """The name with what is in the table at its beginning replaced."""
+    for before, after in table.items():
+        if _below(name, before):
+            return after + name[len(before):]
+    return name
+
+
+def _at(config, section: str):
+    for key in filter(None, section.split(".")):
+        config = config[key]
+    return config
+
+
+def _tuples(value):
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

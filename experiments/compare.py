@@ -13,9 +13,9 @@ import rich
 import rich.table
 from absl import flags
 
-from geodesic.configs import papers, protocols
+from geodesic.configs import papers, protocols, stored
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, workdir
+from geodesic.experiments.process import cli
 from geodesic.experiments.protocols import record
 
 REPRODUCED, BETTER, WORSE, NOT_COMPARABLE = "reproduced", "better", "worse", "not comparable"
@@ -99,12 +99,13 @@ def _selected(rule: str) -> str:
 
 def _other_recipe(config: dict, recipe) -> list[str]:
     """The first fields in which the run was configured otherwise than the paper's row."""
-    ours, theirs = workdir.flat(config), workdir.flat(workdir.as_dict(recipe))
+    filled = stored.from_dict(config, "the record's configuration")  # it may be an older version's
+    ours, theirs = (stored.flat(stored.as_dict(values)) for values in (filled, recipe))
     loss = recipe.loss.name
     counts = lambda name: not name.startswith(_FREE) and (
         not name.startswith("loss.") or name.count(".") == 1 or name.startswith(f"loss.{loss}."))
-    differing = [f"{name} {ours.get(name, 'absent')} (paper {theirs[name]})" for name in sorted(theirs)
-                 if counts(name) and ours.get(name) != theirs[name]]
+    differing = [f"{name} {ours[name]} (paper {theirs[name]})" for name in sorted(theirs)
+                 if counts(name) and ours[name] != theirs[name]]
     more = [f"and {len(differing) - 3} more fields"] if len(differing) > 3 else []
     needs = recipe.paper.startswith(("reality_check:", "proxy_anchor:")) and not config["init_from"]
     return differing[:3] + more + (["trained from scratch, the paper from ImageNet weights"] if needs else [])

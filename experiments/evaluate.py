@@ -17,6 +17,7 @@ import rich
 import rich.table
 from absl import flags
 
+from geodesic.configs import stored
 from geodesic.experiments.process import cli, hosts, workdir
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.protocols import evaluation, protocol_run
@@ -54,7 +55,7 @@ def main(config, values) -> None:
             "verification": "All pairs of images by cosine; thresholds exact, not interpolated",
             "selected_on": "last step" if values.step < 0 else "step given by hand",
         },
-        "seed": config.seed, "config_hash": workdir.config_hash(config), "checkpoint_step": trained.step,
+        "seed": config.seed, "config_hash": stored.hash_of(config), "checkpoint_step": trained.step,
         "checkpoint_digest": trained.digest, "trained": trained_name, "unreadable": embedded.problems,
         "environment": workdir.environment(jax.devices()),
         "scores": {name: evaluation.score(embeddings, labels, config) for name, embeddings in rows.items()},

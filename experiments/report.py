@@ -10,6 +10,7 @@ import os
 from absl import flags
 
 from geodesic import datasets
+from geodesic.configs import stored
 from geodesic.experiments import evaluate
 from geodesic.experiments.process import cli, hosts, progress, workdir
 from geodesic.experiments.reporting import embedding_map, galleries, page, pictures, report_sections
@@ -56,7 +57,7 @@ def render(config, folder: str) -> str:
         classes=galleries.classes(tested, precision, decided),
         hubs=galleries.hubs(tested),
         map=embedding_map.render(tested.embeddings, tested.labels, paths, tested.class_names, config.seed, tested.read),
-        config=html.escape(json.dumps(workdir.as_dict(config), indent=2)),
+        config=html.escape(json.dumps(stored.as_dict(config), indent=2)),
         environment=html.escape(json.dumps({key: measured[key] for key in (
             "seed", "config_hash", "checkpoint_step", "checkpoint_digest", "environment")}, indent=2)),
         credit=html.escape(data.credit(config.test_data)),

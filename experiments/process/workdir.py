@@ -2,7 +2,6 @@
 
 import datetime
 import functools
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -10,6 +9,7 @@ import pathlib
 import platform
 import subprocess
 
+from geodesic.configs import stored
 from geodesic.errors import UserError
 
 # Held by the run that writes there (lock.py).
@@ -39,18 +39,14 @@ def checkpoints_path(workdir: str) -> str:
 def check(workdir: str, config) -> None:
     """Whether a run of this configuration may be in `workdir`.
 
-    Fields of `config.run` may differ. Raises UserError, naming the first differing fields, for another run's
-    folder and for a folder that is not empty and not a run's.
+    Fields of `config.run` may differ, and where the data lie. Raises UserError, naming the first differing fields,
+    for another run's folder and for a folder that is not empty and not a run's.
     """
     path = config_path(workdir)
-    wanted = as_dict(config)
     if os.path.exists(path):
-        with open(path) as file:
-            stored = json.load(file)
-        there, here = flat(stored), flat(wanted)
-        differing = sorted(name for name in here if not name.startswith("run.") and there.get(name) != here[name])
+        differing = stored.differing(stored.read(path), config)
         if differing:
-            first = ", ".join(f"{name} {there.get(name)} (now {here[name]})" for name in differing[:3])
+            first = ", ".join(f"{name} {there} (now {here})" for name, (there, here) in [*differing.items()][:3])
             more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
             raise UserError(f"{workdir} holds a run of another configuration: {first}{more}. "
                              f"Give the same configuration to resume it, or another --workdir")
@@ -62,21 +58,7 @@ def open_for(workdir: str, config) -> None:
     """Creates `workdir` with this configuration in it. Raises as `check` does."""
     check(workdir, config)
     os.makedirs(workdir, exist_ok=True)
-    write_json(config_path(workdir), as_dict(config))
-
-
-def as_dict(config) -> dict:
-    return json.loads(config.to_json())
-
-
-def config_hash(config) -> str:
-    """12 hex digits that name the configuration, `run` left out."""
-    return values_hash({key: value for key, value in as_dict(config).items() if key != "run"})
-
-
-def values_hash(values: dict) -> str:
-    """12 hex digits that name these values, whatever their order."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+    write_json(config_path(workdir), stored.as_dict(config))
 
 
 def environment(devices) -> dict[str, object]:
@@ -121,11 +103,3 @@ def write_atomically(path: str, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def flat(values: dict, prefix: str = "") -> dict:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    result = {}
-    for key, value in values.items():
-        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return result

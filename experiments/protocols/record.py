@@ -11,6 +11,7 @@ import os
 import sys
 import time
 
+from geodesic.configs import stored
 from geodesic.errors import UserError
 from geodesic.experiments.process import hosts, workdir
 
@@ -51,7 +52,7 @@ def make(config, devices, *, protocol: dict, selection: dict, metrics: dict, def
     record = {
         "schema": SCHEMA, "version": VERSION, "protocol": protocol, "selection": selection, "metrics": metrics,
         "definitions": definitions, "counts": counts, "seed": config.seed, "paper": config.paper,
-        "config_hash": workdir.config_hash(config), "config": workdir.as_dict(config), "checkpoint": checkpoint,
+        "config_hash": stored.hash_of(config), "config": stored.as_dict(config), "checkpoint": checkpoint,
         "code": {"commit": commit, "dirty": bool(changes)},
         "packages": environment["packages"] | {"python": environment["python"]},
         "hardware": {"devices": environment["devices"], "machine": environment["machine"]},

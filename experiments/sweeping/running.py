@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import psutil
 
+from geodesic.configs.stored import as_dict
 from geodesic.experiments.process import workdir
 from geodesic.experiments.sweeping.trials import Trial
 
@@ -95,7 +96,7 @@ def run(trial: Trial, limits: Limits, stop: Stop,
 
 def _run_programs(trial: Trial, limits: Limits, stop: Stop, prune, lock: int) -> dict:
     config = os.path.join(trial.folder, "config.json")
-    workdir.write_json(config, workdir.as_dict(trial.config))
+    workdir.write_json(config, as_dict(trial.config))
     stored = f"--config={os.path.join(ROOT, 'configs', 'stored.py')}:{config}"
     peak = 0.0
     for program, *options in PROGRAMS:

@@ -4,9 +4,8 @@ import importlib.util
 import os
 from typing import Any, NamedTuple
 
-from geodesic.configs import sweeps
+from geodesic.configs import stored, sweeps
 from geodesic.errors import UserError
-from geodesic.experiments.process import workdir
 
 
 class Trial(NamedTuple):
@@ -53,7 +52,7 @@ def expand(sweep: sweeps.Sweep, folder: str) -> list[Trial]:
 def make(sweep: sweeps.Sweep, point: sweeps.Point, seed: int, folder: str) -> Trial:
     fields = {name: value for name, value in point.items() if name != "label"}
     config, problem = resolve(sweep.config, {**sweep.common, **fields, "seed": seed})
-    digest = workdir.config_hash(config) if config is not None else workdir.values_hash(
+    digest = stored.hash_of(config) if config is not None else stored.hash_of_values(
         {"config": sweep.config, **sweep.common, **fields, "seed": seed})
     return Trial(os.path.join(folder, "trials", digest), label(point), fields, seed, config, problem)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from geodesic.configs import stored
 from geodesic.errors import UserError
 from geodesic.experiments.process import workdir as workdirs
 
@@ -24,7 +25,7 @@ class Embeddings(NamedTuple):
 def identity(trained, config) -> dict:
     """What decides the values of an embedding: the weights, and how pixels become input."""
     return {"checkpoint": trained.digest, "step": trained.step, "embedder": config.embedder.name,
-            "input": workdirs.as_dict(config)["input"],
+            "input": stored.as_dict(config)["input"],
             "average_horizontal_flips": config.evaluation.average_horizontal_flips,
             "layer": config.evaluation.layer}
 

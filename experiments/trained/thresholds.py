@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from geodesic.configs.stored import flat
 from geodesic.errors import UserError
 from geodesic.experiments.process import workdir
 from geodesic.experiments.protocols import intervals
@@ -96,7 +97,7 @@ def load(run: str, identity: dict, far: float = 0.0) -> dict | None:
     if not os.path.exists(path(run)):
         return None
     stored = _read(run)
-    there, here = workdir.flat(stored["model"]), workdir.flat(identity)
+    there, here = flat(stored["model"]), flat(identity)
     differing = [f"{key} {there.get(key)} there, {here[key]} here" for key in here if there.get(key) != here[key]]
     if differing:
         raise UserError(f"the thresholds in {path(run)} are of another model: {'; '.join(differing[:3])}. "

@@ -4,9 +4,8 @@ import re
 
 import pytest
 
-from geodesic.configs import papers, protocols
+from geodesic.configs import papers, protocols, stored
 from geodesic.experiments import compare
-from geodesic.experiments.process import workdir
 from geodesic.experiments.protocols import record
 
 
@@ -24,7 +23,7 @@ def made(paper="proxy_anchor:cub_resnet50", protocol="cub200", rule=record.TEST,
         "metrics": {name: {"value": value, "low": value - 0.01, "high": value + 0.01}
                     for name, value in metrics.items()},
         "definitions": {name: protocols.definition(name) for name in metrics}, "counts": {}, "seed": 0, "paper": paper,
-        "config_hash": "", "config": workdir.as_dict(config), "checkpoint": {"step": 1, "digest": ""},
+        "config_hash": "", "config": stored.as_dict(config), "checkpoint": {"step": 1, "digest": ""},
         "code": {"commit": "", "dirty": False}, "packages": {}, "hardware": {"devices": "", "machine": ""},
         "interval": {"level": 0.95, "over": "classes", "resamples": 1000}, "wall_clock_seconds": 1.0, "date": "",
         "command": "",

@@ -2,8 +2,7 @@ import glob
 
 import pytest
 
-from geodesic.configs import sweeps
-from geodesic.experiments.process import workdir
+from geodesic.configs import stored, sweeps
 from geodesic.experiments.sweeping import trials
 from tests.experiments.sweeping.sweeps import write
 
@@ -22,7 +21,7 @@ def test_axes_multiply_and_a_trial_is_named_by_its_configuration():
     last = found[-1]
     assert (last.config.loss.arcface.margin, last.config.loss.name, last.config.batch_size, last.config.seed,
             last.config.num_epochs) == (0.5, "cosface", 16, 1, 3)
-    assert last.folder == f"runs/trials/{workdir.config_hash(last.config)}"
+    assert last.folder == f"runs/trials/{stored.hash_of(last.config)}"
     assert len({trial.folder for trial in found}) == 8
 
 
