@@ -13,6 +13,7 @@ import jax
 from absl import flags
 from jax.extend import core
 
+from geodesic import losses
 from geodesic.embedders.cpu import backend
 from geodesic.experiments.compiled import collectives, memory_traffic
 from geodesic.experiments.process import cli, runtime
@@ -108,14 +109,14 @@ def _arrays(state: model.TrainState, batch: dict) -> dict[str, int]:
     """Bytes of one device's part of everything that the step is given."""
     local = lambda leaf: leaf.dtype.itemsize * _count(leaf.sharding.shard_shape(leaf.shape))
     bytes_of = lambda tree: sum(local(leaf) for leaf in jax.tree.leaves(tree))
-    by_class = lambda path: any(getattr(key, "key", None) == "prototypes" for key in path)
     split = lambda tree, wanted: [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-                                  if by_class(path) == wanted]
+                                  if losses.is_by_class(path, leaf) == wanted]
+    loss = {"loss": state.params["loss"]}
     return {
-        "embedder parameters": bytes_of(state.params["embedder"]),
-        "prototypes": bytes_of(split(state.params["loss"], True)),
-        "other loss parameters": bytes_of(split(state.params["loss"], False)),
-        "optimizer, prototypes": bytes_of(split(state.opt_state, True)),
+        "embedder": bytes_of(state.params["embedder"]),
+        "loss, by class": bytes_of(split(loss, True)),
+        "loss, the rest": bytes_of(split(loss, False)),
+        "optimizer, by class": bytes_of(split(state.opt_state, True)),
         "optimizer, the rest": bytes_of(split(state.opt_state, False)),
         "statistics, memories": bytes_of((state.step, state.batch_stats, state.loss_state)),
         "batch": bytes_of(batch),

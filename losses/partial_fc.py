@@ -6,7 +6,7 @@ is that of the first version, An et al.: Partial FC, 2020, arXiv:2010.05222.
 `update` says what becomes of the prototypes that a step has not sampled:
   all      their gradient is zero, and momentum and weight decay move them on
   sampled  they, and what the optimizer remembers of them, stay exactly as they are; the loss names the others in
-           its state, {"sampled": {"prototypes": bool[rows]}}, for the training step to heed
+           its state, {"sampled": {"prototypes": bool[rows]}}, and the training step keeps the rest
 """
 
 import jax

@@ -9,8 +9,8 @@ import concurrent.futures
 import jax
 import numpy as np
 
+from geodesic import losses
 from geodesic.experiments.process import hosts
-from geodesic.experiments.process import mesh as meshes
 
 # Rows of an array at a time: what is copied to widen it stays small.
 _BLOCK = 1 << 14
@@ -30,7 +30,7 @@ def local(tree, num_classes: int | None = None, whole: bool = True) -> dict:
     """The same of arrays that this process holds all of; with whole=False, the numbers of its part."""
     named = {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
     by_class = {name_of(path) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-                if meshes.is_by_class(path, leaf)}
+                if losses.is_by_class(path, leaf)}
     with concurrent.futures.ThreadPoolExecutor() as pool:  # NumPy lets go of the interpreter
         sums = list(pool.map(lambda item: _of_array(item[1], item[0] in by_class, num_classes), named.items()))
     return {name: f"{value:016x}" if whole else value for name, value in zip(named, sums, strict=True)}

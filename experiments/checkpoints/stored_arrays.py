@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import tensorstore
 
+from geodesic import losses
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import digests, seal
-from geodesic.experiments.process import mesh as meshes
 
 
 def record(state, num_classes: int | None) -> dict:
@@ -42,7 +42,7 @@ def check_model(record: dict, abstract_state, what: str) -> None:
     stored = {name: (tuple(shape), dtype) for name, (shape, dtype) in record["arrays"].items()}
     wanted, classes = _kinds(abstract_state), record["num_classes"]
     by_class = {digests.name_of(path) for path, leaf in jax.tree_util.tree_leaves_with_path(abstract_state)
-                if classes and meshes.is_by_class(path, leaf)}
+                if classes and losses.is_by_class(path, leaf)}
     differing = [name for name in sorted({*stored, *wanted}) if stored.get(name) != wanted.get(name)
                  and not (name in by_class and name in stored
                           and _same_but_padding(stored[name], wanted[name], classes))]

@@ -1,8 +1,4 @@
-"""The one mesh, and where each array of a run lives on it.
-
-One axis, "data", over all devices of all hosts. Batches are split along it; so are the class prototypes and
-whatever the optimizer remembers of them. Everything else is on every device.
-"""
+"""The one mesh: one axis, "data", over all devices of all hosts, along which batches are split."""
 
 import jax
 import numpy as np
@@ -18,18 +14,6 @@ def make(devices=None) -> jax.sharding.Mesh:
     """The mesh over `devices` (default: all). Auto axes: under Explicit ones a sharded loss does not type-check."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
-
-
-def is_by_class(path, leaf) -> bool:
-    """Whether an array of a train state has a row for each class: `prototypes` of a loss, and its `bias`."""
-    keys = [getattr(key, "key", None) for key in path]
-    return leaf.ndim > 0 and ("prototypes" in keys or ("loss" in keys and keys[-1] == "bias"))
-
-
-def state_shardings(mesh: jax.sharding.Mesh, state):
-    """The sharding of every array of a train state: those by class are split, the others are everywhere."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: NamedSharding(mesh, P(AXIS) if is_by_class(path, leaf) else P()), state)
 
 
 def everywhere(array: jax.Array) -> np.ndarray:

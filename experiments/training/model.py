@@ -11,8 +11,8 @@ from flax import struct
 from geodesic import embedders, losses
 from geodesic.configs import limits
 from geodesic.errors import UserError
-from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.training import optimizer
+from geodesic.experiments.training.sharding import state_shardings
 
 
 @struct.dataclass
@@ -92,14 +92,14 @@ def _init_embedder(embedder, config, rng):
 def init_state(model: Model, config, mesh: jax.sharding.Mesh) -> TrainState:
     """The state before the first step, a function of `config.seed`, each array created where it lives."""
     init = _init(model, config)
-    return jax.jit(init, out_shardings=meshes.state_shardings(mesh, jax.eval_shape(init)))()
+    return jax.jit(init, out_shardings=state_shardings(mesh, jax.eval_shape(init)))()
 
 
 def abstract_state(model: Model, config, mesh: jax.sharding.Mesh) -> TrainState:
     """Shapes, dtypes and shardings of the train state, without computing it."""
     state = jax.eval_shape(_init(model, config))
     return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-                        state, meshes.state_shardings(mesh, state))
+                        state, state_shardings(mesh, state))
 
 
 def embedder_variables(state: TrainState) -> dict:

@@ -12,8 +12,8 @@ from jax.sharding import PartitionSpec as P
 from geodesic.errors import UserError
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process.mesh import AXIS
-from geodesic.experiments.training import sampling
 from geodesic.experiments.training.model import Model, TrainState, abstract_state
+from geodesic.experiments.training.unsampled import clear_sampled, keep_unsampled
 
 
 def normalize(images: jax.Array, config) -> jax.Array:
@@ -57,7 +57,7 @@ def make_train_step(model: Model, config, mesh: jax.sharding.Mesh) -> Callable:
             return (jax.tree.map(jnp.add, gradients, new), batch_stats, loss_state), scalars
 
         steps = config.accumulation_steps
-        carry = (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats, sampling.clear(state.loss_state))
+        carry = (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats, clear_sampled(state.loss_state))
         if steps == 1:  # a scan of one would keep a second copy of the gradients
             carry, scalars = part(carry, (0, batch["image"][0], batch["label"][0]))
         else:
@@ -71,7 +71,7 @@ def make_train_step(model: Model, config, mesh: jax.sharding.Mesh) -> Callable:
         gradients, batch_stats, loss_state, scalars = accumulate(state, batch, rng)
         updates, opt_state = model.optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        params, opt_state = sampling.keep_unsampled(loss_state, (params, opt_state), (state.params, state.opt_state))
+        params, opt_state = keep_unsampled(loss_state, (params, opt_state), (state.params, state.opt_state))
         norm = optax.tree.norm(gradients["embedder"])
         finite = [jnp.isfinite(scalars["loss"]), jnp.isfinite(norm),
                   *(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients["loss"]))]

@@ -20,21 +20,29 @@ def planned(devices=8, **changes):
 def test_arrays_are_those_of_one_device():
     found = planned()
     prototypes = 4 * 16 * CLASSES // 8
-    assert found.arrays["prototypes"] == found.arrays["optimizer, prototypes"] == prototypes  # SGD remembers one copy
+    assert found.arrays["loss, by class"] == found.arrays["optimizer, by class"] == prototypes  # SGD has one copy
     assert found.arrays["batch"] == 16 * 16 * 3 + 4
     assert found.logits == 4 * 8 * CLASSES // 8
     assert found.temporaries > found.logits
     assert found.total == sum(found.arrays.values()) + found.temporaries + found.outputs
     # Embeddings [8, 16] go out; every parameter of the trunk has its gradient summed.
     assert 4 * 8 * 16 <= found.moved["all-gather"] < 4 * 8 * CLASSES // 8
-    assert found.moved["all-reduce"] > found.arrays["embedder parameters"]
+    assert found.moved["all-reduce"] > found.arrays["embedder"]
     assert "all-to-all" not in found.moved
 
 
 def test_configuration_reaches_the_plan():
     found = planned(devices=2, optimizer__name="adamw", loss__chunk_size=125, accumulation_steps=2)
-    assert found.arrays["optimizer, prototypes"] == 2 * found.arrays["prototypes"] == 2 * 4 * 16 * CLASSES // 2
+    assert found.arrays["optimizer, by class"] == 2 * found.arrays["loss, by class"] == 2 * 4 * 16 * CLASSES // 2
     assert found.logits == 4 * 125 * 4
+
+
+def test_a_bias_and_its_moments_are_split_by_class_too():
+    found = planned(loss__name="softmax", optimizer__name="adamw")
+    weights_and_bias = 4 * (16 + 1) * CLASSES // 8
+    assert found.arrays["loss, by class"] == weights_and_bias and found.arrays["loss, the rest"] == 0
+    assert found.arrays["optimizer, by class"] == 2 * weights_and_bias
+    assert found.arrays["optimizer, the rest"] == 2 * found.arrays["embedder"] + 4 + 4  # and the counts of updates
 
 
 def test_verdict():

@@ -9,6 +9,7 @@ import pytest
 
 from geodesic.experiments.checkpoints import checkpoint, digests
 from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.training.sharding import state_shardings
 
 
 def state(value=1.0, size=4):
@@ -177,7 +178,7 @@ def by_class(devices, classes=5):
     values = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)
     values[classes:] = 7.0
     tree = {"params": {"loss": {"prototypes": values}, "embedder": np.full((4, 2), 1.5, np.float32)}}
-    return jax.device_put(tree, meshes.state_shardings(mesh, tree))
+    return jax.device_put(tree, state_shardings(mesh, tree))
 
 
 def test_any_number_of_devices_goes_on(tmp_path):

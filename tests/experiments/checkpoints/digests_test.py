@@ -6,6 +6,7 @@ import pytest
 
 from geodesic.experiments.checkpoints import digests
 from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.training.sharding import state_shardings
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint8, np.bool_, ml_dtypes.bfloat16])
@@ -35,7 +36,7 @@ def test_where_an_array_lives_does_not_count():
             "step": np.int32(4)}
     for devices in (1, 2, 8):
         mesh = meshes.make(jax.devices()[:devices])
-        placed = jax.device_put(tree, meshes.state_shardings(mesh, tree))
+        placed = jax.device_put(tree, state_shardings(mesh, tree))
         assert digests.of(placed) == digests.of(tree)
         assert digests.of(placed, 5) == digests.of({**tree, "loss": {"prototypes": tree["loss"]["prototypes"][:5]}}, 5)
     assert digests.of({"loss": {"prototypes": jnp.zeros((2, 3))}}).keys() == {"loss/prototypes"}

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from geodesic.configs import default
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.training import model, optimizer, sampling
+from geodesic.experiments.training import model, optimizer, unsampled
 from geodesic.experiments.training import step as steps
 
 CLASSES = 40
@@ -86,12 +86,12 @@ def test_parts_of_a_combination_have_their_own_masks():
     params = {"embedder": {"bias": jnp.zeros(2)}, "loss": {name: {"prototypes": jnp.zeros((2, 3))} for name in "abc"}}
     momentum = optax.trace(0.9).init(params)
     add = lambda tree: jax.tree.map(lambda x: x + 1, tree)
-    kept, momentum = sampling.keep_unsampled(loss_state, (add(params), add(momentum)), (params, momentum))
+    kept, momentum = unsampled.keep_unsampled(loss_state, (add(params), add(momentum)), (params, momentum))
     for tree in kept, momentum.trace:
         for name, mask in masks.items():
             np.testing.assert_array_equal(tree["loss"][name]["prototypes"][:, 0], mask)
         assert np.all(tree["loss"]["c"]["prototypes"] == 1) and np.all(tree["embedder"]["bias"] == 1)
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(sampling.clear(loss_state)))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(unsampled.clear_sampled(loss_state)))
 
 
 def test_arrays_by_class_are_split_by_class():
