@@ -94,7 +94,7 @@ def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None,
                              f"use memory_size 0")
         axis = ClassAxis(num_classes, mesh, chunk_size=chunk_size, sample_rate=sample_rate, update=update)
         partial_fc.check(axis)
-    return checked(LOSSES[name](axis, **values), num_classes, multi_hot=name == "sigmoid")
+    return checked(LOSSES[name](axis, **values), num_classes)
 
 
 def combine(weights: dict[str, float], *, hyper_parameters: dict[str, dict] | None = None,

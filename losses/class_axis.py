@@ -117,6 +117,19 @@ def affine(x: jax.Array, classes: dict) -> jax.Array:
     return checkpoint_name(products, "products") + classes["bias"]
 
 
+def scores(axis: ClassAxis, columns: Callable = cosines, normalize: bool = True) -> Callable:
+    """Loss.scores of a loss that compares `columns`: of every class at once, without padding.
+
+    normalize: whether embeddings are normalised before they are compared.
+    """
+
+    def of(params: dict, embeddings: jax.Array) -> jax.Array:
+        x = unit(embeddings) if normalize else embeddings.astype(jnp.float32)
+        return columns(x, params)[:, :axis.num_classes]
+
+    return of
+
+
 def totals(axis: ClassAxis, summarize: Callable[[Piece], Totals], x: jax.Array, classes: dict, labels: jax.Array,
            rows=(), sample: jax.Array | None = None, columns: Callable = cosines) -> Totals:
     """What `summarize` says of every piece of the class axis, over all classes.

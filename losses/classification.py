@@ -40,7 +40,7 @@ def softmax(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
         accuracy = jnp.mean(target > totals.maxima["largest"])
         return jnp.mean(losses), state, {"accuracy": accuracy}
 
-    return Loss(_init(axis), apply)
+    return Loss(_init(axis), apply, _scores(axis))
 
 
 def sigmoid(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
@@ -67,7 +67,7 @@ def sigmoid(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
         accuracy = jnp.mean(totals.sums["right"] / axis.softmax_classes)
         return loss, state, {"accuracy": accuracy}
 
-    return Loss(_init(axis), apply)
+    return Loss(_init(axis), apply, _scores(axis), multi_hot=True)
 
 
 def _init(axis: ClassAxis):
@@ -77,6 +77,10 @@ def _init(axis: ClassAxis):
         return params, partial_fc.init_state(axis)
 
     return init
+
+
+def _scores(axis: ClassAxis):
+    return class_axis.scores(axis, class_axis.affine, normalize=False)
 
 
 def _check_smoothing(name: str, label_smoothing: float) -> None:

@@ -29,16 +29,16 @@ def check_labels(labels, num_classes: int) -> None:
                          f"{num_classes - 1}: set loss.num_classes to at least {high + 1}, or relabel the data")
 
 
-def checked(loss: Loss, num_classes: int, multi_hot: bool = False) -> Loss:
+def checked(loss: Loss, num_classes: int) -> Loss:
     """The loss, refusing what it cannot use. Under jit it sees shapes and types only: check the data's labels first."""
 
     def apply(params, state, embeddings, labels, rng):
         if embeddings.ndim != 2 or labels.shape[:1] != embeddings.shape[:1]:
             raise UserError(f"a loss takes embeddings [B,D] and as many labels; got {tuple(embeddings.shape)} and "
                              f"{tuple(labels.shape)}")
-        if labels.ndim == 2 and not multi_hot:
+        if labels.ndim == 2 and not loss.multi_hot:
             raise UserError("this loss takes one class per example, labels [B]; multi-hot labels are for sigmoid")
         check_labels(labels, num_classes)
         return loss.apply(params, state, embeddings, labels, rng)
 
-    return Loss(loss.init, apply)
+    return loss._replace(apply=apply)

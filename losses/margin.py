@@ -4,6 +4,7 @@ x: embedding, w_j: prototype of class j, cos_j = <x/|x|, w_j/|w_j|>, theta = arc
 Logits are `scale * target(cos_y)` at y and `scale * cos_j` elsewhere; the loss is the mean cross-entropy.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -31,18 +32,20 @@ def arcface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0.5, gradie
     Raises UserError for another name. Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698.
     """
     check_arc("arcface", margin, gradient)
-    return margin_loss(axis, scale, lambda cosine: angle.arc_target(cosine, margin, gradient),
+    # At right angles cos(theta + m) is -sin(m); `easy` leaves the half of the cosines that are negative alone.
+    cost = math.sin(margin) / 2 if gradient == "easy" else math.sin(margin)
+    return margin_loss(axis, scale, lambda cosine: angle.arc_target(cosine, margin, gradient), start_cost=cost,
                        filter_threshold=filter_threshold)
 
 
 def cosface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0.4) -> Loss:
     """Additive cosine margin: cos - margin. Wang et al.: CosFace, 2018, arXiv:1801.09414."""
-    return margin_loss(axis, scale, lambda cosine: cosine - margin)
+    return margin_loss(axis, scale, lambda cosine: cosine - margin, start_cost=margin)
 
 
 def normface(axis: ClassAxis, *, scale: float = 64.0) -> Loss:
     """Normalised softmax, no margin. Wang, Xiang, Cheng, Yuille: NormFace, 2017, arXiv:1704.06369."""
-    return margin_loss(axis, scale, lambda cosine: cosine)
+    return margin_loss(axis, scale, lambda cosine: cosine, start_cost=0.0)
 
 
 def sphereface(axis: ClassAxis, *, scale: float = 64.0, m1: float = 1.35) -> Loss:
@@ -99,9 +102,13 @@ def check_arc(name: str, margin: float, gradient: str = "full") -> None:
         raise UserError(f"{name}: margin is an angle in radians, 0 to pi; got {margin}")
 
 
-def margin_loss(axis: ClassAxis, scale: float, target: Callable, *, filter_threshold: float | None = None,
-                columns: Callable = class_axis.cosines, centres: int | None = None) -> Loss:
-    """The loss of a target function cos [B] -> [B]."""
+def margin_loss(axis: ClassAxis, scale: float, target: Callable, *, start_cost: float | None = None,
+                filter_threshold: float | None = None, columns: Callable = class_axis.cosines,
+                centres: int | None = None) -> Loss:
+    """The loss of a target function cos [B] -> [B].
+
+    start_cost: what the target is below a cosine of 0 on average; None: there is no estimate.
+    """
 
     def negative(cosines, rows):
         del rows
@@ -116,7 +123,18 @@ def margin_loss(axis: ClassAxis, scale: float, target: Callable, *, filter_thres
         loss = jnp.mean(cross_entropy.cross_entropy(scale * target(rows.target), rows.others))
         return loss, state, cross_entropy.scalars(rows)
 
-    return Loss(init_prototypes(axis, centres), apply)
+    start_loss = None if start_cost is None else functools.partial(expected_start, axis, scale, start_cost)
+    return Loss(init_prototypes(axis, centres), apply, class_axis.scores(axis, columns), start_loss)
+
+
+def expected_start(axis: ClassAxis, scale: float, cost: float, embedding_size: int) -> float:
+    """Loss.start_loss: ln C + scale^2 / (2 D) + scale * cost.
+
+    Cosines of independent directions in D dimensions have mean 0 and variance 1 / D. So each other class adds
+    exp(s cos) to the softmax, on average exp(s^2 / (2 D)), and all C of them a logarithm of ln C + s^2 / (2 D). The
+    label's logit is -s * cost. The estimate holds while s^2 / D is small beside 2 ln C.
+    """
+    return math.log(axis.softmax_classes) + scale**2 / (2 * embedding_size) + scale * cost
 
 
 def init_prototypes(axis: ClassAxis, centres: int | None = None, state: dict | None = None) -> Callable:

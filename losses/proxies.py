@@ -35,7 +35,7 @@ def proxy_nca(axis: ClassAxis, *, scale: float = 1.0, denominator: str = "all") 
             losses = jnp.where(jnp.isfinite(rows.others), rows.others - logit, 0.0)
         return jnp.mean(losses), state, cross_entropy.scalars(rows)
 
-    return Loss(init_prototypes(axis), apply)
+    return Loss(init_prototypes(axis), apply, class_axis.scores(axis))
 
 
 def proxy_anchor(axis: ClassAxis, *, margin: float = 0.1, alpha: float = 32.0) -> Loss:
@@ -63,7 +63,7 @@ def proxy_anchor(axis: ClassAxis, *, margin: float = 0.1, alpha: float = 32.0) -
         scalars = {"accuracy": jnp.mean(sums["target"] > largest), "target_cosine": jnp.mean(sums["target"])}
         return loss, state, scalars
 
-    return Loss(init_prototypes(axis), apply)
+    return Loss(init_prototypes(axis), apply, class_axis.scores(axis))
 
 
 def soft_triple(axis: ClassAxis, *, k: int = 10, la: float = 20.0, gamma: float = 0.1, tau: float = 0.2,
@@ -91,7 +91,7 @@ def soft_triple(axis: ClassAxis, *, k: int = 10, la: float = 20.0, gamma: float 
             loss += tau * centre_distances(params["prototypes"], axis.num_classes)
         return loss, state, cross_entropy.scalars(rows)
 
-    return Loss(init_prototypes(axis, k), apply)
+    return Loss(init_prototypes(axis, k), apply, class_axis.scores(axis, relaxed))
 
 
 def centre_distances(prototypes: jax.Array, num_classes: int) -> jax.Array:

@@ -1,7 +1,5 @@
 """What a training run says before its first step: enough to stop it at once if something is wrong."""
 
-import math
-
 import jax
 import numpy as np
 
@@ -9,25 +7,17 @@ from geodesic.experiments.training import optimizer
 from geodesic.experiments.training.model import Model, TrainState
 
 
-def start_loss(config, num_classes: int, embedding_size: int) -> float | None:
-    """The loss to expect at step 0 with random prototypes: ln C + s^2 / (2 D), plus what the margin adds.
-
-    Cosines of random directions have variance 1/D, hence the middle term; cos(theta + m) costs s sin m near
-    90 degrees. None where there is no such estimate. A first loss far from it is a wiring error.
-    """
-    name = config.loss.name
-    options = config.loss[name]
-    added = {"arcface": lambda: options.scale * math.sin(options.margin),
-             "cosface": lambda: options.scale * options.margin,
-             "normface": lambda: 0.0}.get(name)
-    if added is None:
-        return None
-    num_classes *= config.loss.sample_rate  # those in one step's softmax
-    return math.log(num_classes) + options.scale ** 2 / (2 * embedding_size) + added()
-
-
 def forward_flops(model: Model, config) -> float:
-    """Of one image through the embedder, 2 per multiply-add, as XLA counts the program as written."""
+    """How much one image costs the embedder.
+
+    Args:
+      model: what the run trains.
+      config: the run's configuration, of which the image size is read.
+
+    Returns:
+      Floating-point operations of a forward pass of one image, two for each multiply-add, as XLA counts them in the
+      program as written, before it is compiled.
+    """
     size = config.input.image_size
     image = jax.ShapeDtypeStruct((1, size, size, 3), "float32")
     variables = jax.eval_shape(model.embedder.init, jax.random.key(0), image)
@@ -35,22 +25,41 @@ def forward_flops(model: Model, config) -> float:
 
 
 def rates(model: Model) -> dict[int, float]:
-    """Learning rates at the first step, at a quarter and half of all, and at the last."""
+    """The learning rates at the first step, after a quarter and half of all steps, and at the last.
+
+    Args:
+      model: what the run trains; its `schedule` and `total_steps` are read.
+
+    Returns:
+      Step, counted from 0 -> learning rate.
+    """
     steps = sorted({0, model.total_steps // 4, model.total_steps // 2, model.total_steps - 1})
     values = jax.jit(jax.vmap(model.schedule))(np.asarray(steps))  # one program to compile, not one per operation
     return dict(zip(steps, np.broadcast_to(values, len(steps)).tolist(), strict=True))
 
 
 def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh, num_examples: int) -> str:
-    """The summary, one fact a line."""
+    """The summary of a run that is about to start.
+
+    Args:
+      config: the run's configuration.
+      model: what it trains.
+      state: the train state, of which sizes alone are read.
+      mesh: its devices.
+      num_examples: images of the training data.
+
+    Returns:
+      One fact a line: devices, networks and their sizes, the batch, the data, the schedule, and, for a loss that has
+      an estimate of it (`Loss.start_loss`), the loss to expect at step 0. A first loss far from it is a wiring error.
+    """
     count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
-    device = mesh.devices.flat[0]
-    expected = start_loss(config, model.num_classes, model.embedding_size)
+    device, embedder = mesh.devices.flat[0], model.embedder
+    neck = f"neck {embedder.neck}" if embedder.embedding_size else "no neck"
     lines = {
         "devices": f"{mesh.size} x {device.device_kind} ({device.platform}), {jax.process_count()} host(s)",
         "embedder": f"{config.embedder.name}, {count(state.params['embedder']):,} parameters, {config.embedder.dtype}, "
-                    f"{config.input.image_size} px -> {model.embedding_size} (layer {model.embedder.layer}, "
-                    f"{model.embedder.pooling} pooling, neck {model.embedder.neck})",
+                    f"{config.input.image_size} px -> {model.embedding_size} (layer {embedder.layer}, "
+                    f"{embedder.pooling} pooling, {neck})",
         "loss": f"{config.loss.name} {dict(config.loss[config.loss.name])}, {model.num_classes:,} classes, "
                 f"{count(state.params['loss']):,} parameters",
         "compute": f"{forward_flops(model, config) / 1e9:.3f} GFLOP per image forward, about three times that to train",
@@ -61,6 +70,7 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh, n
         "schedule": f"{config.optimizer.name}, {config.schedule.name} from {optimizer.peak_learning_rate(config):g}: "
                     + ", ".join(f"{rate:.2e} at {step}" for step, rate in rates(model).items()),
     }
-    if expected is not None:
-        lines["start loss"] = f"about {expected:.2f} expected at step 0 (ln C + s^2/2D + margin)"
+    if model.loss.start_loss is not None:
+        lines["start loss"] = (f"about {model.loss.start_loss(model.embedding_size):.2f} expected at step 0 "
+                               f"(ln C + s^2/2D + margin)")
     return "\n".join(f"  {name:<11}{text}" for name, text in lines.items())

@@ -158,6 +158,29 @@ def test_prototypes_have_a_row_for_every_class(name):
     assert len(np.unique(sharded.reshape(16, -1)[:, 0])) == 16, "every shard starts from its own draw"
 
 
+@pytest.mark.parametrize("name", CLASS_NAMES)
+def test_the_best_score_is_what_accuracy_counts(name):
+    """Scores are of the classes alone, also where devices have made padding rows."""
+    params, state = cases.init(name, 8)
+    embeddings, labels = cases.batch(3)
+    weights = np.asarray(params["prototypes"]).reshape(16, -1, cases.SIZE)[labels, 0]
+    embeddings[:4] = 1e3 * weights[:4]  # these, at least, are near their class
+    scores = np.asarray(cases.build(name, 8).scores(params, embeddings))
+    assert scores.shape == (cases.BATCH, cases.CLASSES)
+    hits = scores.argmax(axis=1) == labels
+    assert hits[:4].all() and not hits.all()
+    accuracy = cases.applied(name, 8)(params, state, embeddings, labels, cases.key())[2]["accuracy"]
+    assert float(accuracy) == pytest.approx(np.mean(hits) if name != "sigmoid" else np.mean(
+        (scores > 0) == (labels[:, None] == np.arange(cases.CLASSES))))
+
+
+def test_pair_losses_have_no_scores_and_no_labels_but_one():
+    for name in losses.PAIR_LOSSES:
+        loss = cases.build(name)
+        assert loss.scores is None and loss.start_loss is None and not loss.multi_hot
+    assert [name for name in CLASS_NAMES if cases.build(name).multi_hot] == ["sigmoid"]
+
+
 def test_configuration_has_every_hyper_parameter_with_its_default(name):
     assert dict(default.get_config().loss[name]) == losses.hyper_parameters(name)
 

@@ -100,16 +100,25 @@ def test_sphereface_is_monotone():
     assert np.all(np.diff(values) < 1e-5) and values[0] - values[-1] > 6  # 2k = 6 on the way
 
 
-@pytest.mark.parametrize("name, added", [("normface", 0.0), ("arcface", 16 * math.sin(0.5)), ("cosface", 16 * 0.4)])
-def test_start_loss(name, added):
+@pytest.mark.parametrize("name, values, added", [
+    ("normface", {}, 0.0), ("arcface", {}, 16 * math.sin(0.5)), ("arcface", {"gradient": "easy"}, 8 * math.sin(0.5)),
+    ("cosface", {}, 16 * 0.4)])
+def test_start_loss(name, values, added):
     """ln C + s^2 / 2D plus what the margin costs at right angles; a loss far from it is wired wrongly."""
     classes, size, scale = 2000, 64, 16.0
-    loss = losses.build(name, num_classes=classes, scale=scale)
+    loss = losses.build(name, num_classes=classes, scale=scale, **values)
     params, state = loss.init(jax.random.key(0), size)
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(256, size)).astype(np.float32)
     value = jax.jit(loss.apply)(params, state, embeddings, rng.integers(0, classes, 256), cases.key())[0]
-    assert value == pytest.approx(math.log(classes) + scale**2 / (2 * size) + added, abs=0.35)
+    assert value == pytest.approx(loss.start_loss(size), abs=0.35)
+    assert loss.start_loss(size) == pytest.approx(math.log(classes) + scale**2 / (2 * size) + added, rel=1e-9)
+
+
+def test_start_loss_counts_the_classes_of_one_softmax():
+    sampled = losses.build("cosface", num_classes=100, sample_rate=0.5, scale=1.0, margin=0.0)
+    assert sampled.start_loss(8) == pytest.approx(math.log(50) + 1 / 16)
+    assert losses.build("sphereface", num_classes=100).start_loss is None
 
 
 def test_refusals():
