@@ -10,16 +10,16 @@ PROGRAMS = {
     "evaluate": "measures a trained run on classes it never saw, or by a paper's protocol",
     "report": "writes one self-contained HTML page about a run",
     "embed": "turns a folder of images into vectors",
-    "search": "finds the nearest of them to an image or to many",
+    "search": "finds the vectors nearest to an image, or to many",
     "calibrate": "sets the threshold from which two images count as one identity",
-    "verify": "decides by it whether two images show one identity",
+    "verify": "decides by that threshold whether two images show one identity",
     "inspect_data": "says what is in a source of images, and what is wrong with it",
     "prepare": "writes a source as shards that are read fast",
     "import_weights": "makes public weights into a folder that can be used as a run",
     "plan": "says what a run would need on every device, before any device time is spent",
     "compare": "holds the records of runs against the papers' figures",
     "sweep": "runs many trials, here or on Slurm",
-    "sweep_report": "turns them into a table with intervals, and plots",
+    "sweep_report": "turns a sweep's trials into a table with intervals, and plots",
 }
 
 

@@ -1,67 +1,82 @@
-"""What every program shares: flags, the configuration, one clear line for an error, and the start of JAX."""
+"""What every program shares: its flags and their help, the configuration, and one clear line for a user's error."""
 
 import os
+import re
+import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 
+import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
 from geodesic.errors import UserError
-from geodesic.experiments.process import hosts, runtime, workdir
+from geodesic.experiments.process import config_files, hosts, runtime, workdir
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-flags.DEFINE_string("workdir", "", "Folder of the run: its configuration, checkpoints, metrics and results.")
-flags.DEFINE_integer("cpu_devices", 0, "Rehearse on this many fake CPU devices; 0 uses the machine's own.")
-flags.DEFINE_string("coordinator_address", "", "Of many processes: host:port of the first. Slurm, Open MPI and TPUs "
-                    "tell by themselves.")
-flags.DEFINE_integer("num_processes", 0, "Of many processes: how many.")
-flags.DEFINE_integer("process_id", -1, "Of many processes: which one this is, from 0.")
-flags.DEFINE_bool("traceback", False, "Show where in the code an error was found.")
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; default: the one stored in --workdir.")
+_CONFIG_HELP = """  --config=FILE
+      The configuration: a file with a get_config(), or the name of one that comes with this code, such as quickstart
+      or templates/resnext. FILE:ARGUMENT calls get_config(ARGUMENT). Default: the one stored in --workdir.
+  --config.FIELD=VALUE
+      Sets one field of it. configs/default.py lists them all.
+        --config.loss.arcface.margin=0.4
+        --config.train_data.path=photos
+        --config.test_data.classes='(30,40)'"""
+# The flags of every program, by the title under which --help lists them.
+_SHARED = {
+    "Of every program": ("workdir", "cpu_devices", "traceback", "helpfull"),
+    "Of many processes, where Slurm, Open MPI or a TPU does not tell by itself":
+        ("coordinator_address", "num_processes", "process_id"),
+}
+_SHARED_NAMES = {name for names in _SHARED.values() for name in names}
+# How --help shows a flag's value, by the name that absl has for its type.
+_SHOWS = {"int": "N", "float": "X", "comma separated list of strings": "A,B,..."}
 
 
 def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[str, ...] = ("workdir",),
         configured: bool = True, takes: str = "", error_status: int = 1) -> None:
     """Parses the flags, starts JAX, and exits with what `main(config, flags)` returns (None: 0).
 
-    define_flags: adds the program's own. Not at import, where two programs in one process would collide.
+    define_flags: adds the program's own. No flag is there before the program starts, and none is left after it.
     configured: whether --workdir is a run's, with a configuration of its own to go by.
     takes: what the arguments without a name are, such as "IMAGE IMAGE"; then `main(config, flags, arguments)`.
 
-    An error that this project raises, or that the system does (a missing file, a full disk), is one line on
-    stderr and exit status `error_status`. Anything else is a defect and keeps its traceback. Of many processes only
-    the first prints what is not an error.
+    A UserError, or an error of the system (a missing file, a full disk), is one line on stderr and exit status
+    `error_status`. Anything else is a defect and keeps its traceback. Of many processes only the first prints what is
+    not an error.
     """
-    define_flags()
-    app.define_help_flags()
-    values = flags.FLAGS
+    values, many, shows_all = flags.FLAGS, False, False
+    own = _define(define_flags)
     try:
-        _check_config_file(sys.argv)
-        arguments = values(_with_stored_config(sys.argv) if configured else sys.argv)
-        if len(arguments) > 1 and not takes:
-            raise UserError(f"unexpected argument {arguments[1]!r}: every option is --name=value")
+        options, arguments = _split(sys.argv, values)
+        given = {name: _value(words) for name, words in options}
+        shows_all = "traceback" in given
+        if {"help", "helpshort", "h", "?"} & {*given}:
+            print(_usage(main, own, required, configured, takes))
+            sys.exit(0)
+        config = _load(given, configured)
+        _parse(options, config)
+        if arguments and not takes:
+            raise UserError(f"unexpected argument {arguments[0]!r}: every option is --name=value")
         for name in required:
-            if not values[name].value:
+            if not (config if name == "config" else values[name].value):
                 raise UserError(f"--{name}=... is required")
-        config = _CONFIG.value
-    except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-        _fail(error, f"error: {_flag_error(error)}", False, error_status)
-    many = False
-    try:
         runtime.start(values.cpu_devices)
         many = hosts.start(values.coordinator_address, values.num_processes, values.process_id)
         if many and not hosts.is_first():
             sys.stdout = open(os.devnull, "w")
-        sys.exit(main(config, values, arguments[1:]) if takes else main(config, values))
-    except (ValueError, FloatingPointError, OSError) as error:
-        expected = isinstance(error, OSError) or _raised_here(error)
-        line = f"error: {_one_line(error)}" if expected else hosts.lost_peer(error) if many else ""
-        _fail(error, "" if values.traceback else line, many, error_status)
+        sys.exit(main(config, values, arguments) if takes else main(config, values))
+    except (UserError, flags.Error, OSError) as error:
+        _fail(error, "" if shows_all else f"error: {' '.join(str(error).split())}", many, error_status)
     except Exception as error:
-        _fail(error, hosts.lost_peer(error) if many and not values.traceback else "", many, error_status)
+        _fail(error, hosts.lost_peer(error) if many and not shows_all else "", many, error_status)
+    finally:
+        for name in [*values]:
+            if name in own or name in _SHARED_NAMES or name.partition(".")[0] == "config":
+                delattr(values, name)
 
 
 def _fail(error: Exception, line: str, many: bool, status: int):
@@ -79,45 +94,110 @@ def _fail(error: Exception, line: str, many: bool, status: int):
     sys.exit(status)
 
 
-def _check_config_file(argv: list[str]) -> None:
-    for argument in argv[1:]:
-        name, _, value = argument.lstrip("-").partition("=")
-        if name == "config" and not os.path.exists(value.partition(":")[0]):
-            raise UserError(f"no configuration file {value!r}: see configs/ for those that there are")
+def _define(define_flags: Callable) -> list[str]:
+    """Defines all flags but those of the configuration, which must be known first; the names of the program's own."""
+    libraries = {*flags.FLAGS}  # they have flags too
+    define_flags()
+    own = [name for name in flags.FLAGS if name not in libraries]
+    flags.DEFINE_string("workdir", "", "Folder of the run (or of the sweep): configuration, checkpoints, metrics and "
+                                       "results.")
+    flags.DEFINE_integer("cpu_devices", 0, "Rehearse on this many fake CPU devices; 0 uses the machine's own.")
+    flags.DEFINE_bool("traceback", False, "Show where in the code an error was found.")
+    flags.DEFINE_flag(app.HelpfullFlag())
+    flags.FLAGS["helpfull"].help = "Show the flags of all libraries too."
+    flags.DEFINE_string("coordinator_address", "", "host:port of the first process.")
+    flags.DEFINE_integer("num_processes", 0, "How many processes there are.")
+    flags.DEFINE_integer("process_id", -1, "Which of them this one is, from 0.")
+    return own
 
 
-def _with_stored_config(argv: list[str]) -> list[str]:
-    """Adds --config for a workdir that has one, where none is given."""
-    names = {argument.lstrip("-").split("=")[0] for argument in argv[1:] if argument.startswith("-")}
-    given = [argument.split("=", 1)[1] for argument in argv[1:] if argument.lstrip("-").startswith("workdir=")]
-    if "config" in names or not given:
-        return argv
-    stored = workdir.config_path(given[-1])
-    if not os.path.exists(stored):
-        raise UserError(f"no run in {given[-1]!r} (it has no {os.path.basename(stored)}): give the --workdir of a "
-                         f"run, or train one with --config=configs/quickstart.py")
-    # Before the overrides, which apply to what it loads.
-    return [argv[0], f"--config={os.path.join(ROOT, 'configs', 'stored.py')}:{stored}", *argv[1:]]
+def _split(argv: list[str], values: flags.FlagValues) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    """([(name, its words) of every option], the arguments without a name), read as absl reads them: --name=value,
+    --name value, with one dash too, --name and --noname of a bool, --flagfile=FILE. After "--" all are arguments."""
+    words, options, arguments = values.read_flags_from_files(argv[1:]), [], []
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            return options, arguments + words
+        name, equals, _ = re.sub("^--?", "", word).partition("=")
+        if name == word or not name:
+            arguments.append(word)
+            continue
+        takes = name == "config" or (name in values and not values[name].boolean)
+        if name.startswith("config."):  # a bool may stand alone, a negative number is no option
+            takes = bool(words) and not re.match("--?[a-zA-Z]", words[0])
+        options.append((name, [word, words.pop(0)] if takes and not equals and words else [word]))
+    return options, arguments
 
 
-def _flag_error(error: Exception) -> str:
-    text = str(error).replace("\\'", "'").replace("\\n", "\n").strip("\"'")
-    if isinstance(error, AttributeError | KeyError):
+def _value(words: list[str]) -> str:
+    return words[1] if len(words) > 1 else words[0].partition("=")[2]
+
+
+def _load(given: dict[str, str], configured: bool) -> ml_collections.ConfigDict | None:
+    """The configuration of --config, or the one that is stored in --workdir; None where there is neither."""
+    name = given.get("config")
+    if name is None and configured and given.get("workdir"):
+        stored = workdir.config_path(given["workdir"])
+        if not os.path.exists(stored):
+            raise UserError(f"no run in {given['workdir']!r} (it has no {os.path.basename(stored)}): give the "
+                            f"--workdir of a run, or train one with --config=quickstart")
+        name = f"stored:{stored}"
+    if name is None:
+        return None
+    file, _, argument = name.partition(":")
+    path = config_files.find(file, "get_config")
+    config = config_files.call(path, "get_config", *filter(None, [argument]))
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(f"get_config() of {path} returns a {type(config).__name__}; return default.get_config() of "
+                        f"configs, changed")
+    return config
+
+
+def _parse(options: list[tuple[str, list[str]]], config: ml_collections.ConfigDict | None) -> None:
+    """absl's parsing, and ml_collections' of the fields that are set. Where one is set twice, the last one counts."""
+    field = lambda name: re.sub(r"^no(?=config\.)", "", name)
+    last = {field(name): place for place, (name, _) in enumerate(options)}
+    kept = [(name, words) for place, (name, words) in enumerate(options) if name != "config"
+            and (not field(name).startswith("config.") or last[field(name)] == place)]
+    fields = [name for name, _ in kept if field(name).startswith("config.")]
+    if fields and config is None:
+        raise UserError(f"--{fields[0]} sets a field of a configuration, and there is none: give --config=... too")
+    argv = [sys.argv[0], *(word for _, words in kept for word in words)]
+    try:
+        if config is not None:
+            config_flags.DEFINE_config_dict("config", config, sys_argv=argv)
+        flags.FLAGS(argv)
+    except (AttributeError, KeyError) as error:
         # ml_collections: 'margn'\nDid you mean "margin" instead of "margn"?
-        field, _, hint = text.partition("\n")
-        hint = hint.strip("\"'")
-        field = field.strip("'")
-        return f"the configuration has no field {field!r}. {hint or 'See configs/default.py for all fields.'}"
-    return _one_line(text)
+        text = str(error).replace("\\'", "'").replace("\\n", "\n").strip("\"'")
+        name, _, hint = text.partition("\n")
+        hint = hint.strip("\"'") or "See configs/default.py for all fields."
+        raise UserError(f"the configuration has no field {name.strip(chr(39))!r}. {hint}") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error)) from error
 
 
-def _one_line(error: Exception | str) -> str:
-    return " ".join(str(error).split())
+def _usage(main: Callable, own: list[str], required: tuple[str, ...], configured: bool, takes: str) -> str:
+    """What --help prints: the program's docstring, then every flag once."""
+    parts = [(main.__globals__["__doc__"] or "").strip()]
+    parts += [f"Arguments: {takes}"] if takes else []
+    parts += ["Of this program:\n" + "\n".join(_flag(name, required) for name in own)] if own else []
+    parts += ["The configuration:\n" + _CONFIG_HELP] if configured else []
+    parts += [f"{title}:\n" + "\n".join(_flag(name, required) for name in names) for title, names in _SHARED.items()]
+    return "\n\n".join(parts)
 
 
-def _raised_here(error: Exception) -> bool:
-    """Whether the innermost frame is a `raise` of this project's own code."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    # The virtual environment lies below ROOT too.
-    ours = frame.filename.startswith(ROOT + os.sep) and "site-packages" not in frame.filename
-    return ours and (frame.line or "").lstrip().startswith("raise")
+def _flag(name: str, required: tuple[str, ...]) -> str:
+    flag = flags.FLAGS[name]
+    choices = "|".join(filter(None, getattr(flag.parser, "enum_values", None) or []))
+    start = f"--{name}={choices or _SHOWS.get(flag.flag_type(), 'TEXT')}"
+    if flag.boolean:
+        start = f"--[no]{name}" if flag.default else f"--{name}"
+    text = re.sub("^<[^>]*>: ", "", flag.help)  # absl puts an enum's choices there
+    if name in required:
+        text += " (required)"
+    elif flag.default not in (None, "", 0, -1, []) and not flag.boolean:  # what these mean, the text says
+        text += f" (default: {flag.default_as_str.strip(chr(39))})"
+    width = min(shutil.get_terminal_size((100, 24)).columns, 110)
+    return f"  {start}\n" + textwrap.fill(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)

@@ -8,6 +8,7 @@ import datetime
 import json
 import math
 import os
+import shlex
 import sys
 import time
 
@@ -66,10 +67,9 @@ def make(config, devices, *, protocol: dict, selection: dict, metrics: dict, def
 
 
 def command() -> str:
-    """As it can be typed again. Options that hold a space are quoted."""
-    name = os.path.splitext(os.path.basename(sys.argv[0]))[0]
-    quoted = [f"'{argument}'" if " " in argument else argument for argument in sys.argv[1:]]
-    return " ".join([f"python -m experiments.{name}", *quoted])
+    """This process's command, as it can be typed again."""
+    program = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+    return shlex.join(["geodesic", program, *sys.argv[1:]])
 
 
 def folder(run: str) -> str:

@@ -9,6 +9,7 @@ import os
 
 import jax
 
+from geodesic.errors import UserError
 from geodesic.experiments.process import hosts
 from geodesic.experiments.process import workdir as workdirs
 
@@ -46,10 +47,10 @@ class Guard:
                 raise NotFiniteError(step)
 
     def skip(self, step: int) -> None:
-        """Remembers the step. Raises FloatingPointError where there have been too many."""
+        """Remembers the step. Raises UserError where there have been too many."""
         self._pending = []
         if len(self.skipped) >= self._max:
-            raise FloatingPointError(
+            raise UserError(
                 f"the loss or its gradient is not finite in step {step}, after {len(self.skipped)} skipped step(s): "
                 f"lower optimizer.learning_rate, lengthen schedule.warmup_epochs, look at the images of these steps "
                 f"(skipped.json), or raise run.max_rollbacks")

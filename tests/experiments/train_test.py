@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from geodesic.errors import UserError
 from geodesic.experiments import train
 from geodesic.experiments.checkpoints import checkpoint
 from geodesic.experiments.process import mesh as meshes
@@ -130,7 +131,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_only_at_its_end(one_de
 
 def test_a_loss_that_is_not_finite_stops_the_run(one_device, tmp_path):
     config = tiny.config(tiny.faces(tmp_path / "faces"), total_steps=30, optimizer__learning_rate=1e30)
-    with pytest.raises(FloatingPointError, match=r"lower optimizer\.learning_rate"):
+    with pytest.raises(UserError, match=r"lower optimizer\.learning_rate"):
         train.train(config, str(tmp_path / "run"), StopAt())
 
 

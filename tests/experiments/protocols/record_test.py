@@ -1,4 +1,5 @@
 import json
+import shlex
 
 import pytest
 
@@ -53,3 +54,10 @@ def test_a_record_selected_on_test_does_not_replace_an_honest_one(tmp_path):
     assert record.write(str(tmp_path), honest).endswith("cub200.json")
     assert record.write(str(tmp_path), GOOD).endswith("cub200.selected_on_test.json")
     assert len(record.find(str(tmp_path))) == 2
+
+
+def test_the_command_can_be_typed_again(monkeypatch):
+    typed = ["--workdir=my runs/a", "--config.test_data.classes=(0, 3)", "--config.test_data.path=it's $HOME"]
+    monkeypatch.setattr("sys.argv", ["/anywhere/experiments/evaluate.py", *typed])
+    assert record.command().startswith("geodesic evaluate '--workdir=my runs/a' ")
+    assert shlex.split(record.command()) == ["geodesic", "evaluate", *typed]
