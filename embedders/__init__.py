@@ -54,6 +54,17 @@ EMBEDDERS = {
     "iresnet200": functools.partial(IResNet, stage_sizes=(6, 26, 60, 6)),
 }
 
+# The layouts in which public weights of an embedder come, names of public_weights.layouts.LAYOUTS. There are no public
+# weights of an embedder that is not here.
+_TORCH = ("torchvision", "timm, deep stem")
+PUBLIC_LAYOUTS = {
+    **dict.fromkeys(("resnet18", "resnet34"), _TORCH),
+    **dict.fromkeys(("resnet50", "resnet101", "resnet152"), (*_TORCH, "Keras v1")),
+    **dict.fromkeys(("resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d"), _TORCH),
+    "inception_bn": ("Cadene",),
+    **dict.fromkeys(("iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200"), ("insightface",)),
+}
+
 _CHOICES = {
     "pooling": tuple(neck.POOLINGS),
     "neck": neck.NECKS,

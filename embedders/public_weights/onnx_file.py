@@ -1,7 +1,7 @@
-"""The initialisers of an ONNX file: its protocol buffers, read by hand, for weights need no more than four fields.
+"""Weights from an ONNX file. Its protocol buffers are read by hand: weights need few fields, and the onnx package none.
 
-ModelProto.graph is field 7, GraphProto.initializer 5; of a TensorProto, dims is 1, data_type 2, float_data 4,
-name 8, raw_data 9 (onnx/onnx.proto).
+By onnx/onnx.proto, ModelProto.graph is field 7 and GraphProto.initializer is field 5; a TensorProto has dims in field
+1, data_type in 2, float_data in 4, name in 8 and raw_data in 9.
 """
 
 import numpy as np
@@ -13,7 +13,28 @@ _DTYPES = {1: "<f4", 7: "<i8", 10: "<f2", 11: "<f8"}
 
 
 def read(path: str) -> dict[str, np.ndarray]:
-    """Raises UserError for a damaged file, and for tensors kept in another file or of an unknown type."""
+    """The initialisers of the graph of an ONNX model.
+
+    Args:
+      path: the .onnx file.
+
+    Returns:
+      Name -> array, in the file's dtype (float32, float16, float64 or int64).
+
+    Raises:
+      UserError: the file is damaged, or keeps a tensor in another file or in an unknown type.
+
+    Example:
+      >>> from geodesic.embedders.public_weights import onnx_file
+      >>> initializer = bytes([8, 1, 16, 1, 66, 1, 98, 74, 4, 0, 0, 128, 63])   # dims 1, type 1, name "b", raw 1.0
+      >>> graph = bytes([42, len(initializer)]) + initializer
+      >>> import pathlib, tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder, "model.onnx")
+      ...     _ = path.write_bytes(bytes([58, len(graph)]) + graph)
+      ...     onnx_file.read(str(path))
+      {'b': array([1.], dtype=float32)}
+    """
     with open(path, "rb") as file:
         content = memoryview(file.read())
     try:
@@ -25,7 +46,7 @@ def read(path: str) -> dict[str, np.ndarray]:
 
 
 def _fields(message: memoryview):
-    """(field number, varint or bytes) of a message."""
+    """Yields (field number, value) of a message's fields, where a value is a number or bytes."""
     position = 0
     while position < len(message):
         key, position = _varint(message, position)

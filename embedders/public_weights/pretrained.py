@@ -1,6 +1,7 @@
-"""Weights from outside: a public state dict -> variables of one of our embedders.
+"""Public weights, by their names, into the variables of one of our embedders.
 
     variables = pretrained.convert(weight_files.read("resnet101.safetensors"), "resnet101")
+    embeddings = embedders.build("resnet101", embedding_size=0).apply(variables, images)
 """
 
 import math
@@ -13,34 +14,60 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ... import embedders
 from ...errors import UserError
+from .. import PUBLIC_LAYOUTS, build
 from . import layouts
 
-# Counters that PyTorch keeps beside its running statistics, and nothing needs.
+# PyTorch counts batches beside its running statistics; nothing here reads that.
 _IGNORED = re.compile(r".*\.num_batches_tracked|num_batches_tracked")
 
 
 class Conversion(NamedTuple):
-    """What became of a state dict."""
+    """What became of some public weights.
 
-    variables: dict           # {"params", "batch_stats"} of the matched tensors
-    head: dict | None         # {"kernel": f32[F,C], "bias": f32[C]} of the classifier, where there is one
+    Attributes:
+      variables: {"params", "batch_stats"} of the matched tensors, float32.
+      head: {"kernel": f32[F,C], "bias": f32[C]} of their classifier; None where they have none.
+      layout: the layout they were recognised by.
+      fields: the embedder's fields that fit them, for `embedders.build`.
+      matched: public name -> our path.
+      missing: our paths for which there is no tensor.
+      unexpected: public names that have no place here.
+    """
+
+    variables: dict
+    head: dict | None
     layout: layouts.Layout
-    fields: dict              # the embedder's fields that fit these weights
-    matched: dict[str, str]   # public name -> our path
-    missing: list[str]        # our paths for which the file has no tensor
-    unexpected: list[str]     # public names that have no place here
+    fields: dict
+    matched: dict[str, str]
+    missing: list[str]
+    unexpected: list[str]
 
 
 def convert(state_dict: Mapping[str, np.ndarray], name: str) -> dict:
-    """{"params", "batch_stats"}, float32, of `embedders.build(name, **fields)` without a projection.
+    """Variables of an embedder from whole public weights.
 
-    Recognises the ResNets and ResNeXts of torchvision and timm, the Inception-BN of Cadene, the IResNets of
-    insightface (with their projection: it is the embedding) and the ResNets of Keras (version 1), by their names,
-    behind any prefix. A classifier's head is left out: `convert_head` has it. Weights for blue-green-red images
-    become weights for red-green-blue ones. `inspect(...).fields` has the fields that `build` needs.
-    Raises UserError for an unknown layout, and for a tensor that is missing, unexpected or of another shape.
+    The layout is recognised by the tensors' names, behind any prefix: ResNets and ResNeXts of torchvision and timm,
+    ResNets of Keras (version 1), Inception-BN of Cadene, IResNets of insightface. Weights for blue-green-red images
+    become weights for red-green-blue ones. A classifier's head is left out; `convert_head` has it.
+
+    Args:
+      state_dict: public name -> array, as `weight_files.read` gives.
+      name: the embedder, of `embedders.EMBEDDERS`.
+
+    Returns:
+      {"params", "batch_stats"}, float32, of `embedders.build(name, **fields)` with the fields of `inspect(...)`: the
+      embedding is the pooled trunk, but for IResNets, whose weights contain a neck.
+
+    Raises:
+      UserError: the layout is unknown, or a tensor is missing, unexpected or of another shape.
+
+    Example:
+      >>> import numpy as np
+      >>> from geodesic.embedders.public_weights import pretrained
+      >>> pretrained.convert({"conv1.weight": np.zeros((64, 3, 7, 7))}, "resnet18")
+      Traceback (most recent call last):
+      geodesic.errors.UserError: these torchvision weights are not a whole resnet18: ... and 96 more missing. ...
     """
     conversion = inspect(state_dict, name)
     check(conversion, name)
@@ -48,7 +75,26 @@ def convert(state_dict: Mapping[str, np.ndarray], name: str) -> dict:
 
 
 def convert_head(state_dict: Mapping[str, np.ndarray], name: str) -> dict:
-    """{"kernel": f32[F,C], "bias": f32[C]}: the classifier's head. Raises UserError where there is none."""
+    """The classifier that public weights bring for their trunk.
+
+    Args:
+      state_dict: public name -> array, as `weight_files.read` gives; the trunk need not be whole.
+      name: the embedder, of `embedders.EMBEDDERS`.
+
+    Returns:
+      {"kernel": f32[F,C], "bias": f32[C]}, the parameters of `heads.build("linear", num_classes=C)`.
+
+    Raises:
+      UserError: the layout is unknown, or has no classifier in these weights.
+
+    Example:
+      >>> import numpy as np
+      >>> from geodesic.embedders.public_weights import pretrained
+      >>> names = {"conv1.weight": (64, 3, 7, 7), "fc.weight": (10, 512), "fc.bias": (10,)}
+      >>> head = pretrained.convert_head({name: np.zeros(shape) for name, shape in names.items()}, "resnet18")
+      >>> head["kernel"].shape, head["bias"].shape
+      ((512, 10), (10,))
+    """
     conversion = inspect(state_dict, name)
     if conversion.head is None:
         raise UserError(f"these {conversion.layout.name} weights have no classifier "
@@ -58,14 +104,29 @@ def convert_head(state_dict: Mapping[str, np.ndarray], name: str) -> dict:
 
 def inspect(state_dict: Mapping[str, np.ndarray], name: str, *, channel_order: str = "",
             fields: Mapping[str, object] = MappingProxyType({})) -> Conversion:
-    """Everything about a conversion, complete or not.
+    """Converts public weights, whole or not, and says what became of each tensor.
 
-    channel_order: rgb or bgr; "" = as the layout is published. fields: of the embedder, beyond what the weights say.
+    Args:
+      state_dict: public name -> array, as `weight_files.read` gives.
+      name: the embedder, of `embedders.EMBEDDERS`.
+      channel_order: "rgb" or "bgr", the images that the weights were trained on; "" is the layout's own.
+      fields: fields of the embedder beyond those that the weights tell.
 
-    Raises UserError for an unknown layout and for a tensor of another shape.
+    Returns:
+      A `Conversion`. `check` refuses one that is not whole; `complete` fills it up.
+
+    Raises:
+      UserError: the layout is unknown, or a tensor has another shape.
+
+    Example:
+      >>> import numpy as np
+      >>> from geodesic.embedders.public_weights import pretrained
+      >>> found = pretrained.inspect({"conv1.weight": np.zeros((64, 3, 7, 7)), "odd.weight": np.zeros(1)}, "resnet18")
+      >>> found.matched, found.unexpected, found.fields
+      ({'conv1.weight': 'params/conv1/kernel'}, ['odd.weight'], {'embedding_size': 0})
     """
     state_dict = {_plain(key): np.asarray(value) for key, value in state_dict.items()}
-    layout, prefix = layouts.recognise(state_dict, name)
+    layout, prefix = layouts.recognise(state_dict, name, PUBLIC_LAYOUTS.get(name, ()))
     head, found, matched, unexpected = {}, {}, {}, []
     for key, value in state_dict.items():
         inner = key.removeprefix(prefix)
@@ -79,11 +140,11 @@ def inspect(state_dict: Mapping[str, np.ndarray], name: str, *, channel_order: s
         else:
             found[place] = _array(value, inner)
             matched[key] = "/".join(place)
-    fields = layout.fields | _fields(found, name) | fields
-    folded = _fold_biases(found) if layout is layouts.KERAS_RESNET else []
+    fields = layout.fields | _fields(found, layout) | fields
+    folded = _fold_biases(found) if layout.conv_bias else []
     if (channel_order or layout.preprocessing.channel_order) == "bgr":
         _red_first(found)
-    if layout is layouts.INSIGHTFACE:
+    if layout.neck:
         _flatten_rows_first(found)
         unexpected += _drop_fixed_scale(found, matched)
     variables, missing, extra = _fill(found, name, fields)
@@ -92,7 +153,23 @@ def inspect(state_dict: Mapping[str, np.ndarray], name: str, *, channel_order: s
 
 
 def check(conversion: Conversion, name: str, allow_missing=(), allow_unexpected=()) -> None:
-    """Raises UserError for what is missing or left over, unless it is one of the names allowed."""
+    """Refuses a conversion that is not whole.
+
+    Args:
+      conversion: of `inspect`.
+      name: the embedder, for the message.
+      allow_missing: our paths that may be missing.
+      allow_unexpected: public names that may be left over.
+
+    Raises:
+      UserError: a tensor is missing or left over that is not allowed to be.
+
+    Example:
+      >>> import numpy as np
+      >>> from geodesic.embedders.public_weights import pretrained
+      >>> found = pretrained.inspect({"conv1.weight": np.zeros((64, 3, 7, 7)), "odd.weight": np.zeros(1)}, "resnet18")
+      >>> pretrained.check(found, "resnet18", allow_missing=found.missing, allow_unexpected=["odd.weight"])
+    """
     missing = [path for path in conversion.missing if path not in allow_missing]
     unexpected = [key for key in conversion.unexpected if key not in allow_unexpected]
     if missing:
@@ -104,9 +181,27 @@ def check(conversion: Conversion, name: str, allow_missing=(), allow_unexpected=
 
 
 def complete(conversion: Conversion, name: str, rng: jax.Array) -> dict:
-    """The conversion's variables, with what is missing as `init` draws it."""
+    """The variables of a conversion, filled up.
+
+    Args:
+      conversion: of `inspect`.
+      name: the embedder, of `embedders.EMBEDDERS`.
+      rng: the key from which an embedder draws what is missing.
+
+    Returns:
+      {"params", "batch_stats"}, whole.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from geodesic.embedders.public_weights import pretrained
+      >>> found = pretrained.inspect({"conv1.weight": np.zeros((64, 3, 7, 7))}, "resnet18",
+      ...                            fields={"stage_sizes": (), "layer": "stem"})
+      >>> variables = pretrained.complete(found, "resnet18", jax.random.key(0))
+      >>> float(variables["params"]["conv1"]["kernel"].max()), float(variables["params"]["bn1"]["scale"].max())
+      (0.0, 1.0)
+    """
     side = _side({tuple(path.split("/", 1)): None for path in conversion.matched.values()})
-    fresh = jax.jit(embedders.build(name, **conversion.fields).init)(rng, jnp.zeros((1, side, side, 3)))
+    fresh = jax.jit(build(name, **conversion.fields).init)(rng, jnp.zeros((1, side, side, 3)))
 
     def leaf(keys, drawn):
         node = conversion.variables
@@ -122,28 +217,32 @@ def _some(names: list[str]) -> str:
 
 
 def _plain(key: str) -> str:
-    """Keras names: scope/scope/kernel:0 -> scope.kernel."""
+    """The name of a Keras tensor, scope/scope/kernel:0, as scope.kernel; other names are as they were."""
     parts = key.removesuffix(":0").split("/")
     return ".".join(parts[-2:]) if len(parts) > 1 else key
 
 
 def _array(value: np.ndarray, name: str) -> np.ndarray:
-    """float32, in Flax's order of axes. Keras's kernels are in that order already."""
+    """A tensor in float32 and in Flax's order of axes, in which Keras's kernels are already."""
     value = np.asarray(value, np.float32)
     if name.endswith("weight"):
         return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
     return value
 
 
-def _fields(found: dict, name: str) -> dict:
-    if name.startswith("iresnet"):
-        kernel = found.get(("params", "neck/fc/kernel"))
-        return {} if kernel is None else {"embedding_size": kernel.shape[-1]}
-    return {"embedding_size": 0}
+def _fields(found: dict, layout: layouts.Layout) -> dict:
+    """The size of the embedding: that of the neck where the weights have one, else the pooled trunk's, written 0."""
+    if not layout.neck:
+        return {"embedding_size": 0}
+    kernel = found.get(("params", "neck/fc/kernel"))
+    return {} if kernel is None else {"embedding_size": kernel.shape[-1]}
 
 
 def _fold_biases(found: dict) -> list[str]:
-    """A bias in front of BatchNorm only shifts its mean. Returns the paths, which have no place here."""
+    """Takes biases in front of BatchNorm into its running mean, as a bias only shifts that.
+
+    Returns their paths, which have no place in our variables.
+    """
     folded = []
     for place in [place for place in found if place[1].endswith("/bias")]:
         module = place[1].removesuffix("/bias")
@@ -155,13 +254,14 @@ def _fold_biases(found: dict) -> list[str]:
 
 
 def _red_first(found: dict) -> None:
+    """Turns the first kernel's channels round, from blue-green-red to red-green-blue."""
     for place, value in found.items():
         if value.ndim == 4 and value.shape[2] == 3:
             found[place] = value[:, :, ::-1]
 
 
 def _flatten_rows_first(found: dict) -> None:
-    """PyTorch flattens a map channel by channel, we pixel by pixel."""
+    """Reorders the projection's rows: PyTorch flattens a map channel by channel, and Flax pixel by pixel."""
     place = ("params", "neck/fc/kernel")
     scale = found.get(("params", "neck/bn_in/scale"))
     if place in found and scale is not None:
@@ -171,7 +271,10 @@ def _flatten_rows_first(found: dict) -> None:
 
 
 def _drop_fixed_scale(found: dict, matched: dict) -> list[str]:
-    """The last BatchNorm's scale is fixed at 1, here and there. Returns its name where it is not."""
+    """Drops the scale of the last BatchNorm, which is fixed at 1 here and in the public network.
+
+    Returns its public name where it is another number after all.
+    """
     scale = found.pop(("params", "neck/bn_out/scale"), None)
     names = [key for key, path in matched.items() if path == "params/neck/bn_out/scale"]
     for key in names:
@@ -180,8 +283,8 @@ def _drop_fixed_scale(found: dict, matched: dict) -> list[str]:
 
 
 def _fill(found: dict, name: str, fields: dict) -> tuple[dict, list[str], set[str]]:
-    """(variables, our paths that were not found, paths found that are not ours)."""
-    embedder = embedders.build(name, **fields)
+    """The embedder's variables from what was found: (variables, our paths not found, paths found that are not ours)."""
+    embedder = build(name, **fields)
     wanted = jax.eval_shape(embedder.init, jax.random.key(0), jnp.zeros((1, _side(found), _side(found), 3)))
     variables, missing, ours = {}, [], set()
     for collection in ("params", "batch_stats"):
@@ -199,7 +302,7 @@ def _fill(found: dict, name: str, fields: dict) -> tuple[dict, list[str], set[st
 
 
 def _side(found: dict) -> int:
-    """Pixels of an image for which the flattened map fits the projection."""
+    """The side of an image, in pixels, for which the flattened map fits the projection."""
     kernel, scale = (found.get(("params", f"neck/{leaf}")) for leaf in ("fc/kernel", "bn_in/scale"))
     return 64 if kernel is None or scale is None else 16 * math.isqrt(kernel.shape[0] // len(scale))
 

@@ -1,7 +1,7 @@
-"""PyTorch's .pth and .pt files, through an unpickler that admits tensors and nothing else.
+"""Weights from PyTorch's .pth and .pt files, through an unpickler that admits tensors and nothing else.
 
-A pickle is a program. This one may name six things (below), and each is answered by a stand-in of this module:
-nothing is imported, and nothing that the file names is called.
+A pickle is a program that may import and call anything. Here it may name six things (`_Unpickler.find_class`), each of
+which is answered by a stand-in of this module: nothing is imported, and nothing that the file names is called.
 """
 
 import collections
@@ -22,7 +22,7 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
 class RefusedError(UserError):
-    """The file asks for something that is not a tensor."""
+    """The file asks for something that is not a tensor. `read` turns this into a message that names the file."""
 
 
 class _Storage:
@@ -42,7 +42,10 @@ class _StorageType:
 
 
 class _Rebuild:
-    """torch._utils._rebuild_tensor_v2 or _rebuild_parameter. A fresh one for each mention: a file may not change it."""
+    """Stands for torch._utils._rebuild_tensor_v2 or _rebuild_parameter.
+
+    Each mention gets an object of its own, so that a file cannot change one that others use.
+    """
 
     __slots__ = ("parameter",)
 
@@ -80,12 +83,40 @@ class _Unpickler(pickle.Unpickler):
 
 
 def from_bfloat16(values: np.ndarray) -> np.ndarray:
-    """u2, the upper half of a float32's bits -> f4."""
+    """bfloat16 numbers, given as u2 by their bits, as float32; they are the upper half of a float32.
+
+    Example:
+      >>> import numpy as np
+      >>> from geodesic.embedders.public_weights import torch_file
+      >>> torch_file.from_bfloat16(np.array([0x3F80, 0xC000], np.uint16))
+      array([ 1., -2.], dtype=float32)
+    """
     return (values.astype("<u4") << 16).view("<f4")
 
 
 def read(path: str) -> dict[str, np.ndarray]:
-    """The tensors of a state dict. Raises UserError for a file that is damaged, or holds or asks for anything else."""
+    """The tensors of a state dict that torch.save has written.
+
+    Args:
+      path: a .pth or .pt file, of today's zip format or of that before PyTorch 1.6. A state dict inside a dictionary
+        of training state (under "state_dict", "model", "ema" or "net") is found.
+
+    Returns:
+      Name -> array, in the file's dtype; bfloat16 becomes float32.
+
+    Raises:
+      UserError: the file is damaged, or holds or asks for anything but tensors in dictionaries.
+
+    Example:
+      >>> import pathlib, pickle, tempfile
+      >>> from geodesic.embedders.public_weights import torch_file
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder, "evil.pth")
+      ...     _ = path.write_bytes(pickle.dumps(print))
+      ...     torch_file.read(str(path))
+      Traceback (most recent call last):
+      geodesic.errors.UserError: ...evil.pth was not read: the file asks for builtins.print, which is no tensor. ...
+    """
     try:
         loaded = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
     except RefusedError as error:
@@ -120,7 +151,9 @@ def _read_zip(path: str):
 
 
 def _read_legacy(path: str):
-    """Before PyTorch 1.6: pickles of magic, protocol, machine, object and keys, then each storage's count and bytes."""
+    """Reads a file from before PyTorch 1.6: pickles of magic, protocol, machine, object and keys, then the storages,
+    each as its count and its bytes.
+    """
     with open(path, "rb") as file:
         data = io.BytesIO(file.read())
     refuse = lambda *_: _refuse_storage()
@@ -152,7 +185,7 @@ def _refuse_storage():
 
 
 def _tensor(storage: _Storage, offset: int, shape: tuple, strides: tuple, *_) -> np.ndarray:
-    """A view of the storage; never past its end."""
+    """The tensor as a view of its storage. Raises RefusedError where it would reach past the storage's end."""
     numbers = (offset, *shape, *strides)
     if not isinstance(storage, _Storage) or len(shape) != len(strides) or not all(
             isinstance(n, int) and n >= 0 for n in numbers):

@@ -1,4 +1,4 @@
-"""Files of public weights, read without the frameworks that wrote them: name -> array."""
+"""Files of public weights, read without the frameworks that wrote them."""
 
 import json
 import os
@@ -11,11 +11,27 @@ from . import onnx_file, torch_file
 
 
 def read(path: str) -> dict[str, np.ndarray]:
-    """The tensors of a .safetensors, .npz, .pth, .pt, .onnx file, or of a TensorFlow.js model.json and its shards.
+    """The tensors of a file of weights. Reading runs no code that the file brings: what is no tensor is refused.
 
-    Reading runs no code of the file's: what is not tensors is refused. A state dict inside a dictionary of
-    training state (under "state_dict", "model" or "ema") is found.
-    Raises FileNotFoundError, and ValueError for another extension or a file that is damaged or holds something else.
+    Args:
+      path: a .safetensors, .npz, .pth, .pt or .onnx file, or the model.json of a TensorFlow.js layers model, whose
+        shards lie beside it.
+
+    Returns:
+      Name -> array, as the file has them; bfloat16 becomes float32.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      UserError: the extension is another, or the file is damaged or holds something else.
+
+    Example:
+      >>> import pathlib, tempfile, numpy as np
+      >>> from geodesic.embedders.public_weights import weight_files
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder, "weights.npz")
+      ...     np.savez(path, **{"conv1.weight": np.ones(2, np.float32)})
+      ...     weight_files.read(str(path))
+      {'conv1.weight': array([1., 1.], dtype=float32)}
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"no file {path!r}: expected weights, one of {', '.join(_READERS)}")
@@ -29,7 +45,7 @@ def read(path: str) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(path: str) -> dict[str, np.ndarray]:
-    """An eight-byte length, a JSON header of that length, then the tensors' bytes (huggingface/safetensors)."""
+    """Reads huggingface's format: an eight-byte length, a JSON header of that length, then the tensors' bytes."""
     dtypes = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2",
               "I8": "i1", "U8": "u1", "BOOL": "?"}
     with open(path, "rb") as file:
@@ -71,7 +87,7 @@ def _read_npz(path: str) -> dict[str, np.ndarray]:
 
 
 def _read_tfjs(path: str) -> dict[str, np.ndarray]:
-    """A layers model of TensorFlow.js: Keras's names, float32, in shards beside the .json."""
+    """Reads a layers model of TensorFlow.js: float32 tensors under Keras's names, in shards beside the .json."""
     with open(path) as file:
         manifest = json.load(file).get("weightsManifest")
     if manifest is None:

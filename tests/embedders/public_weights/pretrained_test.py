@@ -206,6 +206,15 @@ def test_an_unknown_layout_is_refused():
         pretrained.convert({"patch_embed.proj.weight": np.zeros((3, 3))}, "resnet50")
 
 
+def test_layouts_are_told_for_the_embedders_that_they_fit():
+    assert embedders.PUBLIC_LAYOUTS.keys() <= embedders.EMBEDDERS.keys()
+    assert {name for names in embedders.PUBLIC_LAYOUTS.values() for name in names} == layouts.LAYOUTS.keys()
+    with pytest.raises(ValueError, match=r"no layout known for resnet8: known are none; the file has conv1\.weight"):
+        pretrained.convert({"conv1.weight": np.zeros((32, 3, 3, 3))}, "resnet8")
+    with pytest.raises(ValueError, match=r"has conv1\.weight\), timm, deep stem \(has conv1\.0\.weight\); the file"):
+        pretrained.convert({"conv1.kernel": np.zeros((7, 7, 3, 64))}, "resnext50_32x4d")  # Keras's have no groups
+
+
 def keras_state(seed: int = 0) -> dict[str, np.ndarray]:
     """A version-1 ResNet with one block in each stage, under the names of Keras."""
     rng = np.random.default_rng(seed)
