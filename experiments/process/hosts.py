@@ -5,6 +5,8 @@ With one process everything here is free: nothing is sent, nobody is waited for.
 
 import json
 import os
+import re
+import traceback
 from collections.abc import Callable
 
 import jax
@@ -17,6 +19,10 @@ from geodesic.errors import UserError
 
 # Seconds after which a process that says nothing counts as lost, and the others end.
 _HEARTBEAT_SECONDS = 60
+# Status codes of absl with which XLA tells of a lost process: always, and where the message names one of these.
+_LOST = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED")
+_PERHAPS_LOST = ("INTERNAL", "FAILED_PRECONDITION", "UNKNOWN")
+_BETWEEN_PROCESSES = re.compile(r"(?<![/\w])(Gloo|NCCL|CoordinationService\w*)(?![/\w])")
 
 
 def start(address: str = "", count: int = 0, index: int = -1) -> bool:
@@ -68,6 +74,11 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def share() -> dict[str, int]:
+    """Which process this is, of how many, as `datasets` wants to be told whose share to read."""
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
 def must_be_alone(program: str) -> None:
     """Raises UserError in one of many processes, for a program that would do everything as often as there are."""
     if jax.process_count() > 1:
@@ -75,7 +86,7 @@ def must_be_alone(program: str) -> None:
 
 
 def from_first(value):
-    """What process 0 gives (of JSON), on all."""
+    """The value that process 0 gives, on all of them. It goes through JSON."""
     if jax.process_count() == 1:
         return value
     content = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -86,7 +97,7 @@ def from_first(value):
 
 
 def first_does(action: Callable[[], None]) -> None:
-    """`action` on process 0. Its OSError or ValueError is raised there, and as a ValueError on the others."""
+    """Does `action` on process 0. Its OSError or ValueError is raised there, and as a UserError on the others."""
     problem = None
     if is_first():
         try:
@@ -110,12 +121,16 @@ def add(values: np.ndarray) -> np.ndarray:
 
 
 def lost_peer(error: Exception) -> str:
-    """What to say of an error that tells of another process's end; "" of any other."""
-    signs = ("gloo", "connection", "heartbeat", "nccl", "coordination", "preempted", "barrier", "unavailable")
+    """What to say of an error that tells of another process's end; "" of any other.
+
+    XLA's errors begin with a status code. Some codes come of nothing else here; others do where the message names what
+    moves data or messages between processes.
+    """
     text = " ".join(str(error).split())
-    # A collective outside of a step (a gather between hosts) fails with a ValueError of jax's own.
-    of_jax = isinstance(error, jax.errors.JaxRuntimeError | ValueError)
-    if not of_jax or not any(sign in text.lower() for sign in signs):
+    from_jax = isinstance(error, jax.errors.JaxRuntimeError) or (type(error) is ValueError and any(
+        frame.filename == multihost_utils.__file__ for frame in traceback.extract_tb(error.__traceback__)))
+    code = text.partition(":")[0]
+    if not from_jax or not (code in _LOST or (code in _PERHAPS_LOST and _BETWEEN_PROCESSES.search(text))):
         return ""
     return (f"error: process {jax.process_index()} has lost another one, and ends ({text[:160]}). Start all of them "
             f"again: they go on from the last checkpoint")

@@ -4,28 +4,13 @@ import contextlib
 import json
 import math
 import os
-import sys
 import time
 
 import rich.console
 import rich.progress
 
+from geodesic.experiments.process import event_file
 from geodesic.experiments.process import workdir as workdirs
-
-
-def _import_tensorboard() -> tuple:
-    """Without torch, which tensorboardX imports where it is installed: seconds, for nothing that is used here."""
-    absent = sys.modules.setdefault("torch", None) is None
-    try:
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto import event_pb2, summary_pb2
-    finally:
-        if absent:
-            del sys.modules["torch"]
-    return EventsWriter, event_pb2, summary_pb2
-
-
-EventsWriter, event_pb2, summary_pb2 = _import_tensorboard()
 
 
 class Metrics:
@@ -63,43 +48,34 @@ class Metrics:
 
 
 class _Board:
-    """Scalars for TensorBoard, each on the disk when `write` returns. (SummaryWriter's thread ends at its first error,
-    and its queue then blocks the run.) An error ends it here too, with a line: metrics.jsonl has everything.
-    """
+    """Scalars for TensorBoard. An error ends them, with a line: metrics.jsonl has everything."""
 
     def __init__(self, folder: str, first_step: int):
-        self._writer = None
+        self._file = None
         with self._or_end():
-            os.makedirs(folder, exist_ok=True)
-            # The name has its second: a run that goes back writes two in one.
-            self._writer = EventsWriter(os.path.join(folder, "events"), f".{os.getpid()}.{time.monotonic_ns()}")
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # TensorBoard hides what lies past it
-            self._writer.write_event(event_pb2.Event(step=first_step + 1, wall_time=time.time(), session_log=start))
+            self._file = event_file.EventFile(folder, first_step)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         with self._or_end():
-            if self._writer is not None:
-                scalars = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-                self._writer.write_event(event_pb2.Event(step=step, wall_time=time.time(),
-                                                         summary=summary_pb2.Summary(value=scalars)))
-                self._writer.flush()
+            if self._file is not None:
+                self._file.write(step, values)
 
     def close(self) -> None:
         with self._or_end():
-            if self._writer is not None:
-                self._writer.close()
+            if self._file is not None:
+                self._file.close()
 
     @contextlib.contextmanager
     def _or_end(self):
         try:
             yield
         except OSError as error:
-            self._writer = None
+            self._file = None
             print(f"no TensorBoard scalars from here on: {error.strerror}", flush=True)
 
 
 class NoMetrics:
-    """Of the processes that do not write."""
+    """Stands in for Metrics in the processes that write nothing."""
 
     def write(self, step: int, **values: float) -> None:
         pass
@@ -109,7 +85,7 @@ class NoMetrics:
 
 
 def last_evaluation(workdir: str) -> int | None:
-    """The last step with a record that is not of a training step."""
+    """The last step that has a record of an evaluation, or None."""
     return max((record["step"] for record in read_metrics(workdir) if "loss" not in record), default=None)
 
 

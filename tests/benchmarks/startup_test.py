@@ -28,7 +28,7 @@ def test_a_run_is_read_by_its_lines():
 
 
 def test_training_starts_without_what_it_does_not_need():
-    """Each of these takes a part of a second at least, and tensorboardX would import torch."""
+    """Each of these takes a part of a second at least."""
     heavy = ["torch", "sklearn", "matplotlib", "optuna", "scipy.stats", "scipy.io"]
     code = f"import sys, geodesic.experiments.train; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=startup.ROOT, capture_output=True, text=True, check=True)

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from geodesic.experiments.process import hosts
 from geodesic.experiments.process import mesh as meshes
@@ -78,8 +79,47 @@ def test_the_first_ones_error_is_everyones():
         hosts.first_does(fail)
 
 
-def test_only_what_tells_of_a_lost_process_is_called_so():
-    lost = jax.errors.JaxRuntimeError("UNKNOWN: Gloo all-reduce failed: Connection reset\n by peer")
-    assert "process 0 has lost another one, and ends (UNKNOWN: Gloo" in hosts.lost_peer(lost)
-    assert hosts.lost_peer(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")) == ""
-    assert hosts.lost_peer(RuntimeError("connection")) == ""
+LOST = [
+    "UNKNOWN: Gloo all-reduce failed: [external/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer\n"
+    " [127.0.0.1]:39618",
+    "FAILED_PRECONDITION: Gloo AllGather failed: Connection reset by peer",
+    "UNKNOWN: Gloo context initialization failed: DEADLINE_EXCEEDED: GetKeyValue() timed out with key: cpu:gloo/0,1/2",
+    "INTERNAL: NCCL operation ncclGroupEnd() failed: remote process exited or there was a network error",
+    "DEADLINE_EXCEEDED: Barrier timed out. Id: q::0. # of tasks that reached the barrier: 1/2.",
+    "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats): /job:jax_worker/task:1",
+    "ABORTED: The TPU pod slice has been reset",
+    "INTERNAL: Agent is in error [type.googleapis.com/tensorflow.CoordinationServiceError='']",
+]
+OTHER = [
+    "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes.",
+    "INTERNAL: no kernel for /data/connection/NCCL/barrier.png",
+    "INTERNAL: the coordination of barriers is unavailable",
+    "INVALID_ARGUMENT: Gloo needs a name",
+    "NOT_FOUND: UNAVAILABLE: no such file",
+    "the connection is UNAVAILABLE: Gloo",
+]
+
+
+@pytest.mark.parametrize("message", LOST)
+def test_an_error_of_xlas_that_tells_of_a_lost_process(message):
+    line = hosts.lost_peer(jax.errors.JaxRuntimeError(message))
+    assert line.startswith(f"error: process 0 has lost another one, and ends ({' '.join(message.split())[:60]}")
+    assert "\n" not in line
+    assert hosts.lost_peer(RuntimeError(message)) == hosts.lost_peer(ValueError(message)) == ""
+
+
+@pytest.mark.parametrize("message", OTHER)
+def test_words_alone_tell_of_nothing(message):
+    assert hosts.lost_peer(jax.errors.JaxRuntimeError(message)) == ""
+
+
+@pytest.mark.parametrize("message", [LOST[0], OTHER[0]])
+def test_a_value_error_counts_where_jaxs_gather_between_hosts_raises_it(message, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError(message)
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(multihost_utils, "_handle_array_process_allgather", fail)
+    with pytest.raises(ValueError, match=message.split()[0]) as error:
+        multihost_utils.process_allgather(np.ones(2))
+    assert bool(hosts.lost_peer(error.value)) == (message == LOST[0])
