@@ -139,12 +139,11 @@ def geodesic(folder: str, is_face: bool):
     from geodesic.configs import default
 
     config = default.get_config()
-    config.batch_size = BATCH
     config.input.image_size = 112 if is_face else 224
     config.augment.random_resized_crop = not is_face
-    config.run.update(loader_threads=1, loader_buffer=2)
-    batches = datasets.train_batches(datasets.build("image_folder", path=folder), config, seed=0, process_index=0,
-                                     process_count=1)
+    batches = datasets.train_batches(
+        datasets.build("image_folder", path=folder), input=config.input, augment=config.augment,
+        sampling=config.sampling, batch_size=BATCH, seed=0, process_index=0, process_count=1, threads=1, buffer=2)
     try:
         while True:
             yield next(batches)["image"]

@@ -1,12 +1,13 @@
 """Datasets: records -> NumPy batches. Never imports jax, so that loader workers stay light.
 
     source = datasets.build("orl_faces", classes=(0, 30))
-    batches = datasets.train_batches(source, config, seed=0, process_index=0, process_count=1)
+    batches = datasets.train_batches(source, input=config.input, augment=config.augment, sampling=config.sampling,
+                                     batch_size=128, seed=0, process_index=0, process_count=1)
 """
 
 from ..errors import UserError
 from .batches import eval_batches, train_batches
-from .decoding import decode
+from .decoding import decode, from_pillow, problem
 from .source import Classes, Files, Fold, Records, Source
 from .sources import arrays, ijb, image_folder, manifest, omniglot, orl_faces, pairs, retrieval_sets, rotated
 from .sources.array_record import ArrayRecord
@@ -65,4 +66,4 @@ def build_pairs(name: str, *, path: str) -> Pairs:
 
 
 __all__ = ["CREDITS", "PAIRS", "SOURCES", "ArrayRecord", "Classes", "Files", "Fold", "Pairs", "Records", "Source",
-           "build", "build_pairs", "decode", "eval_batches", "train_batches"]
+           "build", "build_pairs", "decode", "eval_batches", "from_pillow", "problem", "train_batches"]

@@ -1,33 +1,34 @@
-"""From a source to batches. The batch of a step is a function of (seed, step): order, sharding and resume are exact."""
+"""From a source to batches. The batch of a step is a function of (seed, step): order, sharding and resume are exact.
+
+What is asked of them comes in plain sections: `input`, `augment` and `sampling` of a configuration, or any objects with
+those attributes, such as a types.SimpleNamespace. configs/default.py says what each field means.
+"""
 
 import functools
 import math
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import grain
 import numpy as np
 
 from ..errors import UserError
-from . import order, transforms, workers
+from . import crops, order, transforms, workers
 from .source import Source
-
-# The loader's threads are the parallelism; OpenCV's own would fight them.
-cv2.setNumThreads(0)
 
 # "Without end", for an iterator: more batches than a run has steps.
 _FOREVER = 2 ** 40
 
 
 class TrainBatches:
-    """Endless batches of a training run, from any step on; an iterator of what `train_batches` says.
+    """Endless batches of a training run, from any step on: an iterator of what `train_batches` describes.
 
     Its state is the number of the next global batch, and nothing else: not a matter of hosts, threads or workers.
     """
 
-    def __init__(self, load: "_TrainLoader", config, first_step: int):
-        self._load, self._run = load, config.run
+    def __init__(self, load: "_TrainLoader", iterate: Callable[[Callable], Iterator[dict]], first_step: int):
+        self._load, self._iterate = load, iterate
         self._step, self._batches = first_step, None
 
     def __iter__(self) -> Iterator[dict]:
@@ -35,13 +36,13 @@ class TrainBatches:
 
     def __next__(self) -> dict:
         if self._batches is None:
-            load = functools.partial(self._load, self._step)
-            self._batches = _iterate(load, _FOREVER, self._load.local_size, self._run)
+            self._batches = self._iterate(functools.partial(self._load, self._step))
         batch = next(self._batches)
         self._step += 1
         return batch
 
     def get_state(self) -> dict[str, int]:
+        """Where to go on from: {"step": number of the next batch}."""
         return {"step": self._step}
 
     def set_state(self, state: dict[str, int]) -> None:
@@ -59,12 +60,13 @@ class TrainBatches:
 class _TrainLoader:
     """(first step, local place) -> an example. It travels to loader processes, with the source."""
 
-    def __init__(self, source: Source, config, seed: int, process_index: int, process_count: int):
-        self._source, self._seed, self._global_size = source, seed, config.batch_size
-        self._process, self.local_size = process_index, config.batch_size // process_count
-        self._order = order.make(source.labels, seed, config.batch_size, config.sampling)
-        self._tolerance = config.invalid_data_tolerance_percent
-        self._input, self._augment = _plain(config.input), _plain(config.augment)
+    def __init__(self, source: Source, input, augment, sampling, batch_size: int, seed: int, process_index: int,
+                 process_count: int, tolerance_percent: float):
+        self._source, self._seed, self._global_size = source, seed, batch_size
+        self._process, self.local_size = process_index, _local_size(batch_size, process_count)
+        self._order = order.make(source.labels, seed, batch_size, sampling)
+        self._tolerance = tolerance_percent
+        self._input, self._augment = _plain(input), _plain(augment)
 
     def __call__(self, first_step: int, place: int) -> dict:
         step, row = divmod(place, self.local_size)
@@ -105,38 +107,76 @@ def stand_ins(labels: np.ndarray, index: int) -> Iterator[int]:
             yield other
 
 
-def train_batches(source: Source, config, *, seed: int, process_index: int, process_count: int,
-                  first_step: int = 0) -> TrainBatches:
-    """Endless {"image": u8[b,S,S,3], "label": i32[b], "replaced": i64[b]}, b = batch_size / process_count.
+def train_batches(source: Source, *, input, augment, sampling, batch_size: int, seed: int, process_index: int,
+                  process_count: int, tolerance_percent: float = 0.0, threads: int = 2, workers: int = 0,
+                  buffer: int = 8, first_step: int = 0) -> TrainBatches:
+    """Makes the batches of a training run, from `first_step` on, without end.
 
-    The first of them is that of `first_step`. All processes together see the global batch that one process alone
-    would see; datasets/order.py says which.
-    replaced is -1, or the record whose image could not be read and for which `stand_ins` gave another. config:
-    batch_size, input, augment, sampling, invalid_data_tolerance_percent and run.loader_*.
-    Raises UserError, naming the file, where an image cannot be read and the tolerance is 0, and where more
-    images in a row than the tolerance allows cannot be.
+    Args:
+        source: the images.
+        input, augment, sampling: sections of a configuration, or objects with their attributes.
+        batch_size: images of a batch over all processes, of which this one makes b = batch_size / process_count.
+        seed: what the order and the views are drawn from.
+        process_index, process_count: this process among all. Together they see the global batch that one process
+            alone would see; datasets/order.py says which.
+        tolerance_percent: of the source's images that may be unreadable: `stand_ins` says what is shown instead.
+        threads, workers: threads that make batches, or, where workers is not 0, processes that do.
+        buffer: batches prepared ahead.
+
+    Returns an iterator of {"image": u8[b,S,S,3], "label": i32[b], "replaced": i64[b]}; replaced is -1, or the record
+    whose image could not be read.
+    Raises UserError for sections that cannot be followed; the iterator raises it, naming the file, where an image
+    cannot be read and the tolerance is 0, and where more images in a row than the tolerance allows cannot be.
+
+    Example:
+        >>> from geodesic import datasets
+        >>> from geodesic.configs import default
+        >>> config = default.get_config()
+        >>> source = datasets.build("orl_faces", classes=(0, 30))
+        >>> batches = datasets.train_batches(source, input=config.input, augment=config.augment,
+        ...     sampling=config.sampling, batch_size=16, seed=0, process_index=0, process_count=1)
+        >>> next(batches)["image"].shape
+        (16, 112, 112, 3)
+        >>> batches.close()
     """
-    transforms.check_options(config.input, config.augment)
-    return TrainBatches(_TrainLoader(source, config, seed, process_index, process_count), config, first_step)
+    transforms.check_options(input, augment)
+    load = _TrainLoader(source, input, augment, sampling, batch_size, seed, process_index, process_count,
+                        tolerance_percent)
+    return TrainBatches(load, functools.partial(_iterate, count=_FOREVER, size=load.local_size, threads=threads,
+                                                processes=workers, buffer=buffer), first_step)
 
 
-def eval_batches(source: Source, config, *, batch_size: int, process_index: int, process_count: int):
-    """The source once, in order: {"image", "label", "index": i64[b], "mask": bool[b]}, b = batch_size / process_count.
+def eval_batches(source: Source, *, input, batch_size: int, process_index: int, process_count: int, threads: int = 2,
+                 workers: int = 0, buffer: int = 8) -> Iterator[dict]:
+    """Goes through a source once, in order.
 
-    The last batches are padded to full ones, the same number on every process. mask is False for padding
-    (index -1) and for an image that cannot be read (index as ever): `decode` it again to learn why.
+    Args: as of `train_batches`.
+
+    Returns an iterator of {"image": u8[b,S,S,3], "label": i32[b], "index": i64[b], "mask": bool[b]}. The last batches
+    are padded to full ones, the same number on every process. mask is False for padding (index -1, label -1) and for
+    an image that cannot be read (index and label as ever): `problem` says why.
+    Raises UserError for a section that cannot be followed.
+
+    Example:
+        >>> import types
+        >>> from geodesic import datasets
+        >>> section = types.SimpleNamespace(image_size=32, fit="stretch", resize_size=0, decode_to_scale=True)
+        >>> batches = datasets.eval_batches(datasets.build("orl_faces"), input=section, batch_size=150,
+        ...     process_index=0, process_count=1)
+        >>> [int(batch["mask"].sum()) for batch in batches]
+        [150, 150, 100]
     """
-    transforms.check_options(config.input, config.augment)
-    load = _EvalLoader(source, config.input, batch_size, process_index, process_count)
-    return _iterate(load, math.ceil(len(source) / batch_size), load.local_size, config.run)
+    crops.check_input(input)
+    load = _EvalLoader(source, input, batch_size, process_index, process_count)
+    return _iterate(load, math.ceil(len(source) / batch_size), load.local_size, threads, workers, buffer)
 
 
 class _EvalLoader:
     """Local place -> an example."""
 
-    def __init__(self, source: Source, inputs, batch_size: int, process_index: int, process_count: int):
-        self._source, self._input, self._global_size = source, _plain(inputs), batch_size
-        self._process, self.local_size = process_index, batch_size // process_count
+    def __init__(self, source: Source, input, batch_size: int, process_index: int, process_count: int):
+        self._source, self._input, self._global_size = source, _plain(input), batch_size
+        self._process, self.local_size = process_index, _local_size(batch_size, process_count)
 
     def __call__(self, place: int) -> dict:
         batch, row = divmod(place, self.local_size)
@@ -155,18 +195,25 @@ class _EvalLoader:
         return {**element, "image": image, "mask": np.bool_(True)}
 
 
-def _plain(section) -> types.SimpleNamespace:
-    """A configuration's fields as attributes: a ConfigDict takes microseconds for each, many times an image."""
-    return types.SimpleNamespace(**section)
+def _local_size(batch_size: int, process_count: int) -> int:
+    if batch_size < 1 or batch_size % process_count:
+        raise UserError(f"batch_size {batch_size} does not divide into {process_count} processes: use a multiple of it")
+    return batch_size // process_count
 
 
-def _iterate(load, count: int, size: int, run):
-    """`count` batches of `size` examples. Threads and processes make whole batches: a hand-over for each example would
-    cost as much as a small image.
+def _plain(section):
+    """A ConfigDict takes microseconds for each of its fields, many times an image: its fields as plain attributes."""
+    return types.SimpleNamespace(**section) if hasattr(section, "keys") else section
+
+
+def _iterate(load: Callable[[int], dict], count: int, size: int, threads: int, processes: int,
+             buffer: int) -> Iterator[dict]:
+    """Makes `count` batches of `size` examples. Threads and processes make whole batches: a hand-over for each example
+    would cost as much as a small image.
     """
-    if run.loader_workers:
-        return workers.Batches(load, count, size, run.loader_workers, run.loader_buffer)
-    options = grain.ReadOptions(num_threads=run.loader_threads,
-                                prefetch_buffer_size=max(run.loader_buffer, run.loader_threads))
+    if processes:
+        return workers.Batches(load, count, size, processes, buffer)
+    cv2.setNumThreads(0)  # the loader's threads are the parallelism; OpenCV's own would fight them
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(buffer, threads))
     return iter(grain.MapDataset.range(count).map(functools.partial(workers.batch, load, size))
                 .to_iter_dataset(options))

@@ -1,4 +1,4 @@
-"""From a record's bytes to pixels."""
+"""From an image's encoded bytes to its pixels."""
 
 import io
 from collections.abc import Callable
@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
+import PIL.JpegImagePlugin
 import simplejpeg
 
 from ..errors import UserError
 
-# Pillow raises by itself past twice this; a photograph of that size in a data set is a mistake or an attack.
-PIL.Image.MAX_IMAGE_PIXELS = 200_000_000
+# A photograph of more pixels in a data set is a mistake or an attack. Pillow has a lower limit of its own for what is
+# no JPEG, PIL.Image.MAX_IMAGE_PIXELS, which is the program's to set.
+MAX_PIXELS = 400_000_000
 
 _ORIENTATION = 0x0112  # the Exif tag; 1 is upright
 
@@ -26,17 +28,26 @@ class Decoded(NamedTuple):
 
 
 def decode(record: dict) -> np.ndarray:
-    """u8[H,W,3], RGB, upright (Exif orientation applied). Raises UserError, naming the path, for a damaged image.
+    """Decodes the image of a record of a source: its pixels, u8[H,W,3], RGB, upright (Exif orientation applied).
 
-    A truncated file is damaged: decoders that fill the rest with grey would train on it in silence.
+    An image that is pixels already is returned as it is. Raises UserError, naming the path, for a damaged image. A
+    truncated file is damaged: decoders that fill the rest with grey would train on it in silence.
+
+    Example:
+        >>> buffer = io.BytesIO()
+        >>> PIL.Image.new("L", (4, 2), 255).save(buffer, "PNG")
+        >>> decode({"image": buffer.getvalue(), "path": "white.png"}).shape
+        (2, 4, 3)
     """
     return decode_to_scale(record, None).pixels
 
 
 def decode_to_scale(record: dict, wanted: Callable[[int, int], tuple[int, int]] | None) -> Decoded:
-    """As `decode`, but a JPEG may come at a half or less of its size, which costs less than shrinking it afterwards.
+    """Decodes as `decode` does, but perhaps to fewer pixels than a JPEG has, where fewer are wanted.
 
+    Decoding to a half or less of the size costs less than shrinking the image afterwards.
     wanted: (height, width) of the whole image -> (height, width) that it must keep at least; None: all of it.
+    Raises as `decode` does.
     """
     image = record["image"]
     if isinstance(image, np.ndarray):
@@ -44,25 +55,53 @@ def decode_to_scale(record: dict, wanted: Callable[[int, int], tuple[int, int]] 
     try:
         return _decode(image, wanted)
     except Exception as error:  # Pillow's plugins raise many kinds; all of them mean that this file is no image
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"cannot read the image {record['path']} ({len(image)} bytes): {reason}") from error
+        raise UserError(f"cannot read the image {record['path']} ({len(image)} bytes): "
+                        f"{_reason(error, image)}") from error
+
+
+def from_pillow(image: PIL.Image.Image) -> np.ndarray:
+    """The pixels of a Pillow image, u8[H,W,3], RGB, upright, as `decode` would give those of its file.
+
+    Example:
+        >>> from_pillow(PIL.Image.new("L", (4, 2), 255)).shape
+        (2, 4, 3)
+    """
+    return _to_rgb(PIL.ImageOps.exif_transpose(image))
+
+
+def problem(source, index: int) -> str:
+    """Says why image `index` of a source cannot be read, in a line that names it."""
+    try:
+        decode(source[index])
+    except (ValueError, OSError) as error:
+        return str(error)
+    return f"{source.paths[index]} could not be read, but can be now"
+
+
+def _reason(error: Exception, image: bytes) -> str:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    # Pillow shows where in memory the bytes were, which is another place each time.
+    if isinstance(error, PIL.UnidentifiedImageError) or " at 0x" in reason:
+        return f"it is no image that can be read (first bytes {image[:8].hex(' ')})" if image else "it is empty"
+    return reason
 
 
 def _decode(image: bytes, wanted) -> Decoded:
-    if image[:2] == b"\xff\xd8" and _is_upright(image):
+    is_jpeg = image[:2] == b"\xff\xd8"
+    if is_jpeg and _is_upright(image):
         try:
             return _decode_jpeg(image, wanted)
         except ValueError:
             pass  # CMYK, or a warning of libjpeg: Pillow reads the harmless ones and raises for a truncated file
-    with PIL.Image.open(io.BytesIO(image)) as opened:
-        pixels = _to_rgb(PIL.ImageOps.exif_transpose(opened))
+    with _opened_jpeg(image) if is_jpeg else PIL.Image.open(io.BytesIO(image)) as opened:
+        _check_size(opened.height, opened.width)
+        pixels = from_pillow(opened)
     return Decoded(pixels, *pixels.shape[:2])
 
 
 def _decode_jpeg(image: bytes, wanted) -> Decoded:
     height, width, _, _ = simplejpeg.decode_jpeg_header(image)
-    if height * width > 2 * PIL.Image.MAX_IMAGE_PIXELS:
-        raise UserError(f"{height} x {width} pixels")
+    _check_size(height, width)
     least = (0, 0) if wanted is None else wanted(height, width)
     if wanted is None or 2 * least[0] > height or 2 * least[1] > width:
         return Decoded(simplejpeg.decode_jpeg(image, "RGB"), height, width)
@@ -71,10 +110,20 @@ def _decode_jpeg(image: bytes, wanted) -> Decoded:
                    height, width)
 
 
+def _check_size(height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise UserError(f"it has {height} x {width} pixels, more than {MAX_PIXELS:,}")
+
+
+def _opened_jpeg(image: bytes) -> PIL.JpegImagePlugin.JpegImageFile:
+    """Its header alone is read. Not by PIL.Image.open, whose limit is below the pixels of today's telephones."""
+    return PIL.JpegImagePlugin.JpegImageFile(io.BytesIO(image))
+
+
 def _is_upright(image: bytes) -> bool:
     if b"Exif\0\0" not in image[:4096]:
         return True
-    with PIL.Image.open(io.BytesIO(image)) as opened:  # reads the header alone
+    with _opened_jpeg(image) as opened:
         return opened.getexif().get(_ORIENTATION, 1) == 1
 
 

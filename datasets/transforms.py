@@ -36,7 +36,7 @@ def check_options(inputs, options) -> None:
         raise UserError(f"augment.color_jitter is brightness, contrast, saturation and hue, none negative and hue at "
                          f"most 0.5; got {tuple(options.color_jitter)}")
     for name in ("crop_area", "crop_ratio", "blur_sigma", "low_resolution_side", "erasing_area", "erasing_ratio"):
-        low, high = options[name]
+        low, high = getattr(options, name)
         if not 0 < low <= high or (high > 1 and name in ("crop_area", "low_resolution_side", "erasing_area")):
             raise UserError(f"augment.{name} is a range from low to high; got {low:g} to {high:g}")
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 
+import cv2
 import numpy as np
 
 from ..errors import UserError
@@ -54,7 +55,7 @@ class Batches:
                 self.close()
                 raise UserError(str(error)) from error
         raise ChildProcessError(f"the loader's workers died {_ATTEMPTS} times in a row while making batch "
-                                f"{self._next}: is there enough memory for run.loader_workers of them?")
+                                f"{self._next}: is there enough memory for so many of them?")
 
     def close(self) -> None:
         if self._pool is not None:
@@ -79,6 +80,7 @@ def _start(load: Callable[[int], dict]) -> None:
     """In a new worker. Ctrl-C and SIGTERM are for the run, which ends its workers itself; they end with it."""
     global _load
     _load = load
+    cv2.setNumThreads(0)  # the processes are the parallelism; OpenCV's own threads would fight them
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -19,7 +19,7 @@ def main(address: str, index: str, folder: str) -> None:
 
     for tolerance in (10.0, 9.0):
         config = tiny.config(folder, invalid_data_tolerance_percent=tolerance)
-        batches = data.TrainBatches(data.train_source(config), config)
+        batches = data.CountedBatches(data.train_source(config), config)
         try:
             with jax.transfer_guard("disallow"):
                 for _ in range(100):

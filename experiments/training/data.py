@@ -28,14 +28,18 @@ def _build(data) -> datasets.Source:
                           part=data.part)
 
 
-class TrainBatches:
+class CountedBatches:
     """This host's batches, {"image", "label"}: an iterator that counts the images it had to replace, on all hosts.
 
     Its state holds which they are. `get_state` is called by all hosts at the same step.
     """
 
     def __init__(self, source: datasets.Source, config):
-        self._batches = datasets.train_batches(source, config, seed=config.seed, **processes())
+        self._batches = datasets.train_batches(
+            source, input=config.input, augment=config.augment, sampling=config.sampling, batch_size=config.batch_size,
+            seed=config.seed, tolerance_percent=config.invalid_data_tolerance_percent,
+            threads=config.run.loader_threads, workers=config.run.loader_workers, buffer=config.run.loader_buffer,
+            **processes())
         self._source, self._tolerance = source, config.invalid_data_tolerance_percent
         self._bad: set[int] = set()
 
@@ -44,7 +48,7 @@ class TrainBatches:
         replaced = batch.pop("replaced")
         new = {int(index) for index in replaced[replaced >= 0]} - self._bad
         for index in sorted(new):
-            print(f"replaced in the training: {problem(self._source, index)}", flush=True)
+            print(f"replaced in the training: {datasets.problem(self._source, index)}", flush=True)
         self._bad |= new
         if self._tolerance and self._batches.get_state()["step"] % _AGREE_EVERY_STEPS == 0:
             self._agree()
@@ -54,7 +58,7 @@ class TrainBatches:
 
     def bad_images(self) -> list[str]:
         """A line for each image that could not be read so far."""
-        return [problem(self._source, index) for index in sorted(self._bad)]
+        return [datasets.problem(self._source, index) for index in sorted(self._bad)]
 
     def get_state(self) -> dict:
         if self._tolerance:
@@ -84,15 +88,6 @@ class TrainBatches:
             lines = self.bad_images()
             raise UserError(f"{len(lines)} of {len(self._source)} training images cannot be read, more than "
                              f"invalid_data_tolerance_percent {self._tolerance:g}: {'; '.join(lines)}")
-
-
-def problem(source: datasets.Source, index: int) -> str:
-    """Why this image cannot be read; a line."""
-    try:
-        datasets.decode(source[index])
-    except (ValueError, OSError) as error:
-        return str(error)
-    return f"{source.paths[index]} could not be read, but can be now"
 
 
 def describe(options) -> str:

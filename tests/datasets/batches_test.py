@@ -1,3 +1,5 @@
+import types
+
 import numpy as np
 import pytest
 
@@ -31,9 +33,16 @@ def config():
     return config
 
 
+def train_batches(source, config, *, process_index=0, process_count=1, **options):
+    sections = {name: config[name] for name in ("input", "augment", "sampling")}
+    run = {name: config.run[f"loader_{name}"] for name in ("threads", "workers", "buffer")}
+    return datasets.train_batches(source, **sections, **run, **{
+        "batch_size": config.batch_size, "seed": 0, "process_index": process_index, "process_count": process_count,
+        "tolerance_percent": config.invalid_data_tolerance_percent} | options)
+
+
 def take(config, length, steps, *, seed=0, process_index=0, process_count=1, start=None):
-    made = datasets.train_batches(Numbered(length), config, seed=seed, process_index=process_index,
-                                  process_count=process_count)
+    made = train_batches(Numbered(length), config, seed=seed, process_index=process_index, process_count=process_count)
     if start is not None:
         made.set_state(start)
     taken = [next(made) for _ in range(steps)]
@@ -92,14 +101,14 @@ def test_resume_goes_on_exactly(config):
 
 def test_it_can_begin_with_any_step(config):
     whole = take(config, 20, 7)[0]
-    made = datasets.train_batches(Numbered(20), config, seed=0, process_index=0, process_count=1, first_step=5)
+    made = train_batches(Numbered(20), config, first_step=5)
     np.testing.assert_array_equal(records([next(made), next(made)]), records(whole[5:]))
     assert made.get_state() == {"step": 7}
 
 
 def evaluate(source, config, batch_size, **host):
     host = {"process_index": 0, "process_count": 1} | host
-    return list(datasets.eval_batches(source, config, batch_size=batch_size, **host))
+    return list(datasets.eval_batches(source, input=config.input, batch_size=batch_size, **host))
 
 
 def test_evaluation_covers_the_source_once_and_pads(config):
@@ -124,7 +133,7 @@ def test_a_broken_image_is_masked_in_evaluation_and_named_in_training(config, tm
     assert batch["mask"].tolist() == [True, True, True, True, False, True]
     assert batch["index"].tolist() == [0, 1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match=str(broken)):
-        next(datasets.train_batches(source, config, seed=0, process_index=0, process_count=1))
+        next(train_batches(source, config))
 
 
 class Damaged(Numbered):
@@ -144,8 +153,7 @@ def test_a_broken_image_is_replaced_by_the_next_of_its_class(config, hosts, thre
     config.invalid_data_tolerance_percent = 15.0
     config.run.loader_threads = threads
     source = Damaged(20, {3, 8, 19})  # 3 and 8 are neighbours in their class, 19 the last of its own
-    parts = [datasets.train_batches(source, config, seed=0, process_index=host, process_count=hosts)
-             for host in range(hosts)]
+    parts = [train_batches(source, config, process_index=host, process_count=hosts) for host in range(hosts)]
     whole = records(take(config, 20, 5)[0])
     for step in range(5):
         taken = [next(part) for part in parts]
@@ -166,7 +174,7 @@ def test_too_many_broken_images_in_a_row_stop_the_search(config):
     config.invalid_data_tolerance_percent = 10.0
     source = Damaged(20, {*range(20)})
     with pytest.raises(ValueError, match="3 of 20 training images, more than invalid_data_tolerance_percent 10"):
-        next(datasets.train_batches(source, config, seed=0, process_index=0, process_count=1))
+        next(train_batches(source, config))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -188,3 +196,32 @@ def test_resume_on_another_number_of_hosts_goes_on_exactly(config):
     _, state = take(config, 20, 2, process_index=1, process_count=4)
     parts = [records(take(config, 20, 4, process_index=host, process_count=2, start=state)[0]) for host in range(2)]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole[2:])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_sections_may_be_any_objects_with_the_fields(config, workers):
+    config.augment.update(brightness=0.3, color_jitter=(0.1, 0.1, 0.1, 0.1), random_resized_crop=True)
+    plain = {name: types.SimpleNamespace(**config[name]) for name in ("input", "augment", "sampling")}
+    made = datasets.train_batches(Numbered(20), **plain, batch_size=8, seed=0, process_index=0, process_count=1,
+                                  workers=workers)
+    np.testing.assert_array_equal(next(made)["image"], take(config, 20, 1)[0][0]["image"])
+    made.close()
+    views = datasets.eval_batches(Numbered(4), input=plain["input"], batch_size=4, process_index=0, process_count=1)
+    assert next(views)["image"][:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("size", [0, 7, 10])
+def test_a_batch_that_the_processes_cannot_share(config, size):
+    message = f"batch_size {size} does not divide into 4 processes"
+    with pytest.raises(ValueError, match=message):
+        train_batches(Numbered(20), config, batch_size=size, process_count=4)
+    with pytest.raises(ValueError, match=message):
+        evaluate(Numbered(20), config, size, process_count=4)
+
+
+def test_options_that_cannot_be_followed_are_refused_before_the_first_batch(config):
+    config.input.fit = "squash"
+    with pytest.raises(ValueError, match="got 'squash'"):
+        train_batches(Numbered(20), config)
+    with pytest.raises(ValueError, match="got 'squash'"):
+        evaluate(Numbered(20), config, 4)

@@ -15,7 +15,7 @@ def damaged(tmp_path):
 
 
 def batches(config):
-    return data.TrainBatches(data.train_source(config), config)
+    return data.CountedBatches(data.train_source(config), config)
 
 
 def test_replaced_images_are_named_once_counted_and_remembered(damaged, capsys):
