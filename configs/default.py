@@ -195,7 +195,7 @@ def _pair_losses() -> dict:
         circle=dict(margin=0.4, gamma=80.0),           # .25 and 256 for faces
         contrastive=dict(pos_margin=0.0, neg_margin=1.0),  # distances
         lifted_structure=dict(neg_margin=1.0),         # distance
-        margin=dict(
+        margin_pairs=dict(
             margin=0.2, beta=1.2,                      # distances
             mining="distance_weighted",                # all | semi_hard | batch_hard | distance_weighted
         ),
@@ -214,7 +214,7 @@ def _pair_losses() -> dict:
         sup_con=dict(temperature=0.1),
         triplet=dict(
             margin=0.2,                                # distance
-            mining="semi_hard",                        # as of margin
+            mining="semi_hard",                        # as of margin_pairs
         ),
     )
 
@@ -230,7 +230,7 @@ def _optimizer() -> ConfigDict:
         rms_decay=0.99,                                # rmsprop: share of the mean squared gradient that stays
         weight_decay=5e-4,                             # sgd, rmsprop: added to the gradient; adamw: decoupled
         decay_norm_and_bias=True,                      # whether weight_decay reaches vectors (BN scales, biases) too
-        trunk_clip_norm=0.0,                           # clip the embedder's gradient to this L2 norm; 0 = off
+        embedder_clip_norm=0.0,                        # clip the whole embedder's gradient to this L2 norm; 0 = off
         trunk_learning_rate_factor=1.0,                # learning-rate factor of the embedder without its neck
         loss_learning_rate_factor=1.0,                 # learning-rate factor of the loss's parameters (prototypes)
         head_only_epochs=0.0,                          # the trunk stays as it is for these first epochs: only the neck

@@ -45,6 +45,6 @@ def _tuned(config):
     config.input.update(image_size=80, mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0))
     config.embedder.update(name="resnet50", embedding_size=256, version="v1", bn_epsilon=1e-3, bn_momentum=0.99,
                            batch_norm="frozen")
-    config.optimizer.update(learning_rate=1e-3, trunk_learning_rate_factor=0.1, trunk_clip_norm=5.0)
+    config.optimizer.update(learning_rate=1e-3, trunk_learning_rate_factor=0.1, embedder_clip_norm=5.0)
     config.batch_size, config.num_epochs = 16, 1
     return config

@@ -43,7 +43,7 @@ PAIR_LOSSES = {
     "circle": pairs.circle,
     "contrastive": pairs.contrastive,
     "lifted_structure": pairs.lifted_structure,
-    "margin": triplets.margin,
+    "margin_pairs": triplets.margin_pairs,
     "multi_similarity": pairs.multi_similarity,
     "n_pairs": pairs.n_pairs,
     "nt_xent": pairs.nt_xent,

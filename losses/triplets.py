@@ -37,13 +37,13 @@ def triplet(axis: PairAxis, *, margin: float = 0.2, mining: str = "semi_hard") -
     return pair_loss(axis, rule, common=_common)
 
 
-def margin(axis: PairAxis, *, margin: float = 0.2, beta: float = 1.2, mining: str = "distance_weighted") -> Loss:
+def margin_pairs(axis: PairAxis, *, margin: float = 0.2, beta: float = 1.2, mining: str = "distance_weighted") -> Loss:
     """relu(d_ap - beta + margin) + relu(beta - d_an + margin) of mined triplets, divided by how many of both pay.
 
     Raises UserError for another mining. Wu, Manmatha, Smola, Kraehenbuehl: Sampling Matters, 2017, arXiv:1706.07567;
     beta is fixed.
     """
-    _check(mining, "margin")
+    _check(mining, "margin_pairs")
 
     def rule(anchor):
         d, mined = _mine(anchor, mining, margin)

@@ -5,7 +5,7 @@
     geodesic evaluate --workdir=runs/ms1mv3_r50 --protocol=ijb_c --data=ijb
 
 SGD .1 for a batch of 8 x 128, momentum .9, weight decay 5e-4 (1e-4 for Glint360K), 20 epochs, no warm-up, polynomial
-decay of power 2, the trunk's gradient clipped to 5, flips only; the neck in float32 below a half-precision trunk.
+decay of power 2, the embedder's gradient clipped to 5, flips only; the neck in float32 below a half-precision trunk.
 While it trains, the run is watched on the images of lfw.bin; the ten-fold figure is that of --protocol=lfw.
 Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698. An, Deng, Guo et al.: Killing Two Birds with One Stone
 (Partial FC), 2022, arXiv:2203.15565. Figures: the model zoo of deepinsight/insightface.
@@ -42,7 +42,7 @@ def get_config(row: str = "ms1mv3_r50"):
     config.loss[loss].update(scale=64.0, margin=margin)
     config.loss.update(sample_rate=sample_rate)
     config.optimizer.update(name="sgd", learning_rate=0.1, momentum=0.9, weight_decay=weight_decay,
-                            trunk_clip_norm=5.0)
+                            embedder_clip_norm=5.0)
     config.schedule.update(name="polynomial", power=2.0, end_factor=0.0, warmup_epochs=0.0)
     config.batch_size, config.num_epochs = 1024, 20
     if name == "webface42m" and trunk == "r50":  # published with 8 x 512, four times the rate, and two epochs to it

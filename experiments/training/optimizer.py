@@ -7,9 +7,30 @@ from geodesic.errors import UserError
 
 
 def make_schedule(config, steps_per_epoch: float, total_steps: int) -> optax.Schedule:
-    """Update -> learning rate. Epochs of the configuration become updates here and nowhere else.
+    """The learning rate as a function of the number of updates made.
 
-    Raises UserError for an unknown name.
+    Epochs of the configuration become updates here and nowhere else.
+
+    Args:
+      config: the run's configuration, of which `schedule`, the learning rates of `optimizer` and `batch_size` are read.
+      steps_per_epoch: updates that make an epoch.
+      total_steps: updates of the whole run; "polynomial" and "cosine" end there.
+
+    Returns:
+      A function of the update, counted from 0. A warm-up is linear from 0, so the first update has the rate 0.
+
+    Raises:
+      UserError: the schedule's name is unknown, or the rate would drop within the warm-up.
+
+    Example:
+      >>> from geodesic.configs import default
+      >>> from geodesic.experiments.training import optimizer
+      >>> config = default.get_config()
+      >>> config.optimizer.learning_rate = 0.4
+      >>> config.schedule.update(name="step", step_epochs=(3.0,), step_factor=0.1, warmup_epochs=2.0)
+      >>> rate = optimizer.make_schedule(config, steps_per_epoch=10, total_steps=50)
+      >>> [round(float(rate(step)), 3) for step in (0, 10, 20, 29, 30)]
+      [0.0, 0.2, 0.4, 0.4, 0.04]
     """
     options, peak = config.schedule, peak_learning_rate(config)
     warmup = min(round(options.warmup_epochs * steps_per_epoch), total_steps)
@@ -36,11 +57,27 @@ def make_schedule(config, steps_per_epoch: float, total_steps: int) -> optax.Sch
 
 
 def peak_learning_rate(config) -> float:
-    """For the whole batch: as given, or in proportion to it."""
+    """The learning rate that the schedule starts from, for the whole batch.
+
+    Args:
+      config: the run's configuration.
+
+    Returns:
+      `optimizer.learning_rate`, or, where `optimizer.learning_rate_per_item` is not 0, that times the batch size.
+
+    Example:
+      >>> from geodesic.configs import default
+      >>> from geodesic.experiments.training import optimizer
+      >>> config = default.get_config()
+      >>> config.batch_size, config.optimizer.learning_rate_per_item = 64, 0.0001
+      >>> optimizer.peak_learning_rate(config)
+      0.0064
+    """
     return config.optimizer.learning_rate_per_item * config.batch_size or config.optimizer.learning_rate
 
 
 def _steps(peak: float, epochs, options, steps_per_epoch: float, warmup: int) -> optax.Schedule:
+    """A rate that is multiplied by `options.step_factor` at each of these epochs, counted from the run's start."""
     drops = {round(epoch * steps_per_epoch) - warmup: options.step_factor for epoch in epochs}
     if drops and min(drops) <= 0:
         raise UserError(f"the learning rate drops at epoch {min(epochs):g}, within the warm-up of "
@@ -49,54 +86,87 @@ def _steps(peak: float, epochs, options, steps_per_epoch: float, warmup: int) ->
 
 
 def make_optimizer(config, schedule: optax.Schedule, steps_per_epoch: float = 1.0) -> optax.GradientTransformation:
-    """The update rule for params {"embedder", "loss"}. Raises UserError for an unknown name.
+    """The update rule of the parameters {"embedder": ..., "loss": ...}.
 
-    steps_per_epoch: to know when `head_only_epochs` are over.
+    In this order: the embedder's gradient is clipped to a norm, every number is clipped, the named rule and its weight
+    decay are applied, the learning rate and the factors of the trunk and of the loss. The trunk is the embedder
+    without its neck.
+
+    Args:
+      config: the run's configuration, of which `optimizer` is read.
+      schedule: of `make_schedule`.
+      steps_per_epoch: updates that make an epoch, by which `head_only_epochs` are counted.
+
+    Returns:
+      An optax transformation. Its state has an array like each parameter for each moment of the rule.
+
+    Raises:
+      UserError: the optimizer's name is unknown.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.configs import default
+      >>> from geodesic.experiments.training import optimizer
+      >>> config = default.get_config()
+      >>> config.optimizer.update(name="sgd", weight_decay=0.0, loss_learning_rate_factor=10.0)
+      >>> rule = optimizer.make_optimizer(config, lambda step: 0.1)
+      >>> params = {"embedder": {"conv1": jnp.ones(1)}, "loss": {"prototypes": jnp.ones((1, 1))}}
+      >>> updates, _ = rule.update(params, rule.init(params), params)   # a gradient of 1 everywhere
+      >>> float(updates["embedder"]["conv1"][0]), float(updates["loss"]["prototypes"][0, 0])
+      (-0.1..., -1.0)
     """
     options = config.optimizer
+    head_only = round(options.head_only_epochs * steps_per_epoch)
+    rule = _rule(options)
+    transforms = []
+    if options.embedder_clip_norm:
+        clip = optax.clip_by_global_norm(options.embedder_clip_norm)
+        transforms.append(optax.masked(clip, {"embedder": True, "loss": False}))
+    if options.value_clip:
+        transforms.append(optax.clip(options.value_clip))
+    transforms += [_later(rule, head_only) if head_only else rule, optax.scale_by_learning_rate(schedule)]
+    if options.trunk_learning_rate_factor != 1:
+        transforms.append(optax.masked(optax.scale(options.trunk_learning_rate_factor), _trunk))
+    if options.loss_learning_rate_factor != 1:
+        factor = optax.scale(options.loss_learning_rate_factor)
+        transforms.append(optax.masked(factor, {"embedder": False, "loss": True}))
+    return optax.chain(*transforms)
+
+
+def _rule(options) -> optax.GradientTransformation:
+    """The named rule with its weight decay, before the learning rate."""
     decayed = (lambda params: True) if options.decay_norm_and_bias else _matrices
+    decay = optax.add_decayed_weights(options.weight_decay, mask=decayed)
     match options.name:
         case "sgd":
-            # PyTorch's SGD: decay is part of the gradient that the momentum remembers.
-            rule = optax.chain(optax.add_decayed_weights(options.weight_decay, mask=decayed),
-                               optax.trace(options.momentum, options.nesterov))
+            # As in PyTorch, decay is part of the gradient that the momentum remembers.
+            return optax.chain(decay, optax.trace(options.momentum, options.nesterov))
         case "adamw":
-            rule = optax.chain(optax.scale_by_adam(options.b1, options.b2, options.eps),
-                               optax.add_decayed_weights(options.weight_decay, mask=decayed))
+            return optax.chain(optax.scale_by_adam(options.b1, options.b2, options.eps), decay)
         case "rmsprop":
-            # PyTorch's RMSprop: decay is part of the gradient, eps is outside of the root, and momentum comes last.
-            rule = optax.chain(optax.add_decayed_weights(options.weight_decay, mask=decayed),
-                               optax.scale_by_rms(options.rms_decay, options.eps, eps_in_sqrt=False),
+            # As in PyTorch, decay is part of the gradient, eps is added outside of the root, and momentum comes last.
+            return optax.chain(decay, optax.scale_by_rms(options.rms_decay, options.eps, eps_in_sqrt=False),
                                optax.trace(options.momentum, options.nesterov))
         case name:
             raise UserError(f"unknown optimizer {name!r}; known: sgd, adamw, rmsprop")
-    head_only = round(options.head_only_epochs * steps_per_epoch)
-    steps = [_later(rule, head_only) if head_only else rule, optax.scale_by_learning_rate(schedule)]
-    if options.value_clip:
-        steps.insert(0, optax.clip(options.value_clip))
-    if options.trunk_clip_norm:
-        clip = optax.clip_by_global_norm(options.trunk_clip_norm)
-        steps.insert(0, optax.masked(clip, {"embedder": True, "loss": False}))
-    if options.trunk_learning_rate_factor != 1:
-        steps.append(optax.masked(optax.scale(options.trunk_learning_rate_factor), _trunk))
-    if options.loss_learning_rate_factor != 1:
-        steps.append(optax.masked(optax.scale(options.loss_learning_rate_factor), {"embedder": False, "loss": True}))
-    return optax.chain(*steps)
 
 
 def _later(rule: optax.GradientTransformation, first_step: int) -> optax.GradientTransformation:
-    """The trunk does not move before `first_step`, and its moments and their count start there, as PyTorch's do."""
+    """The rule, with a trunk that does not move before `first_step`.
+
+    The trunk's moments and their count start there too, as those of a PyTorch optimizer that is made at that time.
+    """
     waiting = optax.conditionally_mask(rule, lambda step: step >= first_step)
     rest = lambda params: jax.tree.map(lambda trunk: not trunk, _trunk(params))
     return optax.chain(optax.masked(waiting, _trunk), optax.masked(rule, rest))
 
 
 def _matrices(params):
-    """Kernels and prototypes, not the vectors of BatchNorm and biases."""
+    """Which parameters are kernels and prototypes, and not the vectors of BatchNorm and biases."""
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
 def _trunk(params):
-    """The embedder without its neck."""
+    """Which parameters are the trunk's: the embedder without its neck."""
     return jax.tree_util.tree_map_with_path(
         lambda path, _: path[0].key == "embedder" and path[1].key != "neck", params)

@@ -37,6 +37,7 @@ def test_an_added_field_counts_once_it_is_used(monkeypatch, added):
     without = {key: value for key, value in stored.as_dict(config).items() if key != "run"}
     without["optimizer"] = {key: value for key, value in without["optimizer"].items() if key != "value_clip"}
     monkeypatch.setattr(default, "ADDED", (added,))
+    monkeypatch.setattr(stored, "RENAMED", {})
     if added == "optimizer":
         del without["optimizer"]
     assert stored.hash_of(config) == stored.hash_of_values(without)

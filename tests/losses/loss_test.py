@@ -16,7 +16,7 @@ CLASS_NAMES = sorted(losses.CLASS_LOSSES)
 # These see the embeddings' norms, by design.
 NORM_AWARE = {"adaface", "magface", "n_pairs", "sigmoid", "softmax"}
 # These draw or choose by an example's place in the batch.
-ORDER_AWARE = {"elasticface", "margin", "n_pairs"}
+ORDER_AWARE = {"elasticface", "margin_pairs", "n_pairs"}
 # These hold something of the batch fixed (a scale, a pace), so that their gradient is not the slope of their value; the
 # golden files of tests/losses/goldens have their gradients.
 PARTLY_FIXED = {"adacos", "circle"}

@@ -11,7 +11,7 @@ from tests.losses.goldens import compare
 
 @pytest.mark.parametrize("golden, name, mining", [
     ("peer/triplet/all", "triplet", "all"), ("peer/triplet/semi_hard", "triplet", "semi_hard"),
-    ("peer/triplet/batch_hard", "triplet", "batch_hard"), ("peer/margin/all", "margin", "all"),
+    ("peer/triplet/batch_hard", "triplet", "batch_hard"), ("peer/margin_pairs/all", "margin_pairs", "all"),
 ])
 def test_value_and_gradient_are_those_of_the_peer(golden, name, mining):
     compare.check(golden, name, weights=None, file="pairs", mining=mining)
@@ -60,6 +60,6 @@ def test_semi_hard_negatives_are_further_but_within_the_margin():
 
 
 def test_refusals():
-    for name in "triplet", "margin":
+    for name in "triplet", "margin_pairs":
         with pytest.raises(ValueError, match=f"{name}: unknown mining 'hard'; known: all, semi_hard, batch_hard"):
             losses.build(name, num_classes=3, mining="hard")

@@ -78,10 +78,35 @@ def test_decay_can_spare_vectors():
     np.testing.assert_allclose(update["embedder"]["kernel"], -0.07, rtol=1e-6)
 
 
-def test_clipping_reaches_the_trunk_alone():
-    update = updates(learning_rate=1.0, weight_decay=0.0, trunk_clip_norm=0.1)
-    assert float(optax.tree.norm(update["embedder"])) == pytest.approx(0.1)
+def test_clipping_to_a_norm_is_of_the_whole_embedder_and_not_of_the_loss():
+    """Of the gradient (.5, .5, .5, .5, .5, .5), trunk and neck together, the norm is sqrt(1.5)."""
+    params = {"embedder": {"conv1": {"kernel": jnp.ones((2, 2))}, "neck": {"bias": jnp.ones(2)}},
+              "loss": {"prototypes": jnp.ones((3, 2))}}
+    config = default.get_config()
+    config.optimizer.update(weight_decay=0.0, embedder_clip_norm=0.1)
+    made = optimizer.make_optimizer(config, optax.constant_schedule(1.0))
+    update, _ = made.update(jax.tree.map(lambda p: 0.5 * p, params), made.init(params), params)
+    np.testing.assert_allclose(update["embedder"]["neck"]["bias"], -0.05 / np.sqrt(1.5), rtol=1e-6)
+    np.testing.assert_allclose(update["embedder"]["conv1"]["kernel"], -0.05 / np.sqrt(1.5), rtol=1e-6)
     np.testing.assert_allclose(update["loss"]["prototypes"], -0.5)
+
+
+def test_the_norm_is_clipped_before_the_numbers():
+    """(3, 4) becomes (.6, .8) and then (.6, .7); the other order would make it (.7, .7), whose norm is below 1."""
+    params = {"embedder": {"conv1": jnp.array([3.0, 4.0])}, "loss": {"prototypes": jnp.ones((1, 1))}}
+    config = default.get_config()
+    config.optimizer.update(weight_decay=0.0, embedder_clip_norm=1.0, value_clip=0.7)
+    made = optimizer.make_optimizer(config, optax.constant_schedule(1.0))
+    update, _ = made.update(params, made.init(params), params)
+    np.testing.assert_allclose(update["embedder"]["conv1"], [-0.6, -0.7], rtol=1e-6)
+    np.testing.assert_allclose(update["loss"]["prototypes"], -0.7, rtol=1e-6)
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(ValueError, match="unknown optimizer 'sgdd'; known: sgd, adamw, rmsprop"):
+        updates(name="sgdd")
+    with pytest.raises(ValueError, match="unknown schedule 'steps'; known: constant, step,"):
+        schedule(name="steps")
 
 
 def test_the_losss_learning_rate_factor():

@@ -43,7 +43,7 @@ def peers(x, y):
     semi_hard = miners.TripletMarginMiner(margin=0.2, type_of_triplets="semihard")
     record("peer/triplet/semi_hard", mined(peer.TripletMarginLoss(margin=0.2), semi_hard), x)
     record("peer/triplet/batch_hard", mined(peer.TripletMarginLoss(margin=0.2), miners.BatchHardMiner()), x)
-    record("peer/margin/all", plain(peer.MarginLoss(margin=0.2, beta=1.2)), x)
+    record("peer/margin_pairs/all", plain(peer.MarginLoss(margin=0.2, beta=1.2)), x)
 
 
 def peer_proxies(x, w, centres, y):
