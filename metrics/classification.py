@@ -9,12 +9,35 @@ from .neighbors import nearest
 
 def knn(embeddings, labels, queries, k: int, *, vote: str = "uniform", temperature: float = 0.07,
         mesh=None) -> np.ndarray:
-    """The class of each query by its k nearest rows, by cosine: labels' dtype [Q]; of tied classes the lowest.
+    """Classifies each query by the votes of its k nearest rows, by cosine.
 
-    embeddings f[N,D], labels int[N], queries f[Q,D]. vote: "uniform"; "distance", 1 / Euclidean distance of the unit
-    vectors, only rows at distance 0 voting where there are any; "softmax", exp(cosine / temperature) (Wu et al.:
-    Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, arXiv:1805.01978).
-    Raises UserError for values that are not finite and rows that have collapsed to one point.
+    Args:
+        embeddings: f[N,D], of any length.
+        labels: int[N].
+        queries: f[Q,D], of any length.
+        k: the number of votes, 1..N.
+        vote: the weight of a vote. "uniform" is 1; "distance" is 1 / Euclidean distance of the unit vectors, and only
+            rows at distance 0 vote where there are any; "softmax" is exp(cosine / temperature).
+        temperature: of the softmax vote.
+        mesh: splits the rows over its axis "data".
+
+    Returns:
+        The classes, in the dtype of `labels`, [Q]; of tied classes the lowest.
+
+    Raises:
+        UserError: a value is not finite, the rows have collapsed to one point, or k or vote is unknown.
+
+    References:
+        Cover, Hart: Nearest Neighbor Pattern Classification, 1967.
+        Wu, Xiong, Yu, Lin: Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018,
+        arXiv:1805.01978 (softmax vote).
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import classification
+        >>> rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0]])
+        >>> classification.knn(rows, np.array([4, 7, 7]), np.array([[2.0, 0.1], [0.0, 3.0]]), 1).tolist()
+        [4, 7]
     """
     labels, rows, queries = np.asarray(labels), retrieval.normalized(embeddings), retrieval.normalized(queries)
     retrieval.check_spread(rows)
@@ -22,7 +45,7 @@ def knn(embeddings, labels, queries, k: int, *, vote: str = "uniform", temperatu
     if vote == "uniform":
         weight = np.ones(cosines.shape)
     elif vote == "distance":
-        # Of the rows themselves: the float32 cosine of all that is nearer than about 3e-4 may be 1, or not quite.
+        # Distances are of the rows themselves: the float32 cosine of what is nearer than 3e-4 may be 1, or not quite.
         distance = np.array([np.linalg.norm(rows[near].astype(np.float64) - query, axis=1)
                              for near, query in zip(found, queries, strict=True)]).reshape(found.shape)
         exact = distance == 0
@@ -38,11 +61,32 @@ def knn(embeddings, labels, queries, k: int, *, vote: str = "uniform", temperatu
     return answers
 
 
-def linear_probe(embeddings, labels, queries, *, inverse_regularization: float = 1.0, iterations: int = 1000):
-    """Classes by multinomial logistic regression on frozen embeddings, by scikit-learn (L-BFGS, standardised columns).
+def linear_probe(embeddings, labels, queries, *, inverse_regularization: float = 1.0,
+                 iterations: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+    """Classifies by multinomial logistic regression on frozen embeddings.
 
-    embeddings f[N,D], labels int[N], queries f[Q,D]. Returns probabilities f64[Q,C] and the classes int[C] of their
-    columns, ascending.
+    scikit-learn fits it, by L-BFGS on standardised columns.
+
+    Args:
+        embeddings: f[N,D], to fit on.
+        labels: int[N].
+        queries: f[Q,D], to classify.
+        inverse_regularization: the C of scikit-learn; smaller is more.
+        iterations: the most that are done.
+
+    Returns:
+        Probabilities f64[Q,C], and the classes int[C] of their columns, ascending.
+
+    References:
+        Alain, Bengio: Understanding intermediate layers using linear classifier probes, 2016, arXiv:1610.01644.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import classification
+        >>> rows, labels = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), np.array([4, 4, 7, 7])
+        >>> probabilities, classes = classification.linear_probe(rows, labels, np.array([[1.0, 0.1]]))
+        >>> classes.tolist(), int(classes[probabilities.argmax()])
+        ([4, 7], 4)
     """
     from sklearn import linear_model, pipeline, preprocessing
 
@@ -53,9 +97,25 @@ def linear_probe(embeddings, labels, queries, *, inverse_regularization: float =
 
 
 def top_k_accuracy(scores, labels, k: int) -> float:
-    """Share of rows whose class is among the k highest scores; of equal scores the lower class comes first.
+    """Gives the share of rows whose class is among the k highest scores.
 
-    scores f[N,C], finite; labels int[N], columns of scores.
+    Args:
+        scores: f[N,C].
+        labels: int[N], columns of `scores`.
+        k: 1 gives the accuracy. Of equal scores the lower class comes first.
+
+    Returns:
+        The share, 0..1.
+
+    Raises:
+        UserError: a score is not finite, or a label is no column.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import classification
+        >>> scores, labels = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]), np.array([1, 2])
+        >>> classification.top_k_accuracy(scores, labels, 1), classification.top_k_accuracy(scores, labels, 2)
+        (0.5, 1.0)
     """
     scores, labels = np.asarray(scores), _columns(scores, labels)
     own = scores[np.arange(len(labels)), labels][:, None]
@@ -64,11 +124,27 @@ def top_k_accuracy(scores, labels, k: int) -> float:
 
 
 def calibration_error(probabilities, labels, *, bins: int = 15) -> float:
-    """Expected calibration error: mean over rows of |accuracy - confidence| of the row's bin of confidence.
+    """Gives the expected calibration error: the mean over rows of |accuracy - confidence| of the row's bin.
 
-    probabilities f[N,C], labels int[N]. Bins of equal width, open below and closed above: (0, 1/15], ...
-    Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599.
-    Raises UserError for values outside 0..1.
+    Args:
+        probabilities: f[N,C].
+        labels: int[N], columns of `probabilities`.
+        bins: of confidence, of equal width, open below and closed above: (0, 1/15], ...
+
+    Returns:
+        The error, 0..1; lower is better.
+
+    Raises:
+        UserError: a value is outside of 0..1, or a label is no column.
+
+    References:
+        Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import classification
+        >>> classification.calibration_error(np.array([[0.75, 0.25], [0.25, 0.75]]), np.array([0, 1]))
+        0.25
     """
     probabilities, labels = np.asarray(probabilities, np.float64), _columns(probabilities, labels)
     if probabilities.min() < 0 or probabilities.max() > 1 + 1e-6:
@@ -94,10 +170,25 @@ def _columns(scores, labels) -> np.ndarray:
 
 
 def multilabel_average_precision(scores, targets) -> dict[str, float]:
-    """Average precision of each label, ties accepted together (scikit-learn's): mean over labels, and over all cells.
+    """Gives the average precision of multi-label scores; equal scores are accepted together, as by scikit-learn.
 
-    scores f[N,L], targets bool or 0/1 [N,L]. Labels without a positive are left out of "macro_ap" and counted in
-    "labels_without_positive". Raises UserError where no label has one.
+    Args:
+        scores: f[N,L].
+        targets: bool or 0/1 [N,L].
+
+    Returns:
+        "macro_ap", the mean over labels; "micro_ap", of all cells together; and "labels_without_positive", the number
+        of labels that the mean leaves out.
+
+    Raises:
+        UserError: the shapes differ, or no label has a positive.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import classification
+        >>> scores, targets = np.array([[0.9, 0.2], [0.1, 0.8], [0.4, 0.3]]), np.array([[1, 0], [0, 0], [0, 1]])
+        >>> classification.multilabel_average_precision(scores, targets)
+        {'macro_ap': 0.75, 'micro_ap': 0.75, 'labels_without_positive': 0}
     """
     from sklearn import metrics as sklearn_metrics
 

@@ -21,12 +21,32 @@ class KMeans(NamedTuple):
 
 
 def kmeans(embeddings, clusters: int, *, seed: int = 0, iterations: int = 100) -> KMeans:
-    """Lloyd's algorithm from k-means++ centres, on the default device; the same seed gives the same clusters.
+    """Clusters rows by Lloyd's algorithm from k-means++ centres, on the default device.
 
-    embeddings f[N,D]. Ends when no row changes cluster, or after `iterations`. A cluster left empty takes the row that
-    is farthest from its centre. Distances come in blocks: memory O(block x K) beyond the embeddings. Arthur,
-    Vassilvitskii: k-means++: The Advantages of Careful Seeding, 2007. Raises UserError for clusters outside 1..N and
-    values that are not finite.
+    It ends when no row changes cluster. A cluster left empty takes the row that is farthest from its centre.
+
+    Args:
+        embeddings: f[N,D]. Distances come in blocks: memory is O(block x K) beyond the embeddings.
+        clusters: K, 1..N.
+        seed: of the first centres; the same seed gives the same clusters.
+        iterations: the most that are done.
+
+    Returns:
+        The clusters, their centres, and how well they fit.
+
+    Raises:
+        UserError: there are more clusters than rows or none, or a value is not finite.
+
+    References:
+        Lloyd: Least Squares Quantization in PCM, 1982.
+        Arthur, Vassilvitskii: k-means++: The Advantages of Careful Seeding, 2007.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import clustering
+        >>> found = clustering.kmeans(np.array([[0.0, 0.0], [0.0, 1.0], [9.0, 9.0]]), 2).assignment
+        >>> bool(found[0] == found[1]), bool(found[0] == found[2])
+        (True, False)
     """
     rows = np.asarray(embeddings, np.float32)
     if not 1 <= clusters <= len(rows):
@@ -57,7 +77,7 @@ def kmeans(embeddings, clusters: int, *, seed: int = 0, iterations: int = 100) -
 
 @functools.partial(jax.jit, static_argnames="clusters")
 def _plus_plus(rows, key, clusters: int):
-    """Each centre a row, drawn in proportion to its squared distance from the centres before: f32[K,D]."""
+    """Draws rows as centres f32[K,D], each in proportion to its squared distance from the centres before."""
 
     def choose(index, carry):
         centers, nearest = carry
@@ -73,7 +93,9 @@ def _plus_plus(rows, key, clusters: int):
 
 @jax.jit
 def _lloyd(blocks, real, centers):
-    """Nearest centre (of equally near, the first) and its squared distance, [blocks,B]; sums [K,D], counts [K]."""
+    """Finds the nearest centre (of equally near, the first) and its squared distance, [blocks,B]; and of each cluster
+    the sum [K,D] and the number [K] of its rows.
+    """
     square = jnp.sum(centers ** 2, axis=1)
 
     def one(carry, block):
@@ -98,10 +120,25 @@ class BCubed(NamedTuple):
 
 
 def bcubed(labels, clusters) -> BCubed:
-    """Means over rows: of a row's cluster, the share of its class (precision); of its class, that of its cluster.
+    """Averages over rows how pure the row's cluster is and how whole its class.
 
-    labels, clusters: int[N]. A cluster of -1 is noise, as HDBSCAN marks it: each such row is a cluster of its own.
-    Bagga, Baldwin: Entity-Based Cross-Document Coreferencing Using the Vector Space Model, 1998.
+    Precision is the share of a row's cluster that is of its class, recall the share of its class that is in its
+    cluster.
+
+    Args:
+        labels: int[N].
+        clusters: int[N]; -1 is noise, as HDBSCAN marks it: each such row is a cluster of its own.
+
+    Returns:
+        Precision, recall and their harmonic mean, 0..1.
+
+    References:
+        Bagga, Baldwin: Entity-Based Cross-Document Coreferencing Using the Vector Space Model, 1998.
+
+    Example:
+        >>> from geodesic.metrics import clustering
+        >>> clustering.bcubed([0, 0, 1, 1], [5, 5, 5, 5])
+        BCubed(precision=0.5, recall=1.0, f=0.6666666666666666)
     """
     labels, clusters = np.asarray(labels), alone(clusters)
     _, row = np.unique(labels, return_inverse=True)
@@ -114,7 +151,19 @@ def bcubed(labels, clusters) -> BCubed:
 
 
 def alone(clusters) -> np.ndarray:
-    """Clusters i[N] in which each -1 has become a cluster of its own."""
+    """Makes each row of noise a cluster of its own.
+
+    Args:
+        clusters: int[N]; -1 is noise.
+
+    Returns:
+        i64[N], without -1.
+
+    Example:
+        >>> from geodesic.metrics import clustering
+        >>> clustering.alone([0, -1, 2, -1]).tolist()
+        [0, 3, 2, 4]
+    """
     clusters = np.array(clusters, np.int64)
     noise = clusters == -1
     clusters[noise] = clusters.max(initial=-1) + 1 + np.arange(noise.sum())
@@ -122,9 +171,24 @@ def alone(clusters) -> np.ndarray:
 
 
 def agreement(labels, clusters) -> dict[str, float]:
-    """NMI and AMI (both with the arithmetic mean of the entropies, by scikit-learn) and B-cubed of a clustering.
+    """Says how well clusters agree with classes.
 
-    Noise (-1) as in `bcubed`. Vinh, Epps, Bailey: Information Theoretic Measures for Clusterings Comparison, 2010.
+    Args:
+        labels: int[N].
+        clusters: int[N]; -1 is noise, each such row a cluster of its own.
+
+    Returns:
+        "nmi" and "ami", by scikit-learn with the arithmetic mean of the entropies; "bcubed_precision",
+        "bcubed_recall" and "bcubed_f".
+
+    References:
+        Vinh, Epps, Bailey: Information Theoretic Measures for Clusterings Comparison, 2010.
+
+    Example:
+        >>> from geodesic.metrics import clustering
+        >>> found = clustering.agreement([0, 0, 1, 1], [7, 7, 3, 3])
+        >>> round(found["nmi"], 6), round(found["ami"], 6), found["bcubed_f"]
+        (1.0, 1.0, 1.0)
     """
     from sklearn import metrics as sklearn_metrics
 
@@ -136,12 +200,48 @@ def agreement(labels, clusters) -> dict[str, float]:
 
 
 def clustering_scores(embeddings, labels, *, seed: int = 0) -> dict[str, float]:
-    """`agreement` of k-means with as many clusters as classes. embeddings f[N,D], L2-normalised; labels int[N]."""
+    """Says how well k-means with as many clusters as classes agrees with the classes.
+
+    Args:
+        embeddings: f[N,D], L2-normalised.
+        labels: int[N].
+        seed: of the first centres.
+
+    Returns:
+        The `agreement`.
+
+    Raises:
+        UserError: a value is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import clustering
+        >>> clustering.clustering_scores(np.eye(2)[[0, 0, 1, 1]], np.array([5, 5, 6, 6]))["bcubed_f"]
+        1.0
+    """
     return agreement(labels, kmeans(embeddings, len(np.unique(labels)), seed=seed).assignment)
 
 
 def hdbscan(embeddings, *, min_cluster_size: int = 5) -> np.ndarray:
-    """Clusters i[N] by scikit-learn's HDBSCAN, Euclidean; -1 is noise. Campello, Moulavi, Sander, 2013."""
+    """Clusters rows by scikit-learn's HDBSCAN, by Euclidean distance, without being told how many clusters there are.
+
+    Args:
+        embeddings: f[N,D].
+        min_cluster_size: the smallest group of rows that is a cluster.
+
+    Returns:
+        i[N]; -1 is noise.
+
+    References:
+        Campello, Moulavi, Sander: Density-Based Clustering Based on Hierarchical Density Estimates, 2013.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import clustering
+        >>> rows = np.array([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2], [99.0]])
+        >>> clustering.hdbscan(rows, min_cluster_size=3).tolist()
+        [0, 0, 0, 1, 1, 1, -1]
+    """
     from sklearn import cluster
 
     return cluster.HDBSCAN(min_cluster_size=min_cluster_size, copy=True).fit_predict(np.asarray(embeddings))

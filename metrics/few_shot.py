@@ -18,10 +18,35 @@ class Episode(NamedTuple):
 
 def sample_episodes(labels, *, ways: int, shots: int, queries: int, episodes: int, seed: int,
                     groups=None) -> list[Episode]:
-    """Random episodes: classes, and then support and `queries` rows of each, without replacement within an episode.
+    """Draws random episodes: classes, and then support and query rows of each, without replacement in an episode.
 
-    labels int[N]. groups int[N]: all classes of an episode come from one group (an alphabet), each group that has
-    enough classes as likely as any other. Raises UserError where classes or rows do not suffice.
+    Args:
+        labels: int[N].
+        ways: classes of an episode.
+        shots: support rows of each class.
+        queries: query rows of each class.
+        episodes: how many.
+        seed: of the draws.
+        groups: int[N]; all classes of an episode come from one group (an alphabet), and each group that has enough
+            classes is as likely as any other.
+
+    Returns:
+        The episodes.
+
+    Raises:
+        UserError: classes or rows do not suffice.
+
+    References:
+        Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra: Matching Networks for One Shot Learning, 2016,
+        arXiv:1606.04080.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import few_shot
+        >>> labels = np.repeat(np.arange(6), 4)
+        >>> (episode,) = few_shot.sample_episodes(labels, ways=3, shots=1, queries=2, episodes=1, seed=0)
+        >>> episode.support.shape, episode.answers.tolist()
+        ((3, 1), [0, 0, 1, 1, 2, 2])
     """
     labels = np.asarray(labels)
     groups = np.zeros(len(labels), np.int64) if groups is None else np.asarray(groups)
@@ -51,29 +76,66 @@ class FewShot(NamedTuple):
     accuracies: np.ndarray      # f64[episodes]
 
 
-def accuracy(embeddings, episodes, *, normalize: bool = True) -> FewShot:
-    """Each query goes to the way whose prototype is nearest, in Euclidean distance; of equally near, to the first.
+def answers(embeddings: np.ndarray, episode: Episode) -> np.ndarray:
+    """Gives each query of an episode to the way whose prototype is nearest, in Euclidean distance.
 
-    embeddings f[N,D]. A prototype is the mean of its support: of L2-normalised embeddings, and the queries normalised
-    too, or, with normalize=False, of the embeddings as they are (Snell, Swersky, Zemel: Prototypical Networks, 2017,
-    arXiv:1703.05175). Raises UserError for values that are not finite and for embeddings that are all equal: of equal
-    distances the first way is always right for its own queries.
+    A prototype is the mean of its support. Of equally near ways the first is answered.
+
+    Args:
+        embeddings: f[N,D].
+        episode: rows of `embeddings`.
+
+    Returns:
+        i[M], the way of each query; it is right where it equals `episode.answers`.
+
+    References:
+        Snell, Swersky, Zemel: Prototypical Networks for Few-shot Learning, 2017, arXiv:1703.05175.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import few_shot
+        >>> rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.9, 0.2], [0.8, 0.1]])
+        >>> few_shot.answers(rows, few_shot.Episode(np.array([[0], [1]]), np.array([2, 3]), np.array([0, 1]))).tolist()
+        [0, 0]
+    """
+    prototypes = embeddings[episode.support].mean(axis=1)
+    distance = (prototypes ** 2).sum(axis=1) - 2 * embeddings[episode.queries] @ prototypes.T
+    return distance.argmin(axis=1)
+
+
+def accuracy(embeddings, episodes, *, normalize: bool = True) -> FewShot:
+    """Gives the share of queries that `answers` gives to the right way, averaged over episodes.
+
+    Args:
+        embeddings: f[N,D].
+        episodes: of `sample_episodes`, or listed by hand.
+        normalize: whether support and queries are L2-normalised first.
+
+    Returns:
+        Mean, half the width of its interval, and the accuracy of each episode.
+
+    Raises:
+        UserError: there is no episode, a value is not finite, or the embeddings are all equal: of equal distances the
+            first way would always be right for its own queries.
+
+    References:
+        Snell, Swersky, Zemel: Prototypical Networks for Few-shot Learning, 2017, arXiv:1703.05175; there
+        the embeddings are taken as they are (normalize=False).
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import few_shot
+        >>> labels = np.repeat(np.arange(6), 4)
+        >>> episodes = few_shot.sample_episodes(labels, ways=3, shots=1, queries=2, episodes=5, seed=0)
+        >>> few_shot.accuracy(np.eye(6)[labels], episodes).accuracy
+        1.0
     """
     embeddings = np.asarray(embeddings, np.float64)
     if not len(episodes):
         raise UserError("no episodes to score")
-    if not np.isfinite(embeddings).all():
-        raise UserError("embeddings hold NaN or infinite values: no prototype is meant")
-    if np.ptp(embeddings, axis=0).max(initial=0.0) == 0:
-        raise UserError("the embeddings have collapsed to one point: no prototype is nearer than another")
+    retrieval.check_spread(embeddings)
     if normalize:
         embeddings = retrieval.normalized(embeddings).astype(np.float64)
-    found = np.array([_one(embeddings, episode) for episode in episodes])
+    found = np.array([(answers(embeddings, episode) == episode.answers).mean() for episode in episodes])
     error = found.std(ddof=1) / np.sqrt(len(found)) if len(found) > 1 else float("nan")
     return FewShot(float(found.mean()), float(1.96 * error), found)
-
-
-def _one(embeddings: np.ndarray, episode: Episode) -> float:
-    prototypes = embeddings[episode.support].mean(axis=1)
-    distance = (prototypes ** 2).sum(axis=1) - 2 * embeddings[episode.queries] @ prototypes.T
-    return float((distance.argmin(axis=1) == episode.answers).mean())

@@ -10,11 +10,32 @@ from .neighbors import nearest
 
 
 def closed_set(probes, probe_labels, gallery, gallery_labels, *, ranks=(1, 5, 10), mesh=None) -> dict[str, float]:
-    """Share of probes whose mate is within the first k enrolled: {"rank-1": ...}. Probes without a mate are left out
-    and counted in "probes_without_mate".
+    """Gives the share of probes whose mate is within the first k enrolled rows, by cosine.
 
-    probes f[Q,D], gallery f[N,D], by cosine; labels int[Q], int[N]. Raises UserError for values that are not finite, a
-    gallery that has collapsed to one point, and where no probe has a mate.
+    Args:
+        probes: f[Q,D], of any length.
+        probe_labels: int[Q].
+        gallery: f[N,D], the enrolled rows, of any length.
+        gallery_labels: int[N].
+        ranks: the k.
+        mesh: splits the gallery over its axis "data".
+
+    Returns:
+        "rank-k" for each k; "probes", the number of those that have a mate, and "probes_without_mate", of those that
+        are left out.
+
+    Raises:
+        UserError: a value is not finite, the gallery has collapsed to one point, or no probe has a mate.
+
+    References:
+        Phillips, Moon, Rizvi, Rauss: The FERET Evaluation Methodology for Face-Recognition Algorithms, 2000.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import identification
+        >>> probes = np.array([[1.0, 0.1, 0.0], [0.9, 1.0, 0.0], [1.0, 0.9, 0.0]])
+        >>> identification.closed_set(probes, np.array([0, 1, 9]), np.eye(3), np.arange(3), ranks=(1, 2))
+        {'rank-1': 1.0, 'rank-2': 1.0, 'probes': 2, 'probes_without_mate': 1}
     """
     gallery = retrieval.normalized(gallery)
     retrieval.check_spread(gallery)
@@ -33,13 +54,38 @@ class OpenSet(NamedTuple):
 
 
 def open_set(probes, probe_labels, gallery, gallery_labels, *, fpir=(1e-1, 1e-2), mesh=None) -> dict[float, OpenSet]:
-    """True positive identification rate at each false positive identification rate.
+    """Gives the true positive identification rate at each false positive identification rate.
 
-    A probe is answered by its nearest enrolled row (ties by index) iff the cosine is at or above the threshold. FPIR:
-    share of the probes without a mate that are answered. The threshold is the lowest probe score at which FPIR is at
-    most the wanted rate, without interpolation; where even the highest score has a larger one, TPIR is 0 and
-    `reachable` False. ISO/IEC 19795-1; Grother, Ngan: FRVT 1:N. Arguments as in `closed_set`.
-    Raises UserError as `closed_set`, and where all probes have a mate.
+    A probe is answered by its nearest enrolled row (of equals the lower index) iff the cosine is at or above the
+    threshold. FPIR is the share of the probes without a mate that are answered. The threshold is the lowest probe
+    score at which FPIR is at most the wanted rate, without interpolation; where even the highest score has a larger
+    one, TPIR is 0 and `reachable` is False.
+
+    Args:
+        probes: f[Q,D], of any length.
+        probe_labels: int[Q]; some have a mate in the gallery and some have none.
+        gallery: f[N,D], the enrolled rows, of any length.
+        gallery_labels: int[N].
+        fpir: the wanted rates.
+        mesh: splits the gallery over its axis "data".
+
+    Returns:
+        TPIR, threshold and reachability for each rate.
+
+    Raises:
+        UserError: a value is not finite, the gallery has collapsed to one point, or all probes or none have a mate.
+
+    References:
+        ISO/IEC 19795-1: Biometric performance testing and reporting.
+        Grother, Ngan, Hanaoka: Face Recognition Vendor Test, Part 2: Identification, 2019, NISTIR 8271.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import identification
+        >>> probes = np.array([[1.0, 0.1, 0.0], [0.0, 1.0, 0.9], [0.8, 0.0, 0.6], [0.5, 0.5, 0.6]])
+        >>> found = identification.open_set(probes, np.array([0, 1, 8, 9]), np.eye(3), np.arange(3), fpir=(0.5, 0.1))
+        >>> found[0.5].tpir, found[0.1].tpir
+        (1.0, 0.5)
     """
     probe_labels, gallery_labels = np.asarray(probe_labels), np.asarray(gallery_labels)
     gallery = retrieval.normalized(gallery)

@@ -14,8 +14,48 @@ import numpy as np
 
 from ..errors import UserError
 
-_BLOCK = 2048
+BLOCK = 2048
 _BINS = 2**16
+
+
+def distance(scores) -> np.ndarray:
+    """Turns cosines into Euclidean distances of the unit vectors.
+
+    Args:
+        scores: f[...], cosines.
+
+    Returns:
+        f64[...], 0..2.
+
+    Example:
+        >>> from geodesic.metrics import pairs
+        >>> pairs.distance([1.0, -1.0]).tolist()
+        [0.0, 2.0]
+    """
+    return np.sqrt(np.maximum(2 - 2 * np.asarray(scores, np.float64), 0))
+
+
+def crossing(far, tar) -> float:
+    """Finds the equal error rate of a curve: where FAR crosses FRR = 1 - TAR, on the line between the two points.
+
+    Args:
+        far: f[P], rising.
+        tar: f[P], rising.
+
+    Returns:
+        The rate, 0..1.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import pairs
+        >>> pairs.crossing(np.array([0.0, 0.0, 0.5, 1.0]), np.array([0.0, 0.5, 1.0, 1.0]))
+        0.25
+    """
+    gap = far - (1 - tar)
+    after = int(np.argmax(gap >= 0))
+    before = max(after - 1, 0)
+    share = 0.0 if gap[after] == gap[before] else -gap[before] / (gap[after] - gap[before])
+    return float(far[before] + share * (far[after] - far[before]))
 
 
 @functools.lru_cache(maxsize=1)
@@ -23,15 +63,31 @@ def _cosines():
     return jax.jit(lambda a, b: jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST))
 
 
-def blocks(embeddings, labels, block: int | None = None):
-    """Yields the cosines f32[M] of the pairs of rows i < j, sameness bool[M], and rows i and j, block after block.
+def blocks(embeddings, labels, block: int = BLOCK):
+    """Yields all pairs of rows i < j, block after block.
 
-    embeddings f[N,D] L2-normalised, labels int[N]. Raises UserError for values that are not finite.
+    Args:
+        embeddings: f[N,D], L2-normalised.
+        labels: int[N].
+        block: rows on each side of a block; [block, block] cosines are held.
+
+    Yields:
+        Cosines f32[M], whether the labels are equal bool[M], and the rows i[M] and j[M].
+
+    Raises:
+        UserError: a value is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import pairs
+        >>> for cosines, same, first, second in pairs.blocks(np.eye(2)[[0, 1, 0]], np.array([5, 6, 5])):
+        ...     print(cosines.tolist(), same.tolist(), first.tolist(), second.tolist())
+        [0.0, 1.0, 0.0] [False, True, False] [0, 0, 1] [1, 2, 2]
     """
     embeddings, labels = np.asarray(embeddings, np.float32), np.asarray(labels)
     if not np.isfinite(embeddings).all():
         raise UserError("embeddings hold NaN or infinite values: no threshold can be set")
-    block = min(block or _BLOCK, len(labels))
+    block = min(block, len(labels))
     product = _cosines()
     parts = [jnp.asarray(np.pad(embeddings[start:start + block], ((0, -len(embeddings[start:start + block]) % block),
                                                                    (0, 0)))) for start in range(0, len(labels), block)]
@@ -51,7 +107,7 @@ def blocks(embeddings, labels, block: int | None = None):
 
 
 def _keys(scores: np.ndarray) -> np.ndarray:
-    """f32 -> u32 in the same order; -0 as 0."""
+    """Turns f32 into u32 of the same order; -0 is 0."""
     bits = (np.asarray(scores, np.float32) + np.float32(0)).view(np.uint32)
     return bits ^ np.where(bits >> 31 == 1, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
 
@@ -61,12 +117,12 @@ def _floats(keys) -> np.ndarray:
     return (keys ^ np.where(keys >> 31 == 1, np.uint32(0x80000000), np.uint32(0xFFFFFFFF))).view(np.float32)
 
 
-def _count(embeddings, labels, bins=None) -> np.ndarray:
-    """Impostor and genuine pairs for each upper half of the key i64[2,65536], or for each lower half within each of
-    `bins`: i64[len(bins),2,65536].
+def _count(embeddings, labels, bins=None, block: int = BLOCK) -> np.ndarray:
+    """Counts impostor and genuine pairs for each upper half of the key i64[2,65536], or for each lower half within
+    each of `bins`: i64[len(bins),2,65536].
     """
     found = np.zeros((1 if bins is None else len(bins), 2 * _BINS), np.int64)
-    for scores, same, _, _ in blocks(embeddings, labels):
+    for scores, same, _, _ in blocks(embeddings, labels, block):
         keys = _keys(scores)
         upper = keys >> 16
         if bins is None:
@@ -91,7 +147,25 @@ def _falling(counts: np.ndarray) -> _Falling:
 
 
 def curve(embeddings, labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """FAR, TAR and thresholds of points of the exact curve, one for each bin that holds a pair, and (0, 0) first."""
+    """Gives points of the exact curve of all pairs of rows: one for each bin that holds a pair, and (0, 0) first.
+
+    Args:
+        embeddings: f[N,D], L2-normalised.
+        labels: int[N].
+
+    Returns:
+        FAR, TAR and thresholds, f64[P] each: the fields of `verification.Roc`.
+
+    Raises:
+        UserError: there is no genuine or no impostor pair, or a value is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import pairs
+        >>> far, tar, thresholds = pairs.curve(np.eye(2)[[0, 0, 1, 1]], np.array([0, 0, 1, 1]))
+        >>> far.tolist(), tar.tolist(), thresholds.tolist()
+        ([0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [inf, 1.0, 0.0])
+    """
     counts = _count(embeddings, labels)
     _check(counts)
     falling = _falling(counts)
@@ -107,9 +181,29 @@ def _check(counts: np.ndarray) -> None:
         raise UserError(f"verification needs genuine and impostor pairs; got {genuine} and {impostors}")
 
 
-def scores(embeddings, labels, *, far=(), fmr=()) -> dict[str, float]:
-    """What verification.verification_scores says, without holding the pairs. Two passes over them; three with `fmr`."""
-    counts = _count(embeddings, labels)
+def scores(embeddings, labels, *, far=(), fmr=(), block: int = BLOCK) -> dict[str, float]:
+    """Says what `verification.verification_scores` says, in two passes over the pairs; with `fmr` there is a third.
+
+    Args:
+        embeddings: f[N,D], L2-normalised.
+        labels: int[N].
+        far: false accept rates to give the TAR at.
+        fmr: false match rates to give the FNMR at.
+        block: rows on each side of a block of cosines.
+
+    Returns:
+        "tar@far=RATE", "eer", "fnmr@fmr=RATE" and "unreachable_far".
+
+    Raises:
+        UserError: there is no genuine or no impostor pair, or a value is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import pairs
+        >>> pairs.scores(np.eye(2)[[0, 0, 1, 1]], np.array([0, 0, 1, 1]), far=(0.01,))
+        {'tar@far=0.01': 1.0, 'eer': 0.0, 'unreachable_far': []}
+    """
+    counts = _count(embeddings, labels, block=block)
     _check(counts)
     falling = _falling(counts)
     impostors, genuine = int(falling.impostors[-1]), int(falling.genuine[-1])
@@ -121,7 +215,7 @@ def scores(embeddings, labels, *, far=(), fmr=()) -> dict[str, float]:
     places = {rank: int(np.searchsorted(falling.impostors, rank, side="right")) for rank in wanted}
     bins = sorted({*places.values(), crossing})
     fine = {place: _falling(within) for place, within in zip(
-        bins, _count(embeddings, labels, [_BINS - 1 - place for place in bins]), strict=True)}
+        bins, _count(embeddings, labels, [_BINS - 1 - place for place in bins], block), strict=True)}
     result, unreachable = {}, []
     for rate, count in allowed.items():
         accepted = (impostors, genuine)
@@ -132,12 +226,12 @@ def scores(embeddings, labels, *, far=(), fmr=()) -> dict[str, float]:
     result |= {"eer": _crossing(falling, fine[crossing], crossing), "unreachable_far": unreachable}
     if fmr:
         scores_at = {rank: _score(falling, fine[place], place, rank) for rank, place in places.items()}
-        result |= _fnmr(embeddings, labels, ends, scores_at, impostors, genuine)
+        result |= _fnmr(blocks(embeddings, labels, block), ends, scores_at, impostors, genuine)
     return result
 
 
 def _allowed(rate: float, impostors: int) -> int:
-    """The most impostors whose share, as a float, is at most `rate`."""
+    """Counts the most impostors whose share, as a float, is at most `rate`."""
     count = min(int(rate * impostors) + 1, impostors)
     while count > 0 and count / impostors > rate:
         count -= 1
@@ -145,52 +239,63 @@ def _allowed(rate: float, impostors: int) -> int:
 
 
 def _above(falling: _Falling, within: _Falling, place: int, rank: int) -> tuple[int, int]:
-    """Impostor and genuine pairs that score above the impostor of this rank."""
+    """Counts the impostor and genuine pairs that score above the impostor of this rank."""
     before = [outer[place - 1] if place else 0 for outer in falling]
     low = int(np.searchsorted(within.impostors + before[0], rank, side="right"))
     return tuple(int(outer + (inner[low - 1] if low else 0)) for outer, inner in zip(before, within, strict=True))
 
 
 def _score(falling: _Falling, within: _Falling, place: int, rank: int) -> float:
-    """The impostor score before which exactly `rank` are greater or as great, 0 the highest."""
+    """Gives the impostor score before which exactly `rank` are greater or as great, 0 the highest."""
     before = falling.impostors[place - 1] if place else 0
     low = int(np.searchsorted(within.impostors + before, rank, side="right"))
     return float(_floats((np.uint32(_BINS - 1 - place) << np.uint32(16)) | np.uint32(_BINS - 1 - low)))
 
 
 def _crossing(falling: _Falling, within: _Falling, place: int) -> float:
-    """verification.equal_error_rate on the floats of the bin in which FAR crosses FRR."""
+    """Gives the equal error rate, on the floats of the bin in which FAR crosses FRR."""
     totals = [falling.impostors[-1], falling.genuine[-1]]
     steps = [np.append(0, inner) + (outer[place - 1] if place else 0)
              for inner, outer in zip(within, falling, strict=True)]
-    far, tar = (step / total for step, total in zip(steps, totals, strict=True))
-    gap = far - (1 - tar)
-    after = int(np.argmax(gap >= 0))
-    before = max(after - 1, 0)
-    share = 0.0 if gap[after] == gap[before] else -gap[before] / (gap[after] - gap[before])
-    return float(far[before] + share * (far[after] - far[before]))
+    return crossing(*(step / total for step, total in zip(steps, totals, strict=True)))
 
 
-def _fnmr(embeddings, labels, ends, scores_at, impostors: int, genuine: int) -> dict[str, float]:
-    """The share of genuine pairs at or beyond the quantile of the impostors' distances, in a pass of its own."""
-    to_distance = lambda cosine: np.sqrt(np.maximum(2 - 2 * np.asarray(cosine, np.float64), 0))
+def _fnmr(pairs, ends, scores_at, impostors: int, genuine: int) -> dict[str, float]:
+    """Gives the share of genuine pairs at or beyond the quantile of the impostors' distances, in a pass of its own."""
     thresholds = []
     for rate, (low, high) in ends.items():
-        below, above = to_distance(scores_at[low]), to_distance(scores_at[high])
+        below, above = distance(scores_at[low]), distance(scores_at[high])
         # As numpy.quantile draws its line, from the nearer end.
         share = rate * (impostors - 1) - low
         thresholds.append(below + (above - below) * share if share < 0.5 else above - (above - below) * (1 - share))
     refused = np.zeros(len(thresholds), np.int64)
-    for cosines, same, _, _ in blocks(embeddings, labels):
-        refused += (to_distance(cosines[same])[:, None] >= thresholds).sum(axis=0)
+    for cosines, same, _, _ in pairs:
+        refused += (distance(cosines[same])[:, None] >= thresholds).sum(axis=0)
     return {f"fnmr@fmr={rate:g}": float(count / genuine) for rate, count in zip(ends, refused, strict=True)}
 
 
 def highest(embeddings, labels, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """All genuine pairs' cosines f32[G] and labels i[G], and of the impostor pairs the `share` of the highest cosines,
-    f32[M] falling, with both labels, i[M,2].
+    """Holds all genuine pairs, and of the impostor pairs those of the highest cosines.
 
-    Raises UserError for more than 2^27 of either.
+    Args:
+        embeddings: f[N,D], L2-normalised.
+        labels: int[N].
+        share: how much of the impostor pairs is held, 0..1.
+
+    Returns:
+        The genuine pairs' cosines f32[G] and labels i[G]; the impostor pairs' cosines f32[M], falling, and both
+        labels i[M,2].
+
+    Raises:
+        UserError: there is no genuine or no impostor pair, or there are more than 2^27 of either to hold.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import pairs
+        >>> rows = np.array([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+        >>> genuine, labels, impostors, ends = pairs.highest(rows, np.array([5, 5, 6, 7]), 0.2)
+        >>> genuine.tolist(), labels.tolist(), impostors.round(1).astype(float).round(1).tolist(), ends.tolist()
+        ([1.0], [5], [0.8, 0.6], [[6, 7], [5, 6]])
     """
     counts = _count(embeddings, labels)
     _check(counts)

@@ -1,7 +1,7 @@
 """Retrieval: nearest neighbours, and what their labels say. Exact, blocked, and split over devices.
 
-Ties are broken by gallery index (the lower first). A query's own row is excluded by index, so that duplicates
-of it stay. Labels are integers throughout. Two rows are relevant to each other where their labels are equal, or, for
+Ties are broken by gallery index, the lower first. A query's own row is excluded by index, so that duplicates of it
+stay. Labels are integers throughout. Two rows are relevant to each other where their labels are equal, or, for
 multi-hot labels, where they share at least one.
 """
 
@@ -11,14 +11,35 @@ import numpy as np
 
 from ..errors import UserError
 from .neighbors import nearest
+from .relevance import EqualLabels, SharedLabels, check_labels
+from .relevance import same_source as same_source
 
 
 def neighbors(queries, gallery, k: int, *, exclude=None, mesh=None) -> tuple[np.ndarray, np.ndarray]:
-    """The k gallery rows of the largest inner product: indices i32[Q,K] and scores f32[Q,K], best first.
+    """Finds the k gallery rows of the largest inner product with each query, exactly.
 
-    queries [Q,D], gallery [N,D]: float; normalise them first for cosines. exclude: i[Q], the gallery row that
-    query q must not find (itself), -1 for none, or i[Q,E] for several. mesh: splits the gallery over its axis "data".
-    Memory is O(block x N). Raises UserError for k outside 1..N (N-E with `exclude`) and for values not finite.
+    Args:
+        queries: f[Q,D]; rows that are normalised first give cosines.
+        gallery: f[N,D]. Memory is O(block x N).
+        k: how many, 1..N, or with `exclude` 1..N-E.
+        exclude: i[Q], the gallery row that query q must not find (itself), -1 for none; or i[Q,E] for several.
+        mesh: splits the gallery over its axis "data".
+
+    Returns:
+        Indices i32[Q,K] and scores f32[Q,K], best first.
+
+    Raises:
+        UserError: k is out of its range, or a value is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import retrieval
+        >>> gallery = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+        >>> indices, scores = retrieval.neighbors(gallery[:1], gallery, 2)
+        >>> indices.tolist(), scores.tolist()
+        ([[0, 2]], [[1.0, 0.5]])
+        >>> retrieval.neighbors(gallery[:1], gallery, 2, exclude=[0])[0].tolist()
+        [[2, 1]]
     """
     available = len(gallery) - (0 if exclude is None else np.asarray(exclude).reshape(len(queries), -1).shape[1])
     if not 1 <= k <= available:
@@ -27,7 +48,7 @@ def neighbors(queries, gallery, k: int, *, exclude=None, mesh=None) -> tuple[np.
 
 
 class PerQuery(NamedTuple):
-    """What each query's ranking says, f64[Q] unless noted: sums over queries, or over classes, give the metrics.
+    """What each query's ranking says, f64[Q] unless noted: means over queries, or over classes, give the metrics.
 
     A query without a relevant row (R = 0) has NaN everywhere but in `matches`, and `best` = N.
     """
@@ -39,23 +60,47 @@ class PerQuery(NamedTuple):
     average_precision: np.ndarray   # (1/R) sum_i P(i) rel(i), over the full ranking
 
     def recall_at(self, k: int) -> np.ndarray:
+        """Says whether a relevant row is among the first k: 0 or 1 for each query, f64[Q]."""
         return np.where(self.matches > 0, (self.best < k).astype(float), np.nan)
+
+    def terms(self, recall_at=(1,)) -> dict[str, np.ndarray]:
+        """Gives each metric's term of every query, f64[Q], by the metric's name: its mean is the metric."""
+        return {f"recall@{k}": self.recall_at(k) for k in recall_at} | {
+            "precision@1": self.recall_at(1), "r_precision": self.r_precision, "map@r": self.map_at_r,
+            "map": self.average_precision}
 
 
 def rank(queries, query_labels, gallery, gallery_labels, *, exclude=None, mesh=None) -> PerQuery:
     """Ranks the gallery by inner product for every query. No ranking is sorted where counting is quicker.
 
-    queries f[Q,D], gallery f[N,D] or a nearest.Gallery: L2-normalised for cosines. Labels: int[Q] and int[N], or
-    multi-hot (bool, or integers 0 and 1) [Q,L] and [N,L]. exclude: as in `neighbors`; an excluded row is neither
-    ranked nor counted in R. Memory is O(block x N). Raises UserError for labels that are not
-    integers, shapes that do not fit, and values that are not finite.
+    Args:
+        queries: f[Q,D], L2-normalised for cosines.
+        query_labels: int[Q], or multi-hot (bool, or integers 0 and 1) [Q,L].
+        gallery: f[N,D], L2-normalised for cosines, or a `nearest.Gallery`. Memory is O(block x N).
+        gallery_labels: int[N] or multi-hot [N,L].
+        exclude: as in `neighbors`; an excluded row is neither ranked nor counted in R.
+        mesh: splits the gallery over its axis "data".
+
+    Returns:
+        What each ranking says of the labels.
+
+    Raises:
+        UserError: labels are not integers, shapes do not fit, or a value is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import retrieval
+        >>> gallery = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> rankings = retrieval.rank(gallery[:1], np.array([7]), gallery, np.array([3, 7, 7]))
+        >>> rankings.matches.tolist(), rankings.best.tolist(), rankings.r_precision.tolist()
+        ([2], [1], [0.5])
     """
     query_labels, gallery_labels = np.asarray(query_labels), np.asarray(gallery_labels)
     index = gallery if isinstance(gallery, nearest.Gallery) else nearest.Gallery(gallery, mesh)
-    _check_labels(len(queries), query_labels)
-    _check_labels(index.size, gallery_labels)
+    check_labels(len(queries), query_labels)
+    check_labels(index.size, gallery_labels)
     queries, exclude = np.asarray(queries, np.float32), nearest.columns(exclude, len(queries))
-    relevant = (_SharedLabels if query_labels.ndim == 2 else _EqualLabels)(query_labels, gallery_labels)
+    relevant = (SharedLabels if query_labels.ndim == 2 else EqualLabels)(query_labels, gallery_labels)
     result = PerQuery(np.zeros(len(queries), np.int64), np.full(len(queries), index.size, np.int64),
                       *(np.full(len(queries), np.nan) for _ in range(3)))
     # Queries of about as many relevant rows go together, so that little of a block is padding.
@@ -92,106 +137,142 @@ def _score(index, queries, relevant, exclude, members, result: PerQuery) -> None
         getattr(result, name)[members] = np.where(matches > 0, value / np.maximum(matches, 1), np.nan)
 
 
-def _check_labels(rows: int, labels: np.ndarray) -> None:
-    if not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
-        raise UserError(f"labels are integers, got {labels.dtype}")
-    if rows != len(labels):
-        raise UserError(f"{rows} embeddings and {len(labels)} labels: expected one for each")
-
-
-class _EqualLabels:
-    """Which gallery rows have the query's label."""
-
-    def __init__(self, query_labels, gallery_labels):
-        self._order = np.argsort(gallery_labels, kind="stable").astype(np.int32)
-        ordered = gallery_labels[self._order]
-        self._start = np.searchsorted(ordered, query_labels, side="left")
-        self._count = np.searchsorted(ordered, query_labels, side="right") - self._start
-
-    def counts(self) -> np.ndarray:
-        return self._count
-
-    def rows(self, queries) -> np.ndarray:
-        """i32[Q,R], ascending; -1 pads."""
-        offset = np.arange(self._count[queries].max(initial=1))
-        place = np.minimum(self._start[queries][:, None] + offset, len(self._order) - 1)
-        return np.where(offset < self._count[queries][:, None], self._order[place], np.int32(-1))
-
-
-class _SharedLabels:
-    """Which gallery rows share at least one label with the query; labels are multi-hot."""
-
-    def __init__(self, query_labels, gallery_labels):
-        if gallery_labels.ndim != 2 or query_labels.shape[1] != gallery_labels.shape[1]:
-            raise UserError(f"multi-hot labels of {query_labels.shape} and {gallery_labels.shape} do not fit together")
-        if query_labels.max(initial=0) > 1 or gallery_labels.max(initial=0) > 1:
-            raise UserError("labels of two dimensions are multi-hot: 0 and 1 alone")
-        self._queries, self._gallery = query_labels.astype(np.float32), gallery_labels.astype(np.float32).T
-
-    def _shared(self, queries) -> np.ndarray:
-        return self._queries[queries] @ self._gallery > 0
-
-    def counts(self) -> np.ndarray:
-        blocks = [self._shared(slice(start, start + 256)).sum(axis=1) for start in range(0, len(self._queries), 256)]
-        return np.concatenate([np.zeros(0, np.int64), *blocks])
-
-    def rows(self, queries) -> np.ndarray:
-        shared = [np.flatnonzero(row) for part in range(0, len(queries), 256)
-                  for row in self._shared(queries[part:part + 256])]
-        rows = np.full((len(shared), max(1, *(len(row) for row in shared))), -1, np.int32)
-        for row, found in zip(rows, shared, strict=True):
-            row[:len(found)] = found
-        return rows
-
-
 def rank_self(embeddings, labels, *, mesh=None) -> PerQuery:
-    """Every row queries all the others, by cosine. embeddings f[N,D]; labels as in `rank`.
+    """Lets every row query all the others, by cosine.
 
-    Raises UserError for embeddings that are not finite or all equal, and where no query has a match.
+    Args:
+        embeddings: f[N,D], of any length.
+        labels: int[N] or multi-hot [N,L], as in `rank`.
+        mesh: splits the gallery over its axis "data".
+
+    Returns:
+        What each ranking says of the labels.
+
+    Raises:
+        UserError: embeddings are not finite or all equal, or no class has two images.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import retrieval
+        >>> rankings = retrieval.rank_self(np.array([[1, 0], [1, 2], [0, 1]]), np.array([0, 0, 1]))
+        >>> rankings.best.tolist(), rankings.matches.tolist()
+        ([0, 1, 3], [1, 1, 0])
     """
     embeddings, labels = normalized(embeddings), np.asarray(labels)
-    _check_labels(len(embeddings), labels)
+    check_labels(len(embeddings), labels)
     check_spread(embeddings)
     if labels.ndim == 1 and len(np.unique(labels)) == len(labels):
         raise UserError("no class has two images: there is nothing to retrieve")
     return rank(embeddings, labels, embeddings, labels, exclude=np.arange(len(labels)), mesh=mesh)
 
 
-def check_spread(embeddings: np.ndarray) -> None:
-    """Raises UserError for rows that are not finite, or of which each is the same; one row alone is not collapsed."""
+def check_spread(embeddings) -> None:
+    """Refuses embeddings that nothing can be told by: the order of equal rows is the order in which they are stored.
+
+    Args:
+        embeddings: f[N,D].
+
+    Raises:
+        UserError: a value is not finite, or all rows are the same; one row alone has not collapsed.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import retrieval
+        >>> retrieval.check_spread(np.eye(2))
+        >>> retrieval.check_spread(np.ones((3, 2)))
+        Traceback (most recent call last):
+        geodesic.errors.UserError: the embeddings have collapsed to one point: a score of them would mean nothing
+    """
+    embeddings = np.asarray(embeddings)
     if not np.isfinite(embeddings).all():
         raise UserError("embeddings hold NaN or infinite values: nothing is ranked")
     if len(embeddings) != 1 and np.ptp(embeddings, axis=0).max(initial=0.0) == 0:
-        raise UserError("the embeddings have collapsed to one point: a ranking of them would mean nothing")
+        raise UserError("the embeddings have collapsed to one point: a score of them would mean nothing")
 
 
 def summary(rankings: PerQuery, *, recall_at=(1,)) -> dict[str, float]:
-    """Means over the queries with a match: recall@k (CMC@k), precision@1, r_precision, map@r and map.
+    """Averages the rankings over the queries that have a match.
 
-    Queries with R = 0 are left out and counted in "queries_without_match". Musgrave, Belongie, Lim: A Metric Learning
-    Reality Check, 2020, arXiv:2003.08505 (r_precision, map@r). Raises UserError where no query has a match.
+    Args:
+        rankings: of `rank` or `rank_self`.
+        recall_at: the k of recall@k, which is CMC@k: the share of queries with a match among the first k.
+
+    Returns:
+        recall@k, precision@1, r_precision, map@r and map; "queries" are those that were averaged, and
+        "queries_without_match" those with R = 0, which are left out.
+
+    Raises:
+        UserError: no query has a match.
+
+    References:
+        Musgrave, Belongie, Lim: A Metric Learning Reality Check, 2020, arXiv:2003.08505 (r_precision, map@r).
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import retrieval
+        >>> rankings = retrieval.rank_self(np.array([[1, 0], [1, 2], [0, 1]]), np.array([0, 0, 1]))
+        >>> scores = retrieval.summary(rankings, recall_at=(1, 2))
+        >>> scores["recall@1"], scores["recall@2"], scores["map"], scores["queries_without_match"]
+        (0.5, 1.0, 0.75, 1)
     """
     kept = rankings.matches > 0
     if not kept.any():
         raise UserError("no query has a match in the gallery: there is nothing to retrieve")
-    return {f"recall@{k}": float((rankings.best[kept] < k).mean()) for k in recall_at} | {
-        "precision@1": float((rankings.best[kept] < 1).mean()),
-        "r_precision": float(rankings.r_precision[kept].mean()),
-        "map@r": float(rankings.map_at_r[kept].mean()),
-        "map": float(rankings.average_precision[kept].mean()),
-        "queries": int(kept.sum()),
-        "queries_without_match": int((~kept).sum()),
-    }
+    return {name: float(values[kept].mean()) for name, values in rankings.terms(recall_at).items()} | {
+        "queries": int(kept.sum()), "queries_without_match": int((~kept).sum())}
 
 
 def ranking_scores(embeddings, labels, *, recall_at=(1,), mesh=None) -> dict[str, float]:
-    """`summary` of `rank_self`: every row queries all the others, by cosine."""
+    """Scores embeddings by retrieval: every row queries all the others, by cosine.
+
+    Args:
+        embeddings: f[N,D], of any length.
+        labels: int[N] or multi-hot [N,L].
+        recall_at: the k of recall@k.
+        mesh: splits the gallery over its axis "data".
+
+    Returns:
+        The `summary` of `rank_self`.
+
+    Raises:
+        UserError: as `rank_self` and `summary` raise it.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import retrieval
+        >>> retrieval.ranking_scores(np.array([[1, 0], [2, 1], [0, 1], [1, 2]]), np.array([0, 0, 1, 1]))["map@r"]
+        1.0
+    """
     return summary(rank_self(embeddings, labels, mesh=mesh), recall_at=recall_at)
 
 
 def gallery_scores(queries, query_labels, gallery, gallery_labels, *, recall_at=(1,), exclude=None,
                    mesh=None) -> dict[str, float]:
-    """`summary` of queries [Q,D] against a separate gallery [N,D], by cosine; arguments as in `rank`."""
+    """Scores queries against a separate gallery, by cosine.
+
+    Args:
+        queries: f[Q,D], of any length.
+        query_labels: int[Q] or multi-hot [Q,L].
+        gallery: f[N,D], of any length.
+        gallery_labels: int[N] or multi-hot [N,L].
+        recall_at: the k of recall@k.
+        exclude: as in `neighbors`; for re-identification it comes from `same_source`.
+        mesh: splits the gallery over its axis "data".
+
+    Returns:
+        The `summary` of `rank`.
+
+    Raises:
+        UserError: the gallery is not finite or all equal, and as `rank` and `summary` raise it.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import retrieval
+        >>> scores = retrieval.gallery_scores(np.array([[1, 0], [0, 1]]), np.array([4, 9]),
+        ...                                   np.array([[3, 1], [2, 0]]), np.array([4, 5]))
+        >>> scores["recall@1"], scores["map"], scores["queries_without_match"]
+        (0.0, 0.5, 1)
+    """
     queries, gallery = normalized(queries), normalized(gallery)
     check_spread(gallery)
     rankings = rank(queries, query_labels, gallery, gallery_labels, exclude=exclude, mesh=mesh)
@@ -199,33 +280,43 @@ def gallery_scores(queries, query_labels, gallery, gallery_labels, *, recall_at=
 
 
 def cmc(rankings: PerQuery, depth: int) -> np.ndarray:
-    """The cumulative match characteristic, f64[depth]: entry k-1 is the share of queries with a match within rank k.
+    """Gives the cumulative match characteristic: the share of queries with a match within rank 1, 2, ... depth.
 
-    Queries with R = 0 are left out.
+    Args:
+        rankings: of `rank` or `rank_self`. Queries without a match (R = 0) are left out.
+        depth: the last rank of the curve.
+
+    Returns:
+        f64[depth]; entry k-1 is recall@k.
+
+    References:
+        Phillips, Moon, Rizvi, Rauss: The FERET Evaluation Methodology for Face-Recognition Algorithms, 2000.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import retrieval
+        >>> rankings = retrieval.rank_self(np.array([[1, 0], [1, 2], [0, 1]]), np.array([0, 0, 1]))
+        >>> retrieval.cmc(rankings, 3).tolist()
+        [0.5, 1.0, 1.0]
     """
     best = rankings.best[rankings.matches > 0]
     return np.cumsum(np.bincount(np.minimum(best, depth), minlength=depth + 1)[:depth]) / max(len(best), 1)
 
 
-def same_source(query_labels, query_sources, gallery_labels, gallery_sources) -> np.ndarray:
-    """`exclude` for re-identification: the gallery rows of the query's own label and camera, i32[Q,E]; -1 pads.
-
-    All int[Q] or int[N]. Zheng et al.: Scalable Person Re-identification: A Benchmark, 2015 (Market-1501).
-    """
-    pairs = np.concatenate([np.stack([query_labels, query_sources], axis=1),
-                            np.stack([gallery_labels, gallery_sources], axis=1)])
-    _, inverse = np.unique(pairs, axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    return _EqualLabels(inverse[:len(query_labels)], inverse[len(query_labels):]).rows(np.arange(len(query_labels)))
-
-
-def average_precision_at_r(embeddings, labels) -> np.ndarray:
-    """The term of map@r for each row, f64[N]; NaN where the row has no match. As `ranking_scores` otherwise."""
-    return rank_self(embeddings, labels).map_at_r
-
-
 def normalized(embeddings) -> np.ndarray:
-    """f32[N,D], each row divided by its L2 norm; a zero row stays zero."""
+    """Divides each row by its L2 norm; a zero row stays zero.
+
+    Args:
+        embeddings: f[N,D].
+
+    Returns:
+        f32[N,D].
+
+    Example:
+        >>> from geodesic.metrics import retrieval
+        >>> retrieval.normalized([[3.0, 0.0], [0.0, 0.0]]).tolist()
+        [[1.0, 0.0], [0.0, 0.0]]
+    """
     embeddings = np.asarray(embeddings, np.float32)
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return embeddings / np.where(norms > 0, norms, 1)

@@ -19,13 +19,32 @@ class TenFold(NamedTuple):
 
 
 def ten_fold(first, second, same) -> TenFold:
-    """Accuracy of "same identity iff |e1 - e2|^2 < threshold", the threshold of each fold chosen on the other nine.
+    """Gives the accuracy of "same identity iff |e1 - e2|^2 < threshold", over ten folds.
 
-    first, second: f[M,D], L2-normalised embeddings of the pairs. same: bool[M]. The folds are ten contiguous parts of
-    the pairs, unshuffled; of equally good thresholds the first is taken. Choosing the threshold on all pairs instead
-    would add over a point.
-    Huang, Ramesh, Berg, Learned-Miller: Labeled Faces in the Wild, 2007. Raises UserError for fewer than 10 pairs,
-    shapes that differ, and values that are not finite.
+    The threshold of each fold is chosen on the other nine; of equally good ones the first is taken. Choosing it on all
+    pairs instead would add over a point. The folds are ten contiguous parts of the pairs, unshuffled.
+
+    Args:
+        first: f[M,D], L2-normalised embeddings of one image of each pair.
+        second: f[M,D], of the other.
+        same: bool[M], whether the pair is genuine.
+
+    Returns:
+        Mean and deviation over the folds, and the accuracy and threshold of each.
+
+    Raises:
+        UserError: there are fewer than ten pairs, shapes differ, or a value is not finite.
+
+    References:
+        Huang, Ramesh, Berg, Learned-Miller: Labeled Faces in the Wild: A Database for Studying Face Recognition in
+        Unconstrained Environments, 2007.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import ten_fold
+        >>> same = np.arange(20) % 2 == 0
+        >>> ten_fold.ten_fold(np.eye(2)[np.zeros(20, int)], np.eye(2)[np.where(same, 0, 1)], same).accuracy
+        1.0
     """
     first, second, same = np.asarray(first, np.float64), np.asarray(second, np.float64), np.asarray(same, bool)
     if first.shape != second.shape or same.shape != first.shape[:1]:

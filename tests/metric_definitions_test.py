@@ -9,6 +9,7 @@ from sklearn.metrics import (
     normalized_mutual_info_score,
 )
 
+from geodesic import metrics
 from geodesic.metrics import (
     classification,
     clustering,
@@ -23,6 +24,14 @@ from geodesic.metrics import (
 
 def unit_rows(count=80, size=5, seed=0):
     return retrieval.normalized(np.random.default_rng(seed).normal(size=(count, size)))
+
+
+def test_which_metrics_are_better_when_lower():
+    """With what follows the @, and every name in which an analysis or a protocol gives an error or a spread."""
+    for name in ("eer", "fnmr@fmr=0.001", "calibration_error", "hubness", "alignment", "uniformity"):
+        assert metrics.lower_is_better(name), name
+    for name in ("map@r", "recall@1", "tar@far=0.001", "accuracy_10fold", "effective_rank", "eer_like"):
+        assert not metrics.lower_is_better(name), name
 
 
 def test_map_equals_scikit_learn():
@@ -129,8 +138,11 @@ def test_hubness_is_scipy_s_skewness():
     similarity = rows @ rows.T
     np.fill_diagonal(similarity, -np.inf)
     counts = np.bincount(np.argsort(-similarity, axis=1)[:, :5].ravel(), minlength=60)
-    assert (health.occurrences(rows, 5) == counts).all()
-    assert health.hubness(rows, 5) == pytest.approx(scipy.stats.skew(counts))
+    found = health.hubs(rows, 5)
+    assert (found.occurrences == counts).all() and (found.strangers == counts).all()
+    assert found.hubness == pytest.approx(scipy.stats.skew(counts))
+    assert health.health(rows, k=5)["hubness"] == pytest.approx(found.hubness)
+    assert health.hubs(np.eye(4), 3).hubness == 0
 
 
 def test_effective_rank_is_the_same_for_wide_and_tall():
@@ -167,13 +179,12 @@ def test_closed_set_counts_probes_without_a_mate():
     assert found == {"rank-1": 2 / 3, "rank-2": 1, "probes": 3, "probes_without_mate": 1}
 
 
-def test_counted_curve_lies_on_the_held_one(monkeypatch):
+def test_counted_curve_lies_on_the_held_one():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 12, 150)
     rows = retrieval.normalized(rng.normal(size=(150, 6)) + rng.normal(size=(12, 6))[labels])
     held = verification.curve_of_pairs(rows, labels)
-    monkeypatch.setattr(verification, "_HELD_PAIRS", 0)
-    counted = verification.curve_of_pairs(rows, labels)
+    counted = verification.curve_of_pairs(rows, labels, held_pairs=0)
     assert counted.far[[0, -1]].tolist() == counted.tar[[0, -1]].tolist() == [0, 1]
     assert (np.diff(counted.far) >= 0).all() and (np.diff(counted.threshold) < 0).all()
     for rate in (0.3, 0.1, 0.01):

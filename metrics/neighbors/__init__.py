@@ -1,1 +1,1 @@
-"""Exact nearest neighbours: nearest.py is the public file, the others are its back ends."""
+"""Exact nearest neighbours: nearest.py is the public file, on_devices.py, on_host.py and screen.py its back ends."""

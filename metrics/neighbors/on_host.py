@@ -13,17 +13,51 @@ _GROUPS = 64, 16  # similarities of a group, where there are groups enough
 
 
 def top(similarity: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k greatest of each row: indices i32[B,K], -1 where only -inf is left, and scores f32[B,K], best first."""
+    """Picks the k greatest of each row.
+
+    Args:
+        similarity: f32[B,W].
+        k: 1..W.
+
+    Returns:
+        Indices i32[B,K], -1 where only -inf is left, and scores f32[B,K], best first.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics.neighbors import on_host
+        >>> indices, scores = on_host.top(np.array([[0.0, 3.0, 1.0], [2.0, 2.0, -np.inf]], np.float32), 2)
+        >>> indices.tolist(), scores.tolist()
+        ([[1, 2], [0, 1]], [[3.0, 1.0], [2.0, 2.0]])
+    """
     return _in_threads(lambda part: _top(similarity[part], k, np.zeros(len(similarity[part]), np.float32), None),
                        len(similarity))
 
 
 def top_screened(coarse: np.ndarray, slack: np.ndarray, queries: np.ndarray, rows: np.ndarray, k: int,
                  ) -> tuple[np.ndarray, np.ndarray]:
-    """`top` of queries [B,D] times rows [W,D], of which `coarse` is right to within slack f[B]. Exact, for any slack.
+    """Picks the k greatest products of queries and rows, which are known to within a slack. Exact, for any slack.
 
     At least k rows reach the k-th greatest of `coarse`, so that the k-th greatest score is at most `slack` lower, and
     every row of such a score at most twice as much. All these are scored again, in float32.
+
+    Args:
+        coarse: f32[B,W], the products, each wrong by the slack at most.
+        slack: f32[B].
+        queries: f32[B,D].
+        rows: f32[W,D], or more than W.
+        k: 1..W.
+
+    Returns:
+        As `top`.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics.neighbors import on_host
+        >>> rows, slack = np.array([[1.0], [3.0], [2.0]], np.float32), np.array([0.6], np.float32)
+        >>> coarse = np.array([[1.0, 2.4, 2.6]], np.float32)  # the order of the last two is wrong
+        >>> indices, scores = on_host.top_screened(coarse, slack, np.ones((1, 1), np.float32), rows, 2)
+        >>> indices.tolist(), scores.tolist()
+        ([[1, 2]], [[3.0, 2.0]])
     """
 
     def scored(part):
@@ -34,16 +68,28 @@ def top_screened(coarse: np.ndarray, slack: np.ndarray, queries: np.ndarray, row
 
 
 def ranks(similarity: np.ndarray, wanted: np.ndarray, size: int) -> np.ndarray:
-    """For each row, how many similarities come before each of those at `wanted` i[B,R], ascending: i32[B,R].
+    """Counts for each row how many similarities come before each of the wanted ones.
 
-    -1 pads `wanted`; its rank is `size`.
+    Args:
+        similarity: f32[B,W].
+        wanted: i[B,R], columns; -1 pads.
+        size: the rank of the padding.
+
+    Returns:
+        i32[B,R], ascending.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics.neighbors import on_host
+        >>> on_host.ranks(np.array([[0.5, 0.9, 0.5, 0.1]], np.float32), np.array([[2, 3, -1]]), 4).tolist()
+        [[2, 3, 4]]
     """
     (found,) = _in_threads(lambda part: (_ranks(similarity[part], wanted[part], size),), len(similarity))
     return found
 
 
 def _in_threads(function, count: int) -> tuple[np.ndarray, ...]:
-    """`function` of slices of `count` rows; the arrays it returns, put together."""
+    """Calls `function` with slices of `count` rows, and puts the arrays that it returns together."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     step = max(-(-count // (2 * cores)), 1)
     with futures.ThreadPoolExecutor(cores) as pool:

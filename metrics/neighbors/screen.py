@@ -12,14 +12,14 @@ import numpy as np
 
 
 class Screen:
-    """rows f32[W,D] on the device. `rows` are bf16[W,D] afterwards, another half of their memory."""
+    """Holds rows f32[W,D] of a device as bf16[W,D] too, which is another half of their memory."""
 
     def __init__(self, rows):
         self.rows, greatest, lost = _rounded(rows)
         self._greatest, self._lost = float(greatest), float(lost)
 
     def slack(self, queries: np.ndarray) -> np.ndarray:
-        """How far a product of queries [Q,D] and rows in bfloat16 is from one in float32 at most: f32[Q], or inf.
+        """Says how far a product of queries [Q,D] and rows in bfloat16 is from one in float32 at most: f32[Q], or inf.
 
         |qg - q'g'| <= |q - q'| |g| + |q'| |g - g'|, where q' and g' are rounded; a float32 sum of D products, in any
         order, is off by D units of rounding of |q| |g| at most; and what is too small for a normal number may be
@@ -38,7 +38,7 @@ class Screen:
 
 @jax.jit
 def _rounded(rows):
-    """The rows in bfloat16, the greatest norm of a row, and that of what rounding took from one."""
+    """Gives the rows in bfloat16, the greatest norm of a row, and that of what rounding took from one."""
     near = rows.astype(jnp.bfloat16)
     norm = lambda x: jnp.max(jnp.linalg.norm(x, axis=1))
     return near, norm(rows), norm(rows - near.astype(jnp.float32))
@@ -46,6 +46,12 @@ def _rounded(rows):
 
 @functools.cache
 def quick() -> bool:
-    """Whether this machine's CPU has instructions for products of bfloat16 (as Linux tells)."""
+    """Says whether this machine's CPU has instructions for products of bfloat16, as Linux tells.
+
+    Example:
+        >>> from geodesic.metrics.neighbors import screen
+        >>> screen.quick() in (False, True)
+        True
+    """
     path = pathlib.Path("/proc/cpuinfo")
     return path.exists() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(path.read_text().split())

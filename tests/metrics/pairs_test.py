@@ -5,7 +5,7 @@ from geodesic.metrics import pairs, verification
 
 
 @pytest.mark.parametrize("rounded", [False, True])
-def test_counted_pairs_equal_held_pairs(monkeypatch, rounded):
+def test_counted_pairs_equal_held_pairs(rounded):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 40, 200)
     rows = rng.normal(size=(200, 6)) + 2 * rng.normal(size=(40, 6))[labels]
@@ -13,9 +13,9 @@ def test_counted_pairs_equal_held_pairs(monkeypatch, rounded):
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     options = {"far": (1, 0.1, 1e-2, 1e-3, 1e-6), "fmr": (0.5, 0.1, 1e-3)}
     held = verification.verification_scores(rows, labels, **options)
-    monkeypatch.setattr(verification, "_HELD_PAIRS", 0)
-    monkeypatch.setattr(pairs, "_BLOCK", 64)
-    counted = verification.verification_scores(rows, labels, **options)
+    counted = pairs.scores(rows, labels, **options, block=64)
     assert counted["unreachable_far"] == held["unreachable_far"]
     for name in held:
         assert counted[name] == pytest.approx(held[name], abs=1e-4), name  # blocks round their products differently
+    assert verification.verification_scores(rows, labels, **options, held_pairs=0) == pairs.scores(
+        rows, labels, **options)

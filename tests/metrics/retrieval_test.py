@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import pairwise_distances
 
+from geodesic.experiments.process import mesh as meshes
 from geodesic.metrics import retrieval
 from geodesic.metrics.neighbors import nearest
 
@@ -35,10 +36,10 @@ def test_scores_equal_the_definitions():
     assert ours["precision@1"] == ours["recall@1"]
 
 
-def test_average_precision_at_r_by_hand():
+def test_map_at_r_by_hand():
     """The ranking (hit, miss, hit) with R = 3 has map@r (1/1 + 2/3) / 3, not divided by the hits found."""
     query, others = np.array([[1.0, 0.0]]), np.array([[0.99, 0.1], [0.9, 0.3], [0.8, 0.5], [-1.0, 0.2]])
-    precision = retrieval.average_precision_at_r(np.concatenate([query, others]), np.array([0, 0, 1, 0, 0]))
+    precision = retrieval.rank_self(np.concatenate([query, others]), np.array([0, 0, 1, 0, 0])).map_at_r
     assert precision[0] == pytest.approx((1 + 2 / 3) / 3)
     assert np.isnan(precision[2])
 
@@ -55,12 +56,11 @@ def test_neighbors_ties_go_to_the_lower_index():
     assert indices[0].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_neighbors_in_blocks_equal_one_block(monkeypatch):
+def test_neighbors_in_blocks_equal_one_block():
     rng = np.random.default_rng(1)
     queries, gallery = rng.normal(size=(37, 5)), rng.normal(size=(50, 5))
     whole = retrieval.neighbors(queries, gallery, 7)
-    monkeypatch.setattr(nearest, "_CPU_BLOCK", 10)
-    blocked = retrieval.neighbors(queries, gallery, 7)
+    blocked = nearest.Gallery(gallery, block=10).top(queries, 7)
     assert (whole[0] == blocked[0]).all()
     np.testing.assert_allclose(whole[1], blocked[1], rtol=1e-6)
 
@@ -89,15 +89,18 @@ def test_k_out_of_range_raises():
 
 
 @pytest.mark.parametrize("rounded", [False, True])
-def test_map_of_ties_and_duplicates_by_counting_and_by_sorting(monkeypatch, rounded):
+def test_ranks_of_ties_and_duplicates_by_host_by_counting_and_by_sorting(rounded):
+    """One CPU device ranks on the host; several count, or sort where a query has many relevant rows."""
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 5, 60)
     rows = rng.normal(size=(60, 3))
     rows = np.sign(rows) if rounded else rows
     unit = retrieval.normalized(rows)
-    counted = retrieval.rank_self(unit, labels)
-    monkeypatch.setattr(nearest, "_COUNT_AT_MOST", 0)
-    for ours, other in zip(counted, retrieval.rank_self(unit, labels), strict=True):
-        np.testing.assert_array_equal(ours, other)
-    multi_hot = retrieval.rank_self(unit, np.eye(5, dtype=int)[labels])
-    np.testing.assert_array_equal(counted.average_precision, multi_hot.average_precision)
+    ranked = lambda gallery, given=labels: retrieval.rank(unit, given, gallery, given, exclude=np.arange(60))
+    on_host = ranked(unit)
+    for most in (512, 0):
+        gallery = nearest.Gallery(unit, meshes.make(), count_at_most=most)
+        for ours, other in zip(on_host, ranked(gallery), strict=True):
+            np.testing.assert_array_equal(ours, other)
+    multi_hot = ranked(unit, np.eye(5, dtype=int)[labels])
+    np.testing.assert_array_equal(on_host.average_precision, multi_hot.average_precision)

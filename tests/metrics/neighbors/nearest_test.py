@@ -23,13 +23,14 @@ def equal(first, second):
 
 @pytest.mark.parametrize("kind", ["signs", "floats"])
 @pytest.mark.parametrize("way", ["count", "sort"])
-def test_ranks_on_eight_devices_equal_one(monkeypatch, kind, way):
+def test_ranks_on_eight_devices_equal_one(kind, way):
     """61 rows leave three of eight devices, and 331 one of five tiles, with nothing but padding."""
-    monkeypatch.setattr(nearest, "_COUNT_AT_MOST", 512 if way == "count" else 0)
     mesh = meshes.make()
     for count in (61, 331):
         rows, labels = rows_of(kind, count), np.random.default_rng(1).integers(0, 6, count)
-        assert equal(retrieval.rank_self(rows, labels), retrieval.rank_self(rows, labels, mesh=mesh))
+        gallery = nearest.Gallery(rows, mesh, count_at_most=512 if way == "count" else 0)
+        one, many = (retrieval.rank(rows, labels, where, labels, exclude=np.arange(count)) for where in (rows, gallery))
+        assert equal(one, many)
 
 
 def test_query_and_gallery_and_several_labels_on_eight_devices_equal_one():

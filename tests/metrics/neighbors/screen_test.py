@@ -46,33 +46,25 @@ def test_what_bfloat16_cannot_hold_has_no_bound():
 
 @pytest.fixture
 def screening(monkeypatch):
-    """Small galleries are screened too, whatever the CPU, and it is counted how often."""
+    """Counts how often a block was screened."""
     calls = []
     top_screened = nearest.on_host.top_screened
     monkeypatch.setattr(nearest.on_host, "top_screened", lambda *args: calls.append(args) or top_screened(*args))
-    monkeypatch.setattr(nearest, "_SCREEN_ROWS", 1)
-    monkeypatch.setattr(nearest, "_SCREEN_QUERIES", 1)
-    monkeypatch.setattr(screen, "quick", lambda: True)
     return calls
 
 
-def without_screening(monkeypatch, rows, k, exclude):
-    with monkeypatch.context() as patch:
-        patch.setattr(screen, "quick", lambda: False)
-        return nearest.Gallery(rows).top(rows, k, exclude)
-
-
 @pytest.mark.parametrize("k", [1, 10, 100])
-def test_a_gallery_that_screens_finds_the_same(screening, monkeypatch, k):
+def test_a_gallery_that_screens_finds_the_same(screening, k):
     """Twenty clusters, so tight that bfloat16 cannot tell their rows apart."""
     rng = np.random.default_rng(4)
     rows = rng.standard_normal((20, 64)).repeat(30, axis=0) + 0.01 * rng.standard_normal((600, 64))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     rows[[17, 411, 599]] = rows[3]
     exclude = np.arange(600)
-    indices, scores = nearest.Gallery(rows).top(rows, k, exclude)
+    indices, scores = nearest.Gallery(rows, screens=True).top(rows, k, exclude)
     assert len(screening) == 2  # blocks
-    expected, reference = without_screening(monkeypatch, rows, k, exclude)
+    expected, reference = nearest.Gallery(rows, screens=False).top(rows, k, exclude)
+    assert len(screening) == 2
     np.testing.assert_allclose(scores, reference, atol=1e-6)
     exact = rows.astype(np.float64) @ rows.T.astype(np.float64)
     of = lambda found: np.take_along_axis(exact, found, axis=1)
@@ -83,17 +75,17 @@ def test_a_gallery_that_screens_finds_the_same(screening, monkeypatch, k):
         assert (np.argmax(coarse, axis=1) != expected[:512, 0]).any()  # bfloat16 alone would have erred
 
 
-def test_equal_scores_are_by_index_and_what_is_left_out_stays_out(screening, monkeypatch):
+def test_equal_scores_are_by_index_and_what_is_left_out_stays_out(screening):
     rows = np.sign(np.random.default_rng(5).standard_normal((300, 3))).astype(np.float32)
     exclude = np.tile(np.arange(4, 300), (300, 1))
     for left_out in (np.arange(300), exclude):
-        found = nearest.Gallery(rows).top(rows, 7, left_out)
-        expected = without_screening(monkeypatch, rows, 7, left_out)
+        found = nearest.Gallery(rows, screens=True).top(rows, 7, left_out)
+        expected = nearest.Gallery(rows, screens=False).top(rows, 7, left_out)
         assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
     assert len(screening) == 2 and (found[0][:, 4:] == -1).all()
 
 
 def test_values_that_overflow_bfloat16_are_not_screened(screening):
     rows = np.array([[3.4e38, 0.0], [1.0, 1.0], [0.0, 2.0]], np.float32)
-    found, _ = nearest.Gallery(rows).top(rows[1:], 1)
+    found, _ = nearest.Gallery(rows, screens=True).top(rows[1:], 1)
     assert found.tolist() == [[0], [2]] and not screening
