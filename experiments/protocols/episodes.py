@@ -7,7 +7,7 @@ import numpy as np
 from geodesic.errors import UserError
 from geodesic.experiments.protocols import intervals
 from geodesic.experiments.protocols import task as tasks
-from geodesic.metrics import few_shot as samples
+from geodesic.metrics import few_shot as episodic
 
 # Queries of a class in an episode, as in Snell et al. 2017 for testing.
 _QUERIES = 5
@@ -22,7 +22,7 @@ class Trials(NamedTuple):
 
 
 def few_shot(task: tasks.Task, root: str) -> tasks.Measured:
-    """N-way K-shot for each (N, K) of the protocol."""
+    """Measures N-way K-shot accuracy for each (N, K) of the protocol."""
     source = tasks.source(task, task.protocol.test, root)
     embeddings, places, problems = tasks.embed(task, source)
     labels, metrics = source.labels[places], {}
@@ -33,22 +33,17 @@ def few_shot(task: tasks.Task, root: str) -> tasks.Measured:
 
 
 def classify(embeddings, labels, way: int, shot: int, episodes: int, seed: int) -> Trials:
-    """Episodes of `way` classes, decided as `metrics.few_shot.accuracy` does; each decision apart, with its class.
+    """Decides episodes of `way` classes as `metrics.few_shot.accuracy` does; each decision apart, with its class.
 
     embeddings f[N,D], L2-normalised. Raises UserError where too few classes have shot + 5 items.
     """
-    drawn = samples.sample_episodes(labels, ways=way, shots=shot, queries=_QUERIES, episodes=episodes, seed=seed)
-    right, classes = [], []
-    for episode in drawn:
-        prototypes = embeddings[episode.support].mean(axis=1)
-        distance = (prototypes ** 2).sum(axis=1) - 2 * embeddings[episode.queries] @ prototypes.T
-        right.append(distance.argmin(axis=1) == episode.answers)
-        classes.append(labels[episode.queries])
-    return Trials(np.concatenate(right).astype(float), np.concatenate(classes))
+    drawn = episodic.sample_episodes(labels, ways=way, shots=shot, queries=_QUERIES, episodes=episodes, seed=seed)
+    right = [episodic.answers(embeddings, episode) == episode.answers for episode in drawn]
+    return Trials(np.concatenate(right).astype(float), np.concatenate([labels[episode.queries] for episode in drawn]))
 
 
 def one_shot(task: tasks.Task, root: str) -> tasks.Measured:
-    """20 characters of one alphabet by one drawer, each to be found among the same 20 by another drawer."""
+    """Measures how often each of 20 characters of one alphabet, by one drawer, is found among those by another."""
     source = tasks.source(task, task.protocol.test, root)
     embeddings, places, problems = tasks.embed(task, source)
     if problems:
@@ -62,7 +57,7 @@ def one_shot(task: tasks.Task, root: str) -> tasks.Measured:
 
 
 def within_alphabets(embeddings, labels, drawer, alphabet_of_class, trials: int, rng) -> Trials:
-    """Trials go round the alphabets that have 20 characters or more."""
+    """Goes round the alphabets that have 20 characters or more, trial by trial."""
     number = {(label, who): row for row, (label, who) in enumerate(zip(labels.tolist(), drawer.tolist(), strict=True))}
     kinds = [np.flatnonzero(alphabet_of_class == name) for name in np.unique(alphabet_of_class)]
     kinds = [characters for characters in kinds if len(characters) >= _WAYS]
@@ -79,7 +74,7 @@ def within_alphabets(embeddings, labels, drawer, alphabet_of_class, trials: int,
 
 
 def pair_accuracy(task: tasks.Task, root: str) -> tasks.Measured:
-    """Same or different character, for pairs of one alphabet; the threshold is the best of training pairs."""
+    """Decides whether pairs of one alphabet show the same character; the threshold is the best of training pairs."""
     threshold, _ = _pairs(task, root, task.protocol.train)
     _, (scores, same, classes, labels, problems) = _pairs(task, root, task.protocol.test)
     right = ((scores >= threshold) == same).astype(float)
@@ -88,7 +83,9 @@ def pair_accuracy(task: tasks.Task, root: str) -> tasks.Measured:
 
 
 def _pairs(task: tasks.Task, root: str, wanted):
-    """(the best threshold of these pairs, the pairs: scores, sameness, classes of the first, all labels, problems)."""
+    """Gives the best threshold of these pairs, and the pairs: scores, sameness, classes of the first, all labels, and
+    problems.
+    """
     source = tasks.source(task, wanted, root)
     embeddings, places, problems = tasks.embed(task, source)
     labels = source.labels[places]
@@ -99,7 +96,7 @@ def _pairs(task: tasks.Task, root: str, wanted):
 
 
 def draw_pairs(labels, alphabet_of_class, count: int, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of `count` pairs: half of one class, half of two classes of one alphabet."""
+    """Draws the rows of `count` pairs: half of one class, half of two classes of one alphabet."""
     members = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
     several = [label for label, rows in members.items() if len(rows) > 1]
     others = {label: [other for other in members if other != label and
@@ -116,7 +113,7 @@ def draw_pairs(labels, alphabet_of_class, count: int, rng) -> tuple[np.ndarray, 
 
 
 def best_threshold(scores, same) -> float:
-    """Of those between two scores, the first that decides most pairs rightly (same iff score >= threshold)."""
+    """Finds the first threshold between two scores that decides most pairs rightly (same iff score >= threshold)."""
     order = np.argsort(scores, kind="stable")
     sorted_same = np.asarray(same)[order]
     # Accepting all from place i on: genuine pairs from i, and impostors before i, are right.
@@ -126,7 +123,7 @@ def best_threshold(scores, same) -> float:
 
 
 def drawers(source, places: np.ndarray) -> np.ndarray:
-    """Who drew each of these records. Raises UserError where the source does not know."""
+    """Says who drew each of these records. Raises UserError where the source does not know."""
     records = [source[place] for place in places.tolist()]
     if "drawer" not in records[0]:
         raise UserError(f"this protocol needs to know who drew, and {records[0]['path']} does not say: use Omniglot's "
@@ -135,7 +132,7 @@ def drawers(source, places: np.ndarray) -> np.ndarray:
 
 
 def alphabets(source) -> np.ndarray:
-    """Of each class, from names such as evaluation/ULOG/character26. Raises UserError for other names."""
+    """Reads each class's alphabet from its name, evaluation/ULOG/character26. Raises UserError for other names."""
     if any(name.count("/") < 2 for name in source.class_names):
         raise UserError(f"classes are set/alphabet/character in this protocol; got {source.class_names[0]!r}")
     return np.array(["/".join(name.split("/")[:2]) for name in source.class_names])

@@ -12,7 +12,7 @@ _MAX_LISTED = 1500
 
 
 def measure(task: tasks.Task, root: str) -> tasks.Measured:
-    """Every query against the gallery, or against all other queries. Raises as `score` does."""
+    """Measures every query against the gallery, or against all other queries. Raises as `score` does."""
     source = tasks.source(task, task.protocol.test, root)
     queries, places, problems = tasks.embed(task, source)
     labels = source.labels[places]
@@ -30,17 +30,17 @@ def measure(task: tasks.Task, root: str) -> tasks.Measured:
 
 
 def score(task: tasks.Task, queries, labels, gallery, gallery_labels, own, problems: list[str]) -> tasks.Measured:
-    """queries f[Q,D] and gallery f[N,D], L2-normalised; own: i[Q], the gallery row that is the query itself, or None.
+    """Scores queries against a gallery, with intervals over classes.
 
-    Raises UserError where the embeddings have collapsed to one point, and where no query has a match.
+    queries f[Q,D] and gallery f[N,D], L2-normalised; own: i[Q], the gallery row that is the query itself, or None.
+    Raises UserError where the embeddings are not finite or have collapsed to one point, and where no query has a match.
     """
-    if np.ptp(gallery, axis=0).max(initial=0.0) == 0:
-        raise UserError("the embeddings have collapsed to one point: a ranking of them would mean nothing")
+    retrieval.check_spread(gallery)
     rankings = retrieval.rank(queries, labels, gallery, gallery_labels, exclude=own, mesh=task.mesh)
     kept = rankings.matches > 0
     if not kept.any():
         raise UserError("no query has an image of its class to find: there is nothing to retrieve")
-    values = {name: value[kept] for name, value in terms(rankings, task.protocol.recall_at).items()}
+    values = {name: value[kept] for name, value in rankings.terms(task.protocol.recall_at).items()}
     found = intervals.of_means(values, labels[kept], task.seed)
     if task.protocol.far:
         found |= pair_rates(queries, labels, task.protocol.far, task.seed)
@@ -50,15 +50,8 @@ def score(task: tasks.Task, queries, labels, gallery, gallery_labels, own, probl
     return tasks.Measured(found, counts, complete, "classes", problems)
 
 
-def terms(rankings: retrieval.PerQuery, recall_at) -> dict[str, np.ndarray]:
-    """Metric -> its term for each query, f[Q]."""
-    return {f"recall@{k}": rankings.recall_at(k) for k in recall_at} | {
-        "precision@1": rankings.recall_at(1), "r_precision": rankings.r_precision, "map@r": rankings.map_at_r,
-        "map": rankings.average_precision}
-
-
 def pair_rates(embeddings, labels, far, seed: int) -> dict[str, dict]:
-    """TAR at each FAR and the EER, over all pairs; the values exact, the intervals over identities.
+    """Gives TAR at each FAR and the EER, over all pairs; the values are exact, the intervals over identities.
 
     The EER of very many pairs has no interval.
     """

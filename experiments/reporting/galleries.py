@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from geodesic.experiments.reporting import pictures
-from geodesic.metrics import retrieval
+from geodesic.metrics import health, retrieval
 
 # Queries shown of each kind, neighbours of each, hubs, and classes at each end.
 _QUERIES, _NEIGHBOURS, _HUBS, _CLASSES = 5, 9, 9, 20
@@ -101,19 +101,14 @@ def hubs(tested: Tested) -> str:
     Radovanović, Nanopoulos, Ivanović: Hubs in Space, 2010.
     """
     k = min(10, len(tested.labels) - 1)
-    everyone = np.arange(len(tested.labels))
-    found, _ = retrieval.neighbors(tested.embeddings, tested.embeddings, k, exclude=everyone)
-    occurrences = np.bincount(found.ravel(), minlength=len(everyone))
-    strangers = np.bincount(found[tested.labels[found] != tested.labels[:, None]], minlength=len(everyone))
-    spread = occurrences.std()
-    skewness = ((occurrences - occurrences.mean()) ** 3).mean() / spread ** 3 if spread else 0.0
+    occurrences, strangers, skewness = health.hubs(tested.embeddings, k, tested.labels)
     top = np.argsort(-occurrences, kind="stable")[:_HUBS]
     cells = [_cell(tested, index, "query",
                    f"{tested.class_names[tested.labels[index]]}, in {occurrences[index]} lists, {strangers[index]} of "
                    f"other classes") for index in top]
     return (f'<p class="protocol">Images that are among the {k} nearest of most others; on average an image is in {k} '
-            f"lists. Skewness {skewness:.2f}; {np.count_nonzero(occurrences == 0):,} of {len(everyone):,} images are "
-            f'in none.</p><div class="row">{"".join(cells)}</div>')
+            f"lists. Skewness {skewness:.2f}; {np.count_nonzero(occurrences == 0):,} of {len(occurrences):,} images "
+            f'are in none.</p><div class="row">{"".join(cells)}</div>')
 
 
 def classes(tested: Tested, precision: np.ndarray, decided: Rivals) -> str:

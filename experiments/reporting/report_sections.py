@@ -9,7 +9,7 @@ from geodesic.experiments import compare
 from geodesic.experiments.protocols import intervals, protocol_run, record
 from geodesic.experiments.reporting import galleries, page, pictures
 from geodesic.experiments.trained import thresholds
-from geodesic.metrics import verification
+from geodesic.metrics import bootstrap, verification
 
 # Pairs grow with the square of the images that the band is drawn from.
 _BAND_IMAGES, _BAND_RESAMPLES = 1000, 200
@@ -75,7 +75,7 @@ def _band(tested: galleries.Tested, seed: int) -> tuple[pictures.Band, int]:
     scores, same = verification.all_pairs(tested.embeddings[kept], tested.labels[kept])
     _, identity = np.unique(tested.labels[kept], return_inverse=True)
     first, second = np.triu_indices(len(identity), k=1)
-    rates = intervals.Rates(scores, same, identity[first], identity[second], seed, resamples=_BAND_RESAMPLES)
+    rates = bootstrap.Rates(scores, same, identity[first], identity[second], seed, resamples=_BAND_RESAMPLES)
     far = np.logspace(np.log10(1 / np.count_nonzero(~same)), 0, 60)
     tar = np.stack([rates.tar_at(rate)[1:] for rate in far])
     low, high = np.nanpercentile(tar, [50 * (1 - intervals.LEVEL), 50 * (1 + intervals.LEVEL)], axis=1)
