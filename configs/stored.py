@@ -3,6 +3,7 @@
 `--config=configs/stored.py:WORKDIR/config.json` is the configuration that a run wrote into its workdir.
 """
 
+import difflib
 import hashlib
 import json
 
@@ -64,6 +65,29 @@ def from_dict(values: dict, source: str) -> ml_collections.ConfigDict:
         except (KeyError, AttributeError, TypeError) as error:
             raise UserError(f"{source} was written by another version of this code: {error}") from error
     return config
+
+
+def changed(config, fields: dict):
+    """A copy of a configuration with other values: dotted name -> value.
+
+    Raises UserError for a field that there is not, with the nearest name, and for a value of another type.
+
+    Example:
+        >>> changed(default.get_config(), {"evaluation.layer": "stage3"}).evaluation.layer
+        'stage3'
+    """
+    result, known = config.copy_and_resolve_references(), flat(as_dict(config))
+    for name, value in fields.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f": did you mean {close[0]!r}?" if close else ""
+            raise UserError(f"the configuration has no field {name!r}{hint}")
+        section, _, field = name.rpartition(".")
+        try:
+            _at(result, section)[field] = _tuples(value)
+        except TypeError as error:
+            raise UserError(f"the field {name} cannot be {value!r}: {error}") from error
+    return result
 
 
 def as_dict(config) -> dict:

@@ -8,16 +8,17 @@ threshold too low, and images that its records report would make the reported ra
 """
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 from absl import flags
 
 from geodesic import datasets
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, hosts
-from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.process import cli, hosts, progress
 from geodesic.experiments.protocols import record
-from geodesic.experiments.trained import embedding, thresholds
+from geodesic.experiments.trained import loading, thresholds
+from geodesic.experiments.trained.run import Run
 from geodesic.metrics import retrieval
 
 
@@ -32,10 +33,10 @@ def define_flags() -> None:
 def main(config, values) -> None:
     options = _options(config, values)
     source = datasets.build(**options)
-    _check_held_out(config, values.workdir, source, values.other_identities)
-    mesh = meshes.make()
-    trained = embedding.load(config, values.workdir, mesh)
-    embedded = embedding.embed_source(trained.embed, trained.variables, source, config, mesh)
+    run = loading.load(values.workdir, config)
+    _check_held_out(run, source, values.other_identities)
+    with progress.bar("embedding", len(source)) as advance:
+        embedded = run.embed_source(source, advance)
     for problem in embedded.problems:
         print(f"left out of the calibration: {problem}")
     labels = source.labels[embedded.readable]
@@ -43,8 +44,7 @@ def main(config, values) -> None:
     calibration = thresholds.calibrate(unit, labels, values.far, config.seed)
     origin = options | {"classes": list(options["classes"]), "images": len(labels),
                         "identities": [source.class_names[label] for label in np.unique(labels)]}
-    model = thresholds.model(trained, config)
-    hosts.first_does(lambda: thresholds.save(values.workdir, model, calibration, origin))
+    hosts.first_does(lambda: thresholds.save(values.workdir, run.identity, calibration, origin))
     print(describe(calibration, origin))
     print(f"written to {thresholds.path(values.workdir)}")
 
@@ -65,24 +65,41 @@ def _options(config, values) -> dict:
     return dict(chosen)
 
 
-def _check_held_out(config, run: str, source: datasets.Source, other_identities: bool) -> None:
+def _check_held_out(run: Run, source: datasets.Source, other_identities: bool) -> None:
     """Raises UserError, with an example, where images or classes were trained on or are reported by the run."""
-    used = {"trained on": config.train_data, "reported by evaluate": config.test_data}
-    used = {what: dict(data) for what, data in used.items()}
-    for file in record.find(run) if os.path.isdir(record.folder(run)) else ():
-        used[f"reported by {os.path.relpath(file, run)}"] = record.read(file)["protocol"]["test"]
-    for what, options in used.items():
-        if options["name"] not in datasets.SOURCES:
-            continue  # pairs and templates do not name their identities
-        theirs = datasets.build(**options | {"classes": tuple(options["classes"])})
-        images, classes = set(source.paths) & set(theirs.paths), set(source.class_names) & set(theirs.class_names)
+    for what, paths, names in _used(run):
+        images, classes = set(source.paths) & paths, set(source.class_names) & names
         if images:
             raise UserError(f"{len(images)} of the {len(source)} calibration images are {what}, {min(images)} for "
-                             f"one: a threshold is set on identities that nothing else has used")
+                            f"one: a threshold is set on identities that nothing else has used")
         if classes and not other_identities:
             raise UserError(f"{len(classes)} of the {source.num_classes} calibration classes have names that are "
-                             f"{what}, {min(classes)!r} for one: a threshold is set on identities that nothing else "
-                             f"has used. If the names mean others here, give --other_identities")
+                            f"{what}, {min(classes)!r} for one: a threshold is set on identities that nothing else "
+                            f"has used. If the names mean others here, give --other_identities")
+
+
+def _used(run: Run) -> Iterator[tuple[str, set[str], set[str]]]:
+    """(what for, paths of images, names of classes) that a threshold must not be set on.
+
+    The names are those that were really trained on and watched; paths are compared as long as the images are there.
+    """
+    for part, what in (("train", "trained on"), ("test", "reported by evaluate")):
+        paths, names = _of_source(dict(run.config[f"{part}_data"]))
+        known = run.known_data
+        yield what, paths, {*known[part]["class_names"]} if known else names
+    for file in record.find(run.workdir) if os.path.isdir(record.folder(run.workdir)) else ():
+        options = record.read(file)["protocol"]["test"]
+        if options["name"] in datasets.SOURCES:  # pairs and templates do not name their identities
+            yield (f"reported by {os.path.relpath(file, run.workdir)}", *_of_source(options))
+
+
+def _of_source(options: dict) -> tuple[set[str], set[str]]:
+    try:
+        source = datasets.build(**options | {"classes": tuple(options["classes"])})
+    except OSError as error:
+        print(f"images that are not there any more cannot be compared with those of the calibration: {error}")
+        return set(), set()
+    return set(source.paths), set(source.class_names)
 
 
 def describe(calibration: thresholds.Calibration, origin: dict) -> str:

@@ -5,14 +5,12 @@
 
 import os
 
-import rich.progress
 from absl import flags
 
 from geodesic import datasets
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, hosts
-from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.trained import embedding, embedding_file
+from geodesic.experiments.process import cli, hosts, progress
+from geodesic.experiments.trained import embedding_file, loading
 from geodesic.metrics import retrieval
 
 
@@ -28,21 +26,16 @@ def main(config, values) -> int:
     if os.path.exists(values.out) and not values.overwrite:
         raise UserError(f"{values.out} exists: choose another --out, or give --overwrite")
     source = datasets.build("image_folder", path=values.images)
-    mesh = meshes.make()
-    trained = embedding.load(config, values.workdir, mesh)
-    with rich.progress.Progress(*rich.progress.Progress.get_default_columns(),
-                                rich.progress.MofNCompleteColumn()) as bar:
-        task = bar.add_task("embedding", total=len(source))
-        embedded = embedding.embed_source(trained.embed, trained.variables, source, config, mesh,
-                                          progress=lambda images: bar.advance(task, images))
+    run = loading.load(values.workdir, config)
+    with progress.bar("embedding", len(source)) as advance:
+        embedded = run.embed_source(source, advance)
     for problem in embedded.problems:
         print(f"skipped: {problem}")
     kept = embedded.readable.nonzero()[0]
     if not len(kept):
         raise UserError(f"none of the {len(source)} images of {values.images} can be read: nothing written")
     found = embedding_file.Embeddings([source.paths[index] for index in kept],
-                                      retrieval.normalized(embedded.embeddings[kept]),
-                                      embedding_file.identity(trained, config))
+                                      retrieval.normalized(embedded.embeddings[kept]), run.identity)
     hosts.first_does(lambda: embedding_file.write(values.out, found))
     print(f"{len(kept)} embeddings of {embedded.embeddings.shape[1]} numbers in {values.out}"
           + (f"; {len(embedded.problems)} image(s) skipped" if embedded.problems else ""))

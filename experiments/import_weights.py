@@ -15,7 +15,7 @@ from absl import flags
 from geodesic.configs import default
 from geodesic.embedders.public_weights import pretrained, weight_files
 from geodesic.errors import UserError
-from geodesic.experiments.checkpoints import weights
+from geodesic.experiments.checkpoints import imported
 from geodesic.experiments.process import cli, hosts
 
 
@@ -46,7 +46,7 @@ def main(config, values) -> None:
         variables = pretrained.complete(conversion, values.embedder, jax.random.key(config.seed))
     with open(values.weights, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    weights.save(values.out, config, variables, {
+    imported.save(values.out, config, variables, {
         "file": os.path.basename(values.weights), "sha256": digest, "layout": conversion.layout.name,
         "embedder": values.embedder, "fields": conversion.fields,
         "random": conversion.missing, "left_out": conversion.unexpected})

@@ -9,10 +9,10 @@ import os
 
 from absl import flags
 
-from geodesic import datasets
+from geodesic import datasets, metrics
 from geodesic.configs import stored
-from geodesic.experiments import evaluate
 from geodesic.experiments.process import cli, hosts, progress, workdir
+from geodesic.experiments.protocols import run_scores
 from geodesic.experiments.reporting import embedding_map, galleries, page, pictures, report_sections
 from geodesic.experiments.training import data
 from geodesic.metrics import retrieval
@@ -29,23 +29,23 @@ def main(config, values) -> None:
     out = values.out or os.path.join(values.workdir, "report.html")
     content = render(config, values.workdir)
     hosts.first_does(lambda: workdir.write_atomically(out, content.encode()))
-    evaluate.print_table(evaluate.read(values.workdir))
+    run_scores.print_table(run_scores.read(values.workdir))
     print(f"report in {os.path.abspath(out)}")
 
 
 def render(config, folder: str) -> str:
     """The page, from the files of a workdir. Raises FileNotFoundError where it has not been evaluated."""
-    measured, arrays = evaluate.read(folder), evaluate.read_arrays(folder)
+    measured, arrays = run_scores.read(folder), run_scores.read_arrays(folder)
     paths = arrays["paths"].tolist()
     tested = galleries.Tested(
         arrays["embeddings"], arrays["labels"], paths, arrays["class_names"].tolist(),
-        _reader(data.test_source(config), dict(zip(paths, arrays["index"].tolist(), strict=True))))
-    precision = retrieval.average_precision_at_r(tested.embeddings, tested.labels)
+        _reader(config, dict(zip(paths, arrays["index"].tolist(), strict=True))))
+    precision = retrieval.rank_self(tested.embeddings, tested.labels).map_at_r
     decided = galleries.rivals(tested, precision, config.seed)
     untrained = measured["scores"].get("untrained network")  # not every evaluation has the baselines
     return page.render(
         _TEMPLATE, f"{config.embedder.name} + {config.loss.name}",
-        protocol=html.escape(f"{evaluate.what_was_tested(measured)}. {measured['protocol']['retrieval']}. "
+        protocol=html.escape(f"{run_scores.what_was_tested(measured)}. {measured['protocol']['retrieval']}. "
                              f"{measured['protocol']['verification']}."),
         cards=_cards(measured),
         scores=_scores(measured),
@@ -70,7 +70,7 @@ def _cards(measured: dict) -> str:
     others = {name: scores for name, scores in measured["scores"].items() if name != measured["trained"]}
     cards = []
     for name in ("map@r", "recall@1", *(name for name in ours if name.startswith("tar@far")), "eer"):
-        best = min if name == "eer" else max
+        best = min if metrics.lower_is_better(name) else max
         rival = best(others, key=lambda other: others[other][name], default="")
         beside = f"{others[rival][name]:.3f} {html.escape(rival)}" if rival else ""
         cards.append(f'<div class="card"><div class="name">{html.escape(name)}</div>'
@@ -87,11 +87,17 @@ def _scores(measured: dict) -> str:
     return f"<table><tr><th></th>{head}</tr>{rows}</table>"
 
 
-def _reader(source: datasets.Source, place: dict[str, int]) -> pictures.Reader:
-    """Images by the paths that the evaluation stored, through their places in the source.
+def _reader(config, place: dict[str, int]) -> pictures.Reader:
+    """Images by the paths that the evaluation stored, through their places in the test source.
 
-    Not every source has a file for each image, and files may have moved with their folder since.
+    Not every source has a file for each image, and files may have moved with their folder since. Where the test data
+    have gone, the page is made without photographs.
     """
+    try:
+        source = data.test_source(config)
+    except OSError as error:
+        print(f"the page has no photographs: {error}")
+        return pictures.read_file
     return lambda path: datasets.decode(source[place[path]])
 
 

@@ -11,11 +11,9 @@ from absl import flags
 
 from geodesic import datasets
 from geodesic.errors import UserError
-from geodesic.experiments import verify
 from geodesic.experiments.process import cli, hosts
-from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.reporting import pictures
-from geodesic.experiments.trained import embedding, embedding_file, thresholds
+from geodesic.experiments.trained import embedding_file, loading, thresholds
 from geodesic.metrics import retrieval
 
 
@@ -34,11 +32,10 @@ def main(config, values) -> None:
     out = values.out or os.path.join(values.workdir, "search.png")
     if not out.endswith(".png"):
         raise UserError(f"the contact sheet is a .png file; got {out!r}")
-    mesh = meshes.make()
-    trained = embedding.load(config, values.workdir, mesh)
-    embedding_file.check_same(gallery.identity, embedding_file.identity(trained, config), values.embeddings)
-    calibrated = _threshold(values, thresholds.model(trained, config))
-    embedded = embedding.embed_source(trained.embed, trained.variables, source, config, mesh)
+    run = loading.load(values.workdir, config)
+    embedding_file.check_same(gallery.identity, run.identity, values.embeddings)
+    calibrated = _threshold(values, run.identity)
+    embedded = run.embed_source(source)
     for problem in embedded.problems:
         print(f"skipped: {problem}")
     kept = embedded.readable.nonzero()[0]
@@ -48,7 +45,7 @@ def main(config, values) -> None:
     results = find(retrieval.normalized(embedded.embeddings[kept]), paths, gallery, values.k)
     print_table(results, calibrated["threshold"] if calibrated else None)
     if calibrated:
-        print(f"same: cosine at least {calibrated['threshold']:.4f}; {verify.rates(calibrated)}")
+        print(f"same: cosine at least {calibrated['threshold']:.4f}; {thresholds.describe_rates(calibrated)}")
     hosts.first_does(lambda: pictures.write_png(pictures.contact_sheet(results), out))
     print(f"contact sheet in {out}")
 
@@ -73,9 +70,9 @@ def find(queries, paths: list[str], gallery: embedding_file.Embeddings, k: int) 
         raise UserError(f"--k={k}: ask for at least one neighbour")
     place = {os.path.realpath(path): index for index, path in enumerate(gallery.paths)}
     exclude = [place.get(os.path.realpath(path), -1) for path in paths]
-    k = min(k, len(gallery.paths) - 1)
+    k = min(k, len(gallery.paths) - any(row >= 0 for row in exclude))
     if k < 1:
-        raise UserError("the embeddings hold a single image: nothing to search in")
+        raise UserError("the embeddings hold the query alone: there is nothing to find")
     indices, scores = retrieval.neighbors(queries, gallery.embeddings, k, exclude=exclude)
     return [(path, [(gallery.paths[index], float(score)) for index, score in zip(found, cosines, strict=True)])
             for path, found, cosines in zip(paths, indices, scores, strict=True)]

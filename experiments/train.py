@@ -9,37 +9,50 @@ import contextlib
 import time
 
 import jax
+from absl import flags
 
 from geodesic.errors import UserError
-from geodesic.experiments.checkpoints import checkpoint, weights
+from geodesic.experiments.checkpoints import checkpoint
 from geodesic.experiments.compiled import profile
-from geodesic.experiments.process import cli, hosts, lock, progress, stop_signal, watchdog, workdir
+from geodesic.experiments.process import cli, hosts, lock, progress, stop_signal, watchdog
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.protocols import evaluation
 from geodesic.experiments.trained import embedding
-from geodesic.experiments.training import data, guards, model, position, summary
+from geodesic.experiments.training import data, guards, init_from, model, resume, summary
 from geodesic.experiments.training import step as steps
 
 
-def main(config, flags) -> int:
+def define_flags() -> None:
+    flags.DEFINE_integer("extend_to_epochs", 0, "Give a run more epochs: so many in all, in place of num_epochs and "
+                         "total_steps. The schedule is then that of a run of this length; 0 = as configured.")
+
+
+def main(config, values) -> int:
     with stop_signal.StopSignal() as stop:
-        return train(config, flags.workdir, stop)
+        return train(config, values.workdir, stop, values.extend_to_epochs)
 
 
-def train(config, folder: str, stop: stop_signal.StopSignal) -> int:
-    """Everything that can be wrong with the request is found before the first byte is written."""
+def train(config, workdir: str, stop=None, extend_to_epochs: int = 0) -> int:
+    """Trains, or goes on; the exit status, 0 or 128 + the signal that stopped it.
+
+    Everything that can be wrong with the request is found before the first byte is written.
+    stop: an object whose `received` is a signal, or None as long as the run is to go on.
+    """
     mesh = meshes.make()
+    if extend_to_epochs:
+        config = resume.extended(config, extend_to_epochs)
     source, test = data.train_source(config), data.test_source(config)
-    built = model.build(config, config.loss.num_classes or source.num_classes, len(source), mesh)
-    batches = data.TrainBatches(source, config)
+    built = model.build(config, data.num_classes(config, source), len(source), mesh)
+    batches = data.CountedBatches(source, config)
+    hosts.first_does(lambda: resume.check_config(workdir, config, resume.LENGTH if extend_to_epochs else ()))
+    known = resume.Data(source, test, config)
     with contextlib.ExitStack() as stack:
-        hosts.first_does(lambda: workdir.check(folder, config))
-        hosts.first_does(lambda: stack.enter_context(lock.held(folder)))
-        hosts.first_does(lambda: workdir.open_for(folder, config))
-        watch = stack.enter_context(watchdog.Watchdog(config.run.stall_timeout_seconds, folder))
+        hosts.first_does(lambda: stack.enter_context(lock.held(workdir)))
+        watch = stack.enter_context(watchdog.Watchdog(config.run.stall_timeout_seconds, workdir))
         checkpoints = stack.enter_context(checkpoint.Checkpoints(
-            folder, keep=config.run.checkpoints_to_keep, best=config.run.keep_best, num_classes=built.num_classes))
-        run = _Run(config, folder, built, mesh, source, batches, test, checkpoints, watch, stop)
+            workdir, keep=config.run.checkpoints_to_keep, best=config.run.keep_best, num_classes=built.num_classes))
+        run = _Run(config, workdir, built, mesh, known, batches, test, checkpoints, watch,
+                   stop or stop_signal.StopSignal(), bool(extend_to_epochs))
         stack.callback(run.close)
         return run.run()
 
@@ -47,26 +60,32 @@ def train(config, folder: str, stop: stop_signal.StopSignal) -> int:
 class _Run:
     """evaluate -> save -> next batch -> step -> report the step before. Exact resume depends on this order."""
 
-    def __init__(self, config, folder, built, mesh, source, batches, test, checkpoints, watch, stop):
-        self.config, self.folder, self.model, self.mesh = config, folder, built, mesh
-        self.source, self.batches, self.test = source, batches, test
+    def __init__(self, config, workdir, built, mesh, known, batches, test, checkpoints, watch, stop, extended):
+        self.config, self.workdir, self.model, self.mesh = config, workdir, built, mesh
+        self.data, self.batches, self.test = known, batches, test
         self.checkpoints, self.watch, self.stop = checkpoints, watch, stop
         self.train_step = steps.make_train_step(built, config, mesh)
-        self.profiler = profile.Profiler(folder, config, lambda: self.train_step.lower(
+        self.profiler = profile.Profiler(workdir, config, lambda: self.train_step.lower(
             model.abstract_state(built, config, mesh), steps.abstract_batch(config, mesh)).compile())
-        self.embed = steps.make_embed_step(built.embedder, config, mesh)
-        self.guard = guards.Guard(folder, config.run.max_rollbacks)
+        self.embed = embedding.make_embed_step(built.embedder, config, mesh)
+        self.guard = guards.Guard(workdir, config.run.max_rollbacks)
         self.agreement = hosts.Agreement(mesh)
-        self.bad = ()
+        self.bad, self.extended = (), extended
         self.metrics = self.saved = self.evaluated = self.score = None
 
     def run(self) -> int:
         state, step = self.start()
-        if step >= self.model.total_steps and progress.last_evaluation(self.folder) == step:
-            print(f"{self.folder} is finished: {step} steps. Nothing to do.")
+        resume.claim(self.workdir, self.config, self.data)
+        if step > self.model.total_steps:
+            raise UserError(f"{self.workdir} has made {step:,} steps, and {self.model.total_steps:,} are asked for: "
+                            f"give it more epochs with --extend_to_epochs")
+        if step >= self.model.total_steps and progress.last_evaluation(self.workdir) == step:
+            print(f"{self.workdir} is finished: {step} steps. Nothing to do.")
             return 0
-        print(f"{'resuming at step ' + str(step) if step else 'training'} in {self.folder}")
-        print(summary.describe(self.config, self.model, state, self.mesh, len(self.source)), flush=True)
+        print(f"{'resuming at step ' + str(step) if step else 'training'} in {self.workdir}")
+        print(summary.describe(self.config, self.model, state, self.mesh, self.data.images), flush=True)
+        if self.extended and step:
+            print(resume.describe_extension(self.workdir, step, self.model), flush=True)
         while True:
             self.open_records(step)
             try:
@@ -85,17 +104,18 @@ class _Run:
             self.checkpoints.wait()
             if hosts.from_first(self.checkpoints.latest_step()) is None:
                 state = model.init_state(self.model, self.config, self.mesh)
-                init_from = self.config.init_from
-                return weights.initialise(state, init_from, self.config) if init_from else state, 0
-            state, stored = self.checkpoints.restore(model.abstract_state(self.model, self.config, self.mesh))
-            position.check(stored, self.source, self.config)
-            self.bad = stored["bad"]
+                if self.config.init_from:
+                    state = init_from.initialise(state, self.config.init_from, self.config)
+                return state, 0
+            state, position = self.checkpoints.restore(model.abstract_state(self.model, self.config, self.mesh))
+            self.data.check(position, self.workdir)
+            self.bad = position["bad"]
             return state, int(state.step)
 
     def open_records(self, step: int) -> None:
         self.close()
-        self.metrics = progress.Metrics(self.folder, step) if hosts.is_first() else progress.NoMetrics()
-        self.evaluated = hosts.from_first(progress.last_evaluation(self.folder) if hosts.is_first() else None)
+        self.metrics = progress.Metrics(self.workdir, step) if hosts.is_first() else progress.NoMetrics()
+        self.evaluated = hosts.from_first(progress.last_evaluation(self.workdir) if hosts.is_first() else None)
         self.saved = step or None
 
     def close(self) -> None:
@@ -230,10 +250,10 @@ class _Run:
     def save(self, step: int, state: model.TrainState) -> None:
         if step not in (0, self.saved):
             with self.watch.phase("save"):
-                place = position.of(step, self.source, self.config) | self.batches.get_state()
+                place = self.data.position(step) | self.batches.get_state()
                 self.checkpoints.save(step, state, place, self.score)
             self.saved = step
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, define_flags)

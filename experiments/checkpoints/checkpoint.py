@@ -15,11 +15,13 @@ import os
 import re
 import shutil
 import threading
+from collections.abc import Callable
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from geodesic import metrics
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import seal, stored_arrays
 from geodesic.experiments.process import hosts
@@ -96,43 +98,15 @@ class Checkpoints:
         where it is damaged: for the default, where all are.
         """
         self.wait()
-        if step is not None:
-            if step not in hosts.from_first(self.all_steps()):
-                known = ", ".join(map(str, self.all_steps())) or "none"
-                raise FileNotFoundError(f"no checkpoint of step {step} in {self._workdir!r} (it has {known}): train "
-                                        f"the run first")
-            problem, restored = self._try(step, abstract_state)
-            if problem:
-                raise UserError(problem)
-            return restored
-        problems = []
-        for candidate in reversed(hosts.from_first(self.all_steps())):
-            problem, restored = self._try(candidate, abstract_state)
-            if not problem:
-                return restored
-            problems.append(problem)
-            print(f"{problem}; trying the one before", flush=True)
-            if self._keep is not None:  # a checkpoint of this step will be written again
-                hosts.first_does(lambda step=candidate: self._set_aside(step))
-        if problems:
-            raise UserError(f"all {len(problems)} checkpoints in {self._workdir!r} are damaged, the newest: "
-                             f"{problems[0]}. Restore its folder from a copy, or start a new one")
-        raise FileNotFoundError(f"no checkpoint in {self._workdir!r}: train the run first")
+        return self._first_whole(lambda candidate: self._try(candidate, abstract_state), step)
 
-    def restore_embedder(self) -> dict:
-        """{"params", "batch_stats"} of the newest checkpoint's embedder, as NumPy arrays, whatever the model was."""
-        step = self.latest_step()
-        if step is None:
-            raise FileNotFoundError(f"no checkpoint in {self._workdir!r}: train the run first")
-        folder = self._folder(step)
-        try:
-            record = seal.read(folder)
-            seal.check(folder, record)
-        except seal.DamagedError as error:
-            raise UserError(f"the checkpoint of step {step} in {self._workdir!r} is damaged: {error}") from error
-        state = self._restore_as_stored(step)
-        stored_arrays.check(record, state)
-        return jax.tree.map(np.asarray, {"params": state["params"]["embedder"], "batch_stats": state["batch_stats"]})
+    def read(self, wanted: Callable[[str], bool], step: int | None = None) -> tuple[dict[str, np.ndarray], dict]:
+        """(the arrays whose names are wanted, the checkpoint's record), on any machine and without the model.
+
+        Nothing else is read. Each array is proven by its digest. By default of the newest checkpoint whose wanted
+        arrays are whole. Raises as `restore` does.
+        """
+        return self._first_whole(lambda candidate: self._try_part(candidate, wanted), step)
 
     def score(self, step: int) -> float | None:
         """What `save` was told, of a checkpoint whose manifest is whole."""
@@ -193,6 +167,44 @@ class Checkpoints:
         shutil.rmtree(self._folder(step, _DAMAGED), ignore_errors=True)
         os.rename(self._folder(step), self._folder(step, _DAMAGED))
 
+    def _first_whole(self, attempt: Callable[[int], tuple], step: int | None):
+        """What `attempt(step)` restores, or of the newest step at which it finds nothing wrong."""
+        steps = hosts.from_first(self.all_steps())
+        if step is not None:
+            if step not in steps:
+                known = ", ".join(map(str, steps)) or "none"
+                raise FileNotFoundError(f"no checkpoint of step {step} in {self._workdir!r} (it has {known}): train "
+                                        f"the run first")
+            problem, restored = attempt(step)
+            if problem:
+                raise UserError(problem)
+            return restored
+        problems = []
+        for candidate in reversed(steps):
+            problem, restored = attempt(candidate)
+            if not problem:
+                return restored
+            problems.append(problem)
+            print(f"{problem}; trying the one before", flush=True)
+            if self._keep is not None:  # a checkpoint of this step will be written again
+                hosts.first_does(lambda step=candidate: self._set_aside(step))
+        if problems:
+            raise UserError(f"all {len(problems)} checkpoints in {self._workdir!r} are damaged, the newest: "
+                            f"{problems[0]}. Restore its folder from a copy, or start a new one")
+        raise FileNotFoundError(f"no checkpoint in {self._workdir!r}: train the run first")
+
+    def _try_part(self, step: int, wanted: Callable[[str], bool]) -> tuple[str, tuple | None]:
+        """As `_try`, of the wanted arrays alone."""
+        try:
+            record = seal.read(self._folder(step))
+            names = [name for name in record["arrays"] if wanted(name)]
+            arrays = stored_arrays.read(os.path.join(self._folder(step), _ARRAYS), names)
+            stored_arrays.check_read(record, arrays)
+            return "", (arrays, record)
+        except (OSError, ValueError) as error:  # a DamagedError, or what tensorstore says of a file that is not its own
+            reason = str(error) if isinstance(error, UserError) else _reason(error)
+            return f"the checkpoint of step {step} in {self._workdir!r} is damaged: {reason}", None
+
     def _try(self, step: int, abstract_state) -> tuple[str, tuple | None]:
         """("", (state, data_state)), or (what is wrong with it, None)."""
         record, problem = hosts.from_first(self._examine(step) if hosts.is_first() else None)
@@ -217,18 +229,10 @@ class Checkpoints:
         except (seal.DamagedError, OSError) as error:
             return record, str(error) + stored_arrays.damaged(os.path.join(self._folder(step), _ARRAYS), record)
 
-    def _restore_as_stored(self, step: int) -> dict:
-        """The whole state on one device, as nested dictionaries."""
-        folder = os.path.join(self._folder(step), _ARRAYS)
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
-                                self._orbax.metadata(folder).item_metadata.tree)
-        return self._orbax.restore(folder, abstract)
-
 
 def best_of(name: str, scores: dict[int, float]) -> int:
-    """The step with the best score; of equal ones the first. Of error rates the lowest is best."""
-    return (min if name == "eer" else max)(sorted(scores), key=scores.__getitem__)
+    """The step with the best score; of equal ones the first. See `metrics.lower_is_better`."""
+    return (min if metrics.lower_is_better(name) else max)(sorted(scores), key=scores.__getitem__)
 
 
 def digest(variables) -> str:

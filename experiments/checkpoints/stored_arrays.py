@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import tensorstore
+from flax import traverse_util
 
 from geodesic import losses
 from geodesic.errors import UserError
@@ -23,6 +24,14 @@ def check(record: dict, state) -> None:
         raise seal.DamagedError(f"array {_first_of(names)} came back with other bits than were saved")
 
 
+def check_read(record: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Raises DamagedError, with the names, where arrays that `read` gave are not those that were saved."""
+    found = digests.local(traverse_util.unflatten_dict(arrays, sep="/"), record["num_classes"])
+    names = [name for name in arrays if found[name] != record["digests"][name]]
+    if names:
+        raise seal.DamagedError(f"array {_first_of(names)} came back with other bits than were saved")
+
+
 def damaged(folder: str, record: dict | None) -> str:
     """The names of the arrays in orbax's `folder` that are not what the manifest says, or cannot be read."""
     if record is None:
@@ -30,7 +39,8 @@ def damaged(folder: str, record: dict | None) -> str:
     names = []
     for name, expected in record["digests"].items():
         try:
-            changed = digests.local(_nested(name, _read(folder, name)), record["num_classes"])[name] != expected
+            nested = traverse_util.unflatten_dict(read(folder, [name]), sep="/")
+            changed = digests.local(nested, record["num_classes"])[name] != expected
         except Exception:  # whatever tensorstore says of what is not its own any more
             changed = True
         names += [name] if changed else []
@@ -53,17 +63,18 @@ def check_model(record: dict, abstract_state, what: str) -> None:
                          f"configuration it was trained with")
 
 
-def _read(folder: str, name: str) -> np.ndarray:
-    """One array as orbax has stored it, without orbax, which reads all or none."""
-    spec = {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": f"file://{folder}",
-                                          "path": name.replace("/", ".") + "/"}}
-    return tensorstore.open(spec, open=True, read=True).result().read().result()
+def read(folder: str, names: list[str]) -> dict[str, np.ndarray]:
+    """These arrays of orbax's `folder`, as they were stored, by name. (orbax itself reads all arrays or none.)"""
+    context = tensorstore.Context()  # one cache of the folder's database for all of them
+    opened = [tensorstore.open(_spec(folder, name), context=context, open=True, read=True) for name in names]
+    values = [array.result().read() for array in opened]
+    return {name: value.result() for name, value in zip(names, values, strict=True)}
 
 
-def _nested(name: str, value) -> dict:
-    for key in reversed(name.split("/")):
-        value = {key: value}
-    return value
+def _spec(folder: str, name: str) -> dict:
+    # Not as a URL: tensorstore would read brackets and percent signs of the path as something else.
+    base = {"driver": "file", "path": folder + "/"}
+    return {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": base, "path": name.replace("/", ".") + "/"}}
 
 
 def _first_of(names: list[str]) -> str:

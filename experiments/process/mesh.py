@@ -23,6 +23,13 @@ def everywhere(array: jax.Array) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
+def replicate(mesh: jax.sharding.Mesh, tree):
+    """Arrays that every host holds -> global arrays, whole on every device."""
+    sharding = NamedSharding(mesh, P())
+    place = lambda values: jax.make_array_from_callback(np.shape(values), sharding, lambda part: values[part])
+    return jax.tree.map(place, tree)
+
+
 def put_batch(mesh: jax.sharding.Mesh, batch: dict[str, np.ndarray], spec: P = SPLIT) -> dict[str, jax.Array]:
     """This host's part of a global batch -> global arrays, split by `spec`."""
     sharding = NamedSharding(mesh, spec)

@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where in it, and the check that a resumed run is the same run."""
+"""The folder of a run: what lies where in it, how its files are written, and what machine and code it is of."""
 
 import datetime
 import functools
@@ -8,9 +8,6 @@ import os
 import pathlib
 import platform
 import subprocess
-
-from geodesic.configs import stored
-from geodesic.errors import UserError
 
 # Held by the run that writes there (lock.py).
 LOCK = ".lock"
@@ -36,31 +33,6 @@ def checkpoints_path(workdir: str) -> str:
     return os.path.join(os.path.abspath(workdir), "checkpoints")
 
 
-def check(workdir: str, config) -> None:
-    """Whether a run of this configuration may be in `workdir`.
-
-    Fields of `config.run` may differ, and where the data lie. Raises UserError, naming the first differing fields,
-    for another run's folder and for a folder that is not empty and not a run's.
-    """
-    path = config_path(workdir)
-    if os.path.exists(path):
-        differing = stored.differing(stored.read(path), config)
-        if differing:
-            first = ", ".join(f"{name} {there} (now {here})" for name, (there, here) in [*differing.items()][:3])
-            more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-            raise UserError(f"{workdir} holds a run of another configuration: {first}{more}. "
-                             f"Give the same configuration to resume it, or another --workdir")
-    elif os.path.isdir(workdir) and {*os.listdir(workdir)} - {LOCK}:
-        raise UserError(f"{workdir} is not empty and holds no run: give an empty or new --workdir")
-
-
-def open_for(workdir: str, config) -> None:
-    """Creates `workdir` with this configuration in it. Raises as `check` does."""
-    check(workdir, config)
-    os.makedirs(workdir, exist_ok=True)
-    write_json(config_path(workdir), stored.as_dict(config))
-
-
 def environment(devices) -> dict[str, object]:
     """What a number depends on besides configuration and data."""
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "opencv-python-headless")
@@ -79,14 +51,21 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """Of this code, "+changes" where the tree differs from it; "unknown" outside of a git checkout."""
-    git = ["git", "-C", os.path.dirname(__file__)]
+    """The commit of this code, "+changes" where the tree differs from it; its version where it is no git checkout."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     try:
         run = functools.partial(subprocess.run, capture_output=True, text=True, check=True, timeout=10)
-        commit = run([*git, "rev-parse", "--short=12", "HEAD"]).stdout.strip()
-        return commit + ("+changes" if run([*git, "status", "--porcelain"]).stdout.strip() else "")
+        git = lambda *words: run(["git", "-C", root, *words]).stdout.strip()
+        # Installed, this code may lie inside of the checkout of somebody's own project.
+        if os.path.realpath(git("rev-parse", "--show-toplevel")) != os.path.realpath(root):
+            return _version()
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        return _version()
+
+
+def _version() -> str:
+    return f"version {importlib.metadata.version('geodesic')}"
 
 
 def write_json(path: str, values) -> None:

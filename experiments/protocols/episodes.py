@@ -9,16 +9,16 @@ from geodesic.experiments.protocols import intervals
 from geodesic.experiments.protocols import task as tasks
 from geodesic.metrics import few_shot as episodic
 
-# Queries of a class in an episode, as in Snell et al. 2017 for testing.
+# An episode has so many queries of a class, as in Snell et al. 2017 for testing.
 _QUERIES = 5
 _WAYS = 20
 
 
 class Trials(NamedTuple):
-    """right: f[M], whether each decision was right; classes: i[M], of what was decided on."""
+    """Decisions, one after another."""
 
-    right: np.ndarray
-    classes: np.ndarray
+    right: np.ndarray       # f[M], whether each was right
+    classes: np.ndarray     # i[M], of what was decided on
 
 
 def few_shot(task: tasks.Task, root: str) -> tasks.Measured:

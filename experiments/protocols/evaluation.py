@@ -1,20 +1,16 @@
 """How good are these embeddings? The protocol of `evaluate`, on embeddings of any origin."""
 
-import jax
 import numpy as np
 
 from geodesic import datasets
-from geodesic.experiments.trained import embedding
-from geodesic.experiments.training import data, model
-from geodesic.experiments.training import step as steps
+from geodesic.experiments.trained import network
+from geodesic.experiments.trained.run import Run
+from geodesic.experiments.training import data
 from geodesic.metrics import retrieval, verification
-
-# Of a stored ROC, along each of its axes.
-_POINTS = 5000
 
 
 def score(embeddings: np.ndarray, labels: np.ndarray, config) -> dict[str, float]:
-    """Retrieval (every image queries all others) and verification (all pairs), by cosine."""
+    """Scores retrieval (every image queries all others) and verification (all pairs), by cosine."""
     options = config.evaluation
     unit = retrieval.normalized(embeddings)
     ranking = retrieval.ranking_scores(unit, labels, recall_at=options.recall_at)
@@ -22,44 +18,51 @@ def score(embeddings: np.ndarray, labels: np.ndarray, config) -> dict[str, float
     return ranking | verification.verification_scores(unit, labels, far=options.far)
 
 
-def roc(embeddings: np.ndarray, labels: np.ndarray) -> verification.Roc:
-    """Of all pairs of images, by cosine; of many, at 65,536 thresholds, and the pairs are counted, never held.
+def roc(embeddings: np.ndarray, labels: np.ndarray, most: int = 5000) -> verification.Roc:
+    """Gives the curve of all pairs of images, by cosine; many pairs are counted at 65,536 thresholds and never held.
 
-    A curve of more points is thinned to what a plot can show: those that stay are exact.
+    A curve of more than `most` points is thinned to what a plot can show along each of its axes: those that stay are
+    exact.
     """
     curve = verification.curve_of_pairs(retrieval.normalized(embeddings), labels)
     points = len(curve.far)
-    if points <= _POINTS:
+    if points <= most:
         return curve
-    rare = np.searchsorted(curve.far, np.geomspace(1 / points, 1, _POINTS))  # as on the plot's logarithmic axis
-    kept = np.unique(np.minimum(np.concatenate([np.linspace(0, points - 1, _POINTS).astype(int), rare]), points - 1))
+    rare = np.searchsorted(curve.far, np.geomspace(1 / points, 1, most))  # as on the plot's logarithmic axis
+    kept = np.unique(np.minimum(np.concatenate([np.linspace(0, points - 1, most).astype(int), rare]), points - 1))
     return verification.Roc(*(values[kept] for values in curve))
 
 
-def baselines(config, mesh: jax.sharding.Mesh) -> dict[str, np.ndarray]:
-    """Embeddings of the test images that need no training, by name: raw pixels, PCA of the training images, and the
+def baselines(run: Run, test: datasets.Source) -> dict[str, np.ndarray]:
+    """Embeds the test images without training, by name: by raw pixels, by PCA of the training images, and by the
     network before its first step. Images that cannot be read are left out.
+
+    Without the training images there is no PCA, and a line says so.
     """
+    config = run.config
+    unseen = _pixels(test, config)
+    start = network.init_embedder(run.embedder, config.input.image_size, config.seed)
+    untrained = Run(run.workdir, config, run.mesh, run.embedder, start, 0).embed_source(test)
+    return {"raw pixels": unseen, **_pca(config, unseen), "untrained network": untrained.embeddings[untrained.readable]}
+
+
+def _pca(config, unseen: np.ndarray) -> dict[str, np.ndarray]:
     from sklearn.decomposition import PCA  # seconds, which a training run can do without
 
-    train, test = data.train_source(config), data.test_source(config)
-    seen, unseen = _pixels(train, config), _pixels(test, config)
+    try:
+        seen = _pixels(data.train_source(config), config)
+    except OSError as error:
+        print(f"the baseline by PCA is left out, as it needs the training images: {error}")
+        return {}
     components = min(config.evaluation.pca_components, *seen.shape)
-    built = model.build(config, config.loss.num_classes or train.num_classes, len(train), mesh)
-    untrained = embedding.embed_source(steps.make_embed_step(built.embedder, config, mesh),
-                                       model.embedder_variables(model.init_state(built, config, mesh)),
-                                       test, config, mesh)
-    return {
-        "raw pixels": unseen,
-        f"PCA-{components}": PCA(components, random_state=config.seed).fit(seen).transform(unseen),
-        "untrained network": untrained.embeddings[untrained.readable],
-    }
+    fitted = PCA(components, random_state=config.seed).fit(seen)
+    return {f"PCA-{components}": fitted.transform(unseen)}
 
 
 def _pixels(source: datasets.Source, config) -> np.ndarray:
-    """f32[N, S*S*3]: images as the trunk sees them, flattened."""
+    """Gives images as the trunk sees them, flattened: f32[N, S*S*3]."""
     rows = []
-    for batch in datasets.eval_batches(source, config, batch_size=config.evaluation.batch_size,
+    for batch in datasets.eval_batches(source, input=config.input, batch_size=config.evaluation.batch_size,
                                        process_index=0, process_count=1):
         images = batch["image"][batch["mask"]].astype(np.float32)
         images = (images - np.float32(config.input.mean)) / np.float32(config.input.std)

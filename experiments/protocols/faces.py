@@ -14,12 +14,12 @@ _MANY_PAIRS, _FEW_RESAMPLES = 1_000_000, 100
 
 
 def ten_fold(task: tasks.Task, root: str) -> tasks.Measured:
-    """Ten contiguous folds, the threshold of each chosen on the other nine.
+    """Measures listed pairs in ten contiguous folds, the threshold of each chosen on the other nine.
 
     The sets name no identities, so the interval resamples the folds. Raises UserError where an image cannot be read:
     a pair less is another protocol.
     """
-    wanted = tasks.locate(task.protocol.test, task.models[0][0], root)
+    wanted = tasks.locate(task.protocol.test, task.runs[0].config, root)
     listed = datasets.build_pairs(wanted["name"], path=wanted["path"])
     embeddings, _, problems = tasks.embed(task, listed.images)
     if problems:
@@ -33,14 +33,14 @@ def ten_fold(task: tasks.Task, root: str) -> tasks.Measured:
 
 
 def template_pairs(task: tasks.Task, root: str) -> tasks.Measured:
-    """TAR at each FAR over the listed pairs of templates.
+    """Measures TAR at each FAR over the listed pairs of templates.
 
     The intervals resample templates: the lists do not name their subjects.
     """
-    if len(task.models) > 1:
+    if len(task.runs) > 1:
         raise UserError("templates are built of one model's embeddings: leave out --concatenate")
     source = tasks.source(task, task.protocol.test, root)
-    # Flips are in the embeddings: their mean is half the sum, and the scale of all templates cancels.
+    # Flips are in the embeddings already: their mean is half the sum, and the scale of all templates cancels.
     embeddings, places, problems = tasks.embed(task, source, unit=False)
     built = templates.templates(
         embeddings, source.templates[places], source.media[places], keep_norm=not task.protocol.normalise_templates,

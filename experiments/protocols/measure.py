@@ -15,9 +15,9 @@ TASKS = {
 }
 
 
-def measure(protocol, models: list, mesh, seed: int, root: str) -> tasks.Measured:
-    """models: of (`tasks.options_of` a run's configuration, Trained with it); root: the --data folder or "".
+def measure(protocol, runs: list, seed: int, root: str) -> tasks.Measured:
+    """runs: loaded with `tasks.options_of` their configurations; root: the --data folder or "".
 
     Raises UserError for a task whose parts are not there.
     """
-    return TASKS[protocol.task](tasks.Task(protocol, models, mesh, seed), root)
+    return TASKS[protocol.task](tasks.Task(protocol, runs, seed), root)

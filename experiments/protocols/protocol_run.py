@@ -12,10 +12,11 @@ from absl import flags
 from geodesic import datasets
 from geodesic.configs import protocols, stored
 from geodesic.errors import UserError
-from geodesic.experiments.process import workdir
+from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.protocols import intervals, measure, ranking, record, selection
 from geodesic.experiments.protocols import task as tasks
-from geodesic.experiments.trained import embedding
+from geodesic.experiments.trained import loading
+from geodesic.experiments.trained.run import Run
 
 
 def define_flags() -> None:
@@ -36,18 +37,18 @@ def check_unused(values) -> None:
         raise UserError("--select needs --protocol=NAME")
 
 
-def run(config, values, mesh) -> dict:
+def run(config, values) -> dict:
     """Writes the record, and returns it."""
     started = time.monotonic()
     protocol = protocols.get(values.protocol)
     options = tasks.options_of(config, protocol, values.data)
-    selected = _select(config, options, values, protocol, mesh)
-    models = [(options, embedding.load(options, values.workdir, mesh, selected.step))]
-    models += [_other(folder, protocol, values.data, mesh) for folder in values.concatenate]
-    measured = measure.measure(protocol, models, mesh, config.seed, values.data)
+    selected = _select(config, options, values, protocol)
+    runs = [loading.load(values.workdir, options, step=selected.step)]
+    runs += [_other(workdir, protocol, values.data) for workdir in values.concatenate]
+    measured = measure.measure(protocol, runs, config.seed, values.data)
     for problem in measured.problems:
         print(f"left out of the evaluation: {problem}")
-    task = tasks.Task(protocol, models, mesh, config.seed)
+    task = tasks.Task(protocol, runs, config.seed)
     written = _make(config, task, selected, measured, started)
     path = record.write(values.workdir, written)
     print_record(written)
@@ -56,31 +57,29 @@ def run(config, values, mesh) -> dict:
 
 
 def _make(config, task: tasks.Task, selected: selection.Selected, measured: tasks.Measured, started: float) -> dict:
-    options, trained = task.models[0]
+    first = task.runs[0]
     return record.make(
-        config, jax.devices(), protocol=_described(task.protocol, options, measured, len(task.models)),
+        config, jax.devices(), protocol=_described(task.protocol, first.config, measured, len(task.runs)),
         selection=selected.how, metrics=measured.metrics,
         definitions={name: protocols.definition(name) for name in measured.metrics}, counts=measured.counts,
-        checkpoint={"step": trained.step, "digest": trained.digest}, interval=intervals.describe(measured.over),
+        checkpoint={"step": first.step, "digest": first.digest}, interval=intervals.describe(measured.over),
         started=started)
 
 
-def record_own(config, values, mesh, trained: embedding.Trained, unit, labels, problems: list[str],
-               started: float) -> str:
+def record_own(run: Run, selected: selection.Selected, unit, labels, problems: list[str], started: float) -> str:
     """Where the record of a run lies whose own test data are those of a protocol; "" where they are of none.
 
     unit f[N,D], L2-normalised; labels i[N].
     """
-    protocol = protocols.followed_by(config)
+    protocol = protocols.followed_by(run.config)
     if protocol is None:
         return ""
-    task = tasks.Task(protocol, [(config, trained)], mesh, config.seed)
+    task = tasks.Task(protocol, [run], run.config.seed)
     measured = ranking.score(task, unit, labels, unit, labels, np.arange(len(labels)), problems)
-    selected = selection.last() if values.step < 0 else selection.given(values.step)
-    return record.write(values.workdir, _make(config, task, selected, measured, started))
+    return record.write(run.workdir, _make(run.config, task, selected, measured, started))
 
 
-def _select(config, options, values, protocol, mesh) -> selection.Selected:
+def _select(config, options, values, protocol) -> selection.Selected:
     if values.step >= 0 and (values.select != "last" or values.select_on_test):
         raise UserError("--step names the checkpoint: leave out --select and --select_on_test")
     if values.select_on_test and values.select != "last":
@@ -88,21 +87,20 @@ def _select(config, options, values, protocol, mesh) -> selection.Selected:
     if values.step >= 0:
         return selection.given(values.step)
     if values.select_on_test:
-        return selection.on_test(options, values.workdir, mesh, protocol, lambda trained: measure.measure(
-            protocol, [(options, trained)], mesh, config.seed, values.data).metrics[protocol.primary]["value"])
+        return selection.on_test(options, values.workdir, protocol, lambda run: measure.measure(
+            protocol, [run], config.seed, values.data).metrics[protocol.primary]["value"])
     if values.select == "validation":
         if "validation" not in protocol.select_on:
             raise UserError(f"protocol {protocol.name} selects on {', '.join(protocol.select_on) or 'nothing'}")
         test = datasets.build(**tasks.locate(protocol.test, config, values.data))
-        return selection.on_validation(config, values.workdir, mesh, set(test.paths))
+        return selection.on_validation(config, values.workdir, set(test.paths))
     return selection.last()
 
 
-def _other(folder: str, protocol, root: str, mesh):
-    if not os.path.exists(workdir.config_path(folder)):
-        raise UserError(f"--concatenate: no run in {folder!r}")
-    options = tasks.options_of(stored.get_config(workdir.config_path(folder)), protocol, root)
-    return options, embedding.load(options, folder, mesh)
+def _other(workdir: str, protocol, root: str) -> Run:
+    if not os.path.exists(workdirs.config_path(workdir)):
+        raise UserError(f"--concatenate: no run in {workdir!r}")
+    return loading.load(workdir, tasks.options_of(stored.read(workdirs.config_path(workdir)), protocol, root))
 
 
 def _described(protocol, options, measured: tasks.Measured, models: int) -> dict:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from geodesic.errors import UserError
-from geodesic.experiments.checkpoints import checkpoint, weights
+from geodesic.experiments.checkpoints import checkpoint, imported
 from geodesic.experiments.protocols import record
-from geodesic.experiments.trained import embedding
+from geodesic.experiments.trained import loading
+from geodesic.experiments.trained.run import Run
 from geodesic.experiments.training import data
 from geodesic.metrics import retrieval
 
@@ -27,7 +28,7 @@ def given(step: int) -> Selected:
     return Selected(step, {"rule": record.GIVEN, "on": "", "candidates": []})
 
 
-def on_validation(config, workdir: str, mesh, tested_paths: set[str]) -> Selected:
+def on_validation(config, workdir: str, tested_paths: set[str]) -> Selected:
     """The kept checkpoint of the highest map@r on `config.test_data`, the images that training was watched on.
 
     tested_paths: of the images that will be reported. Raises UserError where the two share an image.
@@ -39,26 +40,26 @@ def on_validation(config, workdir: str, mesh, tested_paths: set[str]) -> Selecte
                          f"them is chosen on the test set. Give --config.test_data of other classes, or "
                          f"--select_on_test, which marks the record")
 
-    def score(trained: embedding.Trained) -> float:
-        embedded = embedding.embed_source(trained.embed, trained.variables, source, config, mesh)
-        labels = source.labels[embedded.readable]
-        return retrieval.ranking_scores(embedded.embeddings[embedded.readable], labels, mesh=mesh)[_VALIDATION_METRIC]
+    def score(run: Run) -> float:
+        embedded = run.embed_source(source)
+        rows, labels = embedded.embeddings[embedded.readable], source.labels[embedded.readable]
+        return retrieval.ranking_scores(rows, labels, mesh=run.mesh)[_VALIDATION_METRIC]
 
-    return _best(config, workdir, mesh, score, record.VALIDATION,
+    return _best(config, workdir, score, record.VALIDATION,
                  f"{_VALIDATION_METRIC} of {len(source)} images of config.test_data")
 
 
-def on_test(config, workdir: str, mesh, protocol, score: Callable) -> Selected:
+def on_test(config, workdir: str, protocol, score: Callable[[Run], float]) -> Selected:
     """The kept checkpoint that is best at what is reported: an optimistic number, and the record says so."""
-    return _best(config, workdir, mesh, score, record.TEST, f"{protocol.primary} of the test set itself")
+    return _best(config, workdir, score, record.TEST, f"{protocol.primary} of the test set itself")
 
 
-def _best(config, workdir: str, mesh, score: Callable, rule: str, on: str) -> Selected:
-    if weights.exist(workdir):
+def _best(config, workdir: str, score: Callable[[Run], float], rule: str, on: str) -> Selected:
+    if imported.exist(workdir):
         raise UserError(f"{workdir} holds imported weights: there is no checkpoint to choose")
     candidates = []
     for step in steps(workdir):
-        candidates.append({"step": step, "score": score(embedding.load(config, workdir, mesh, step))})
+        candidates.append({"step": step, "score": score(loading.load(workdir, config, step=step))})
         print(f"step {step}: {candidates[-1]['score']:.4f} {on}", flush=True)
     best = max(candidates, key=lambda candidate: candidate["score"])  # of equals the earliest
     return Selected(best["step"], {"rule": rule, "on": on, "candidates": candidates})

@@ -8,7 +8,7 @@ import numpy as np
 from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.process import progress
-from geodesic.experiments.trained import embedding
+from geodesic.experiments.trained.run import Run
 from geodesic.metrics import retrieval
 
 # Sources that know where their images lie.
@@ -29,9 +29,13 @@ class Task(NamedTuple):
     """What the task functions are given."""
 
     protocol: ml_collections.ConfigDict
-    models: list                # of (config, Trained); several are concatenated
-    mesh: object
+    runs: list[Run]             # several are concatenated
     seed: int
+
+    @property
+    def mesh(self):
+        """Of the devices that the runs embed on."""
+        return self.runs[0].mesh
 
 
 def options_of(config, protocol, root: str) -> ml_collections.ConfigDict:
@@ -73,10 +77,10 @@ def embed(task: Task, source, unit: bool = True) -> tuple[np.ndarray, np.ndarray
     unit: whether they are L2-normalised; always where there are several.
     """
     parts, problems, readable = [], [], np.ones(len(source), bool)
-    for config, trained in task.models:
+    for run in task.runs:
         with progress.bar("embedding", len(source)) as advance:
-            embedded = embedding.embed_source(trained.embed, trained.variables, source, config, task.mesh, advance)
-        parts.append(embedded.embeddings if len(task.models) == 1 else retrieval.normalized(embedded.embeddings))
+            embedded = run.embed_source(source, advance)
+        parts.append(embedded.embeddings if len(task.runs) == 1 else retrieval.normalized(embedded.embeddings))
         readable &= embedded.readable
         problems = embedded.problems or problems
     places = np.flatnonzero(readable)
@@ -85,7 +89,7 @@ def embed(task: Task, source, unit: bool = True) -> tuple[np.ndarray, np.ndarray
 
 
 def source(task: Task, wanted, root: str) -> datasets.Source:
-    return datasets.build(**locate(wanted, task.models[0][0], root))
+    return datasets.build(**locate(wanted, task.runs[0].config, root))
 
 
 def complete(task: Task, images: int, classes: int, gallery: int = 0) -> bool:

@@ -1,53 +1,64 @@
-"""From a source of images to embeddings, with whatever model a workdir holds."""
+"""From images to embeddings: the step on the devices, and a whole source through it."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from geodesic import datasets
-from geodesic.experiments.checkpoints import checkpoint, weights
+from geodesic.errors import UserError
+from geodesic.experiments.process import hosts
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.training import data, model, step
+from geodesic.experiments.process.mesh import AXIS
 
 
 class Embedded(NamedTuple):
     """Row i is image i of the source. Where `readable` is False the row is zero, and `problems` has a line for it."""
 
-    embeddings: np.ndarray  # f32[N,D], not normalised
+    embeddings: np.ndarray  # f32[N,D], or f32[N,h,w,C] of a layer's map; not normalised
     readable: np.ndarray    # bool[N]
     problems: list[str]
 
 
-class Trained(NamedTuple):
-    """An embedder with its weights, ready to embed."""
-
-    variables: dict
-    embed: Callable         # (variables, images on device) -> embeddings
-    step: int
-    digest: str
-    loss_params: dict = {}  # noqa: RUF012 - the trained loss's, the classifier's among them; {} for imported weights
+def normalize(images: jax.Array, config) -> jax.Array:
+    """u8[B,H,W,3] -> f32[B,H,W,3], on the device, so that bytes cross the bus."""
+    mean, std = (jnp.asarray(values, jnp.float32) for values in (config.input.mean, config.input.std))
+    return (images.astype(jnp.float32) - mean) / std
 
 
-def load(config, workdir: str, mesh: jax.sharding.Mesh, at_step: int | None = None) -> Trained:
-    """The embedder of a checkpoint of `workdir`, the latest by default. Raises as `Checkpoints.restore` does."""
-    if weights.exist(workdir):
-        return _imported(config, workdir, mesh)
-    source = data.train_source(config)
-    built = model.build(config, config.loss.num_classes or source.num_classes, len(source), mesh)
-    with checkpoint.Checkpoints(workdir) as checkpoints:
-        state, _ = checkpoints.restore(model.abstract_state(built, config, mesh), at_step)
-    variables = model.embedder_variables(state)
-    return Trained(variables, step.make_embed_step(built.embedder, config, mesh), int(state.step),
-                   checkpoint.digest(variables), state.params["loss"])
+def make_embed_step(embedder, config, mesh: jax.sharding.Mesh, pooled: bool = True) -> Callable:
+    """jit'ed (variables, images u8[B,S,S,3] split along B) -> f32[B,D] on every device, not normalised.
 
+    The embedding is that of `config.evaluation.layer`, averaged over its map; "" is the embedder's own.
+    pooled: False gives the layer's map as it is, f32[B,h,w,C].
+    """
+    layer = config.evaluation.layer
 
-def _imported(config, folder: str, mesh: jax.sharding.Mesh) -> Trained:
-    embedder = model.make_embedder(config)
-    variables = weights.load(folder, config)
-    weights.check_complete(variables, embedder, config, folder)
-    return Trained(variables, step.make_embed_step(embedder, config, mesh), 0, checkpoint.digest(variables))
+    def one_view(variables, images):
+        if not layer:
+            return embedder.apply(variables, images, train=False)
+        named = embedder.apply(variables, images, train=False, method="features")
+        if layer not in named:
+            raise UserError(f"evaluation.layer {layer!r} is not one of {', '.join(named)}")
+        values = named[layer].astype(jnp.float32)
+        return jnp.mean(values, axis=(1, 2)) if pooled and values.ndim == 4 else values
+
+    def embed(variables, images):
+        images = normalize(images, config)
+        embeddings = one_view(variables, images)
+        if config.evaluation.average_horizontal_flips:
+            mirrored = one_view(variables, images[:, :, ::-1])
+            # A map of the mirrored image is turned back, so that its places are those of the image.
+            embeddings = (embeddings + (mirrored[:, :, ::-1] if mirrored.ndim == 4 else mirrored)) / 2
+        return embeddings
+
+    sharded = jax.shard_map(embed, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS))
+    return jax.jit(sharded, out_shardings=NamedSharding(mesh, P()))
 
 
 def embed_source(embed: Callable, variables, source: datasets.Source, config, mesh: jax.sharding.Mesh,
@@ -57,14 +68,26 @@ def embed_source(embed: Callable, variables, source: datasets.Source, config, me
     Each process reads its share, and all of them return everything. progress: is told of images of all processes.
     """
     embeddings, readable = None, np.zeros(len(source), bool)
-    for batch in datasets.eval_batches(source, config, batch_size=config.evaluation.batch_size, **data.processes()):
+    size = _batch_size(config.evaluation.batch_size, len(source), mesh.size)
+    for batch in datasets.eval_batches(source, input=config.input, batch_size=size, threads=config.run.loader_threads,
+                                       workers=config.run.loader_workers, buffer=config.run.loader_buffer,
+                                       **hosts.share()):
         # Where each row comes from travels with it: devices need not be in the order of their hosts.
         placed = meshes.put_batch(mesh, {"image": batch["image"], "mask": batch["mask"],
                                          "index": batch["index"].astype(np.int32)})
         rows = np.asarray(embed(variables, placed["image"]))
         mask, index = meshes.everywhere(placed["mask"]), meshes.everywhere(placed["index"])
         if embeddings is None:
-            embeddings = np.zeros((len(source), rows.shape[1]), np.float32)
+            embeddings = np.zeros((len(source), *rows.shape[1:]), np.float32)
         embeddings[index[mask]], readable[index[mask]] = rows[mask], True
         progress(int((index >= 0).sum()))
-    return Embedded(embeddings, readable, [data.problem(source, index) for index in np.flatnonzero(~readable)])
+    return Embedded(embeddings, readable, [datasets.problem(source, index) for index in np.flatnonzero(~readable)])
+
+
+def _batch_size(wanted: int, images: int, devices: int) -> int:
+    """Images at a time: as configured, fewer where there are few, and always the same number for every device.
+
+    Few sizes only, because each is a program to compile.
+    """
+    few = 1 << max(images - 1, 0).bit_length()
+    return math.ceil(min(max(wanted, 1), few) / devices) * devices

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geodesic.configs import stored
 from geodesic.errors import UserError
 from geodesic.experiments.process import workdir as workdirs
 
@@ -20,14 +19,6 @@ class Embeddings(NamedTuple):
     paths: list[str]
     embeddings: np.ndarray  # f32[N,D], L2-normalised
     identity: dict          # of the checkpoint and the preprocessing; two files compare only if theirs are equal
-
-
-def identity(trained, config) -> dict:
-    """What decides the values of an embedding: the weights, and how pixels become input."""
-    return {"checkpoint": trained.digest, "step": trained.step, "embedder": config.embedder.name,
-            "input": stored.as_dict(config)["input"],
-            "average_horizontal_flips": config.evaluation.average_horizontal_flips,
-            "layer": config.evaluation.layer}
 
 
 def write(path: str, content: Embeddings) -> None:

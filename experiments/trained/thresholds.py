@@ -13,9 +13,7 @@ import numpy as np
 from geodesic.configs.stored import flat
 from geodesic.errors import UserError
 from geodesic.experiments.process import workdir
-from geodesic.experiments.protocols import intervals
-from geodesic.experiments.trained import embedding_file
-from geodesic.metrics import verification
+from geodesic.metrics import bootstrap, verification
 
 SCHEMA, VERSION = "geodesic.thresholds", 1
 # Pairs of all resamples together: with more, there are fewer resamples. A minute or so.
@@ -58,13 +56,13 @@ def calibrate(embeddings: np.ndarray, labels: np.ndarray, far: float, seed: int)
     threshold = float(curve.threshold[at]) if at else float(np.nextafter(curve.threshold[1], np.inf))
     first, second = np.triu_indices(len(labels), k=1)
     _, identity = np.unique(labels, return_inverse=True)
-    resamples = int(np.clip(_PAIRS_IN_ALL // len(scores), 100, intervals.RESAMPLES))
-    rates = intervals.Rates(scores, same, identity[first], identity[second], seed, also=[threshold],
+    resamples = int(np.clip(_PAIRS_IN_ALL // len(scores), 100, bootstrap.RESAMPLES))
+    rates = bootstrap.Rates(scores, same, identity[first], identity[second], seed, also=[threshold],
                             resamples=resamples)
     place = int(np.flatnonzero(rates.thresholds == threshold)[0])
-    return Calibration(far, threshold, intervals.percentiles(rates.threshold_at(far)[1:]),
-                       float(curve.far[at]), intervals.percentiles(rates.far[1:, place]),
-                       float(curve.tar[at]), intervals.percentiles(rates.tar[1:, place]),
+    return Calibration(far, threshold, bootstrap.percentiles(rates.threshold_at(far)[1:]),
+                       float(curve.far[at]), bootstrap.percentiles(rates.far[1:, place]),
+                       float(curve.tar[at]), bootstrap.percentiles(rates.tar[1:, place]),
                        len(np.unique(labels)), int(same.sum()), impostors, resamples)
 
 
@@ -109,9 +107,14 @@ def load(run: str, identity: dict, far: float = 0.0) -> dict | None:
     return min(found, key=lambda entry: entry["far"])
 
 
-def model(trained, config) -> dict:
-    """What a threshold belongs to."""
-    return json.loads(json.dumps(embedding_file.identity(trained, config)))  # as it comes back from the file
+def describe_rates(entry: dict) -> str:
+    """The false and true accept rates at a stored threshold, with their intervals."""
+    parts = []
+    for name, value, interval in (("FAR", entry["measured_far"], entry["far_interval"]),
+                                  ("TAR", entry["tar"], entry["tar_interval"])):
+        low, high = interval
+        parts.append(f"{name} {value:.3g}" + ("" if low is None else f" [{low:.3g}, {high:.3g}]"))
+    return ", ".join(parts) + f" (calibrated on {entry['identities']:,} identities for FAR {entry['far']:g})"
 
 
 def _read(run: str) -> dict:

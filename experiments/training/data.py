@@ -7,25 +7,27 @@ from jax.experimental import multihost_utils
 
 from geodesic import datasets
 from geodesic.errors import UserError
+from geodesic.experiments.process import hosts
 
 # How long hosts may disagree on how many images are bad: a gather of a few numbers is not for every step.
 _AGREE_EVERY_STEPS = 50
 
 
 def train_source(config) -> datasets.Source:
-    """Raises UserError where a label has no prototype."""
-    source = _build(config.train_data)
-    check_labels(source, config.loss.num_classes or source.num_classes)
+    """What a run learns from. Raises UserError where a label has no prototype."""
+    source = datasets.build(**config.train_data)
+    check_labels(source, num_classes(config, source))
     return source
 
 
 def test_source(config) -> datasets.Source:
-    return _build(config.test_data)
+    """What a run is watched and measured on."""
+    return datasets.build(**config.test_data)
 
 
-def _build(data) -> datasets.Source:
-    return datasets.build(data.name, path=data.path, classes=data.classes, folds=data.folds, fold=data.fold,
-                          part=data.part)
+def num_classes(config, source: datasets.Source) -> int:
+    """How many classes the loss has: as configured, or as many as the training data."""
+    return config.loss.num_classes or source.num_classes
 
 
 class CountedBatches:
@@ -39,7 +41,7 @@ class CountedBatches:
             source, input=config.input, augment=config.augment, sampling=config.sampling, batch_size=config.batch_size,
             seed=config.seed, tolerance_percent=config.invalid_data_tolerance_percent,
             threads=config.run.loader_threads, workers=config.run.loader_workers, buffer=config.run.loader_buffer,
-            **processes())
+            **hosts.share())
         self._source, self._tolerance = source, config.invalid_data_tolerance_percent
         self._bad: set[int] = set()
 
@@ -109,7 +111,3 @@ def check_labels(source: datasets.Source, num_classes: int) -> None:
         raise UserError(f"label {source.labels[first]} of {source[first]['path']} is out of range for "
                          f"{num_classes} classes ({len(bad)} such records): set loss.num_classes to at least "
                          f"{int(source.labels.max()) + 1}, or 0 to take it from the data")
-
-
-def processes() -> dict[str, int]:
-    return {"process_index": jax.process_index(), "process_count": jax.process_count()}

@@ -8,9 +8,10 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from geodesic import embedders, losses
+from geodesic import losses
 from geodesic.configs import limits
 from geodesic.errors import UserError
+from geodesic.experiments.trained import network
 from geodesic.experiments.training import optimizer
 from geodesic.experiments.training.sharding import state_shardings
 
@@ -43,20 +44,14 @@ def build(config, num_classes: int, num_examples: int, mesh: jax.sharding.Mesh) 
     """Raises UserError for a name, field or value that the parts do not know."""
     limits.check(config)
     _check_batch(config, mesh)
-    embedder = make_embedder(config)
+    embedder = network.make_embedder(config.embedder)
     loss = make_loss(config, num_classes, mesh)
     steps_per_epoch = (config.items_per_epoch or num_examples) / config.batch_size
     total_steps = config.total_steps or max(round(config.num_epochs * steps_per_epoch), 1)
     schedule = optimizer.make_schedule(config, steps_per_epoch, total_steps)
-    size = jax.eval_shape(lambda rng: _init_embedder(embedder, config, rng)[0], jax.random.key(0))
+    size = network.embedding_size(embedder, config.input.image_size)
     rule = optimizer.make_optimizer(config, schedule, steps_per_epoch)
-    return Model(embedder, loss, rule, schedule, size.shape[-1], num_classes, steps_per_epoch, total_steps)
-
-
-def make_embedder(config) -> nn.Module:
-    """The embedder of `config.embedder`; fields that are None are left to it."""
-    fields = {key: value for key, value in config.embedder.items() if key != "name" and value is not None}
-    return embedders.build(config.embedder.name, **fields)
+    return Model(embedder, loss, rule, schedule, size, num_classes, steps_per_epoch, total_steps)
 
 
 def make_loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
@@ -78,15 +73,6 @@ def _check_batch(config, mesh: jax.sharding.Mesh) -> None:
     if config.batch_size < 1 or config.batch_size % parts:
         raise UserError(f"batch_size {config.batch_size} does not divide into {mesh.size} devices x "
                          f"{config.accumulation_steps} accumulation steps: use a multiple of {parts}")
-    if config.evaluation.batch_size < 1 or config.evaluation.batch_size % mesh.size:
-        raise UserError(f"evaluation.batch_size {config.evaluation.batch_size} does not divide into "
-                         f"{mesh.size} devices: use a multiple of {mesh.size}")
-
-
-def _init_embedder(embedder, config, rng):
-    """(embeddings of two blank images, variables)."""
-    size = config.input.image_size
-    return embedder.init_with_output(rng, jnp.zeros((2, size, size, 3), jnp.float32), train=False)
 
 
 def init_state(model: Model, config, mesh: jax.sharding.Mesh) -> TrainState:
@@ -109,11 +95,11 @@ def embedder_variables(state: TrainState) -> dict:
 
 def _init(model: Model, config):
     def init() -> TrainState:
-        embedder_rng, loss_rng = jax.random.split(jax.random.key(config.seed))
-        _, variables = _init_embedder(model.embedder, config, embedder_rng)
+        variables = network.init_embedder(model.embedder, config.input.image_size, config.seed)
+        _, loss_rng = network.split(config.seed)
         loss_params, loss_state = model.loss.init(loss_rng, model.embedding_size)
         params = {"embedder": variables["params"], "loss": loss_params}
-        return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), loss_state,
+        return TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], loss_state,
                           model.optimizer.init(params))
 
     return init

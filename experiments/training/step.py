@@ -1,4 +1,4 @@
-"""The training step and the embedding step: the trunk per device, the loss on the global batch."""
+"""The training step: the trunk per device, the loss on the global batch."""
 
 import functools
 from collections.abc import Callable
@@ -9,17 +9,11 @@ import optax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from geodesic.errors import UserError
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process.mesh import AXIS
+from geodesic.experiments.trained.embedding import normalize
 from geodesic.experiments.training.model import Model, TrainState, abstract_state
 from geodesic.experiments.training.unsampled import clear_sampled, keep_unsampled
-
-
-def normalize(images: jax.Array, config) -> jax.Array:
-    """u8[B,H,W,3] -> f32[B,H,W,3], on the device, so that bytes cross the bus."""
-    mean, std = (jnp.asarray(values, jnp.float32) for values in (config.input.mean, config.input.std))
-    return (images.astype(jnp.float32) - mean) / std
 
 
 def make_train_step(model: Model, config, mesh: jax.sharding.Mesh) -> Callable:
@@ -89,31 +83,6 @@ def make_train_step(model: Model, config, mesh: jax.sharding.Mesh) -> Callable:
 def skip(state: TrainState) -> TrainState:
     """A step that nothing is learnt from."""
     return state.replace(step=state.step + 1)
-
-
-def make_embed_step(embedder, config, mesh: jax.sharding.Mesh) -> Callable:
-    """jit'ed (variables, images u8[B,S,S,3] split along B) -> f32[B,D] on every device, not normalised."""
-
-    layer = config.evaluation.layer
-
-    def one_view(variables, images):
-        if not layer:
-            return embedder.apply(variables, images, train=False)
-        named = embedder.apply(variables, images, train=False, method="features")
-        if layer not in named:
-            raise UserError(f"evaluation.layer {layer!r} is not one of {', '.join(named)}")
-        values = named[layer].astype(jnp.float32)
-        return values if values.ndim == 2 else jnp.mean(values, axis=(1, 2))
-
-    def embed(variables, images):
-        images = normalize(images, config)
-        embeddings = one_view(variables, images)
-        if config.evaluation.average_horizontal_flips:
-            embeddings = (embeddings + one_view(variables, images[:, :, ::-1])) / 2
-        return embeddings
-
-    sharded = jax.shard_map(embed, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS))
-    return jax.jit(sharded, out_shardings=NamedSharding(mesh, P()))
 
 
 def put_train_batch(mesh: jax.sharding.Mesh, config, batch: dict) -> dict:

@@ -18,7 +18,7 @@ from absl import flags
 from geodesic import datasets
 from geodesic.datasets import decoding
 from geodesic.experiments import train
-from geodesic.experiments.process import cli
+from geodesic.experiments.process import cli, hosts
 from geodesic.experiments.training import data
 from geodesic.experiments.training import step as steps
 
@@ -82,7 +82,7 @@ def main(config, values) -> int:
     steps.normalize, decoding.decode_to_scale = normalize_or_nan, decode
     datasets.train_batches = lambda *arguments, **options: Batches(
         train_batches(*arguments, **options), values, change)
-    print(f"pid {os.getpid()}", data.processes(), flush=True)
+    print(f"pid {os.getpid()}", hosts.share(), flush=True)
     return train.main(config, values)
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.training import model, step
+from geodesic.experiments.trained import embedding
+from geodesic.experiments.training import model
 from tests.experiments import tiny
 
 
@@ -14,13 +15,13 @@ def embeddings(devices: int = 1, **changes) -> np.ndarray:
     built, mesh = tiny.built(config, jax.devices()[:devices])
     variables = model.embedder_variables(model.init_state(built, config, mesh))
     images = meshes.put_batch(mesh, {"image": tiny.batch()["image"]})["image"]
-    return np.asarray(step.make_embed_step(built.embedder, config, mesh)(variables, images))
+    return np.asarray(embedding.make_embed_step(built.embedder, config, mesh)(variables, images))
 
 
 def named_layers(config) -> dict[str, np.ndarray]:
     built, mesh = tiny.built(config, jax.devices()[:1])
     variables = model.embedder_variables(model.init_state(built, config, mesh))
-    images = step.normalize(tiny.batch()["image"], config)
+    images = embedding.normalize(tiny.batch()["image"], config)
     return built.embedder.apply(variables, images, train=False, method="features")
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.trained import embedding
 from geodesic.experiments.training import model, step
 from tests.experiments import tiny
 
@@ -118,7 +119,7 @@ def test_embed_step_averages_flips():
 
     def embed(images):
         placed = meshes.put_batch(mesh, {"image": images})["image"]
-        return np.asarray(step.make_embed_step(built.embedder, config, mesh)(variables, placed))
+        return np.asarray(embedding.make_embed_step(built.embedder, config, mesh)(variables, placed))
 
     plain, mirrored = embed(images), embed(images[:, :, ::-1])
     config.evaluation.average_horizontal_flips = True

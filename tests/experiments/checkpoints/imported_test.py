@@ -13,11 +13,10 @@ from geodesic.configs import stored
 from geodesic.embedders.public_weights import pretrained
 from geodesic.embedders.resnet import BasicBlock, ResNet
 from geodesic.experiments import import_weights, train
-from geodesic.experiments.checkpoints import weights
-from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.checkpoints import imported
 from geodesic.experiments.process import stop_signal
-from geodesic.experiments.trained import embedding
-from geodesic.experiments.training import model
+from geodesic.experiments.trained import loading
+from geodesic.experiments.training import init_from, model
 from tests.embedders import seeded
 from tests.experiments import tiny
 
@@ -27,6 +26,7 @@ RESNET_TINY = functools.partial(ResNet, stage_sizes=(1, 1), block=BasicBlock, wi
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
     monkeypatch.setitem(embedders.EMBEDDERS, "resnet_tiny", RESNET_TINY)
+    monkeypatch.setitem(embedders.PUBLIC_LAYOUTS, "resnet_tiny", ("torchvision",))
 
 
 def state_dict() -> dict[str, np.ndarray]:
@@ -55,13 +55,12 @@ def test_an_imported_folder_embeds_as_its_weights_do(tmp_path, capsys):
         capsys.readouterr().out)
     config = stored.get_config(f"{folder}/config.json")
     assert config.input.mean == (123.675, 116.28, 103.53) and config.input.fit == "center_crop"
-    mesh = meshes.make()
-    loaded = embedding.load(config, folder, mesh)
+    loaded = loading.load(folder)
     images = tiny.batch()["image"]
     expected = jax.jit(RESNET_TINY().apply)(
         pretrained.convert(state_dict(), "resnet_tiny"),
         (images - np.float32(config.input.mean)) / np.float32(config.input.std))
-    found = loaded.embed(loaded.variables, meshes.put_batch(mesh, {"image": images})["image"])
+    found = loaded.embed(images, normalized=False)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -85,8 +84,8 @@ def test_another_normalisation_is_refused(tmp_path):
     folder = run_import(tmp_path, state_dict())
     config = stored.get_config(f"{folder}/config.json")
     config.input.mean = (127.5, 127.5, 127.5)
-    with pytest.raises(ValueError, match=r"need images of mean \(123\.675, .*--config\.input\.mean="):
-        weights.load(folder, config)
+    with pytest.raises(ValueError, match=r"need images of mean \(123\.675, .*--config\.input\.mean='\(123\.675, .*\)'"):
+        imported.load(folder, config)
 
 
 def test_a_changed_bit_is_refused(tmp_path):
@@ -96,7 +95,7 @@ def test_a_changed_bit_is_refused(tmp_path):
     arrays["params/bn1/bias"].view(np.uint32)[0] ^= 1
     np.savez(f"{folder}/weights.npz", **arrays)
     with pytest.raises(ValueError, match="are damaged: import them again"):
-        weights.load(folder, stored.get_config(f"{folder}/config.json"))
+        imported.load(folder, stored.get_config(f"{folder}/config.json"))
 
 
 def training(folder: str, tmp_path):
@@ -115,7 +114,7 @@ def test_training_starts_from_the_trunk_and_keeps_its_own_neck(tmp_path):
     config = training(folder, tmp_path)
     built, mesh = tiny.built(config, jax.devices()[:1])
     fresh = model.init_state(built, config, mesh)
-    state = weights.initialise(fresh, folder, config)
+    state = init_from.initialise(fresh, folder, config)
     expected = pretrained.convert(state_dict(), "resnet_tiny")
     given = {**state.params["embedder"]}
     np.testing.assert_array_equal(given.pop("neck")["fc"]["kernel"], fresh.params["embedder"]["neck"]["fc"]["kernel"])
@@ -129,15 +128,15 @@ def test_another_trunk_is_refused(tmp_path):
     config.embedder.update(name="resnet8")
     built, mesh = tiny.built(config, jax.devices()[:1])
     with pytest.raises(ValueError, match=r"has another trunk than config\.embedder: .* arrays differ"):
-        weights.initialise(model.init_state(built, config, mesh), folder, config)
+        init_from.initialise(model.init_state(built, config, mesh), folder, config)
 
 
 def test_a_run_can_start_from_weights_and_another_from_that_run(tmp_path):
     folder = run_import(tmp_path, state_dict())
     config = training(folder, tmp_path)
     assert train.train(config, str(tmp_path / "first"), stop_signal.StopSignal()) == 0
-    trained = embedding.load(config, str(tmp_path / "first"), meshes.make())
+    trained = loading.load(str(tmp_path / "first"))
     config.init_from = str(tmp_path / "first")
     built, mesh = tiny.built(config, jax.devices()[:2])
-    state = weights.initialise(model.init_state(built, config, mesh), config.init_from, config)
+    state = init_from.initialise(model.init_state(built, config, mesh), config.init_from, config)
     jax.tree.map(np.testing.assert_array_equal, state.params["embedder"], trained.variables["params"])

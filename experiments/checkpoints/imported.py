@@ -1,0 +1,94 @@
+"""Weights from outside, in a folder that `evaluate`, `embed` and `init_from` accept as they accept a run's.
+
+Beside config.json it holds weights.npz, the arrays by path, and weights.json: where they come from, a digest of
+every bit, and what their images look like. Normalisation belongs to the weights: another one is refused.
+"""
+
+import io
+import json
+import os
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from geodesic.configs import stored
+from geodesic.errors import UserError
+from geodesic.experiments.checkpoints import checkpoint
+from geodesic.experiments.process import workdir as workdirs
+
+
+def exist(workdir: str) -> bool:
+    """Whether this folder holds imported weights."""
+    return os.path.exists(_record_path(workdir))
+
+
+def save(workdir: str, config, variables: dict, record: dict) -> None:
+    """config: with the embedder and the input that these weights need; record: what to remember of their origin."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **traverse_util.flatten_dict(variables, sep="/"))
+    workdirs.write_json(workdirs.config_path(workdir), stored.as_dict(config))
+    workdirs.write_atomically(_arrays_path(workdir), buffer.getvalue())
+    normalisation = {"mean": list(config.input.mean), "std": list(config.input.std)}
+    workdirs.write_json(_record_path(workdir), {**record, **normalisation, "digest": checkpoint.digest(variables)})
+
+
+def load(workdir: str, config) -> dict:
+    """{"params", "batch_stats"} as saved.
+
+    Raises UserError where a bit has changed, and where `config.input` normalises otherwise than these weights need.
+    """
+    with open(_record_path(workdir)) as file:
+        record = json.load(file)
+    check_normalisation(record, config, f"the weights in {workdir}")
+    with np.load(_arrays_path(workdir), allow_pickle=False) as file:
+        variables = {"batch_stats": {}} | traverse_util.unflatten_dict(dict(file), sep="/")
+    if checkpoint.digest(variables) != record["digest"]:
+        raise UserError(f"the weights in {workdir} are damaged: import them again")
+    return variables
+
+
+def check_normalisation(needed: dict, config, what: str) -> None:
+    """Raises UserError, naming all that must be given, where `config.input` is not of this mean and std."""
+    differing = [name for name in ("mean", "std") if not np.allclose(needed[name], config.input[name])]
+    if differing:
+        theirs = ", ".join(f"{name} {tuple(needed[name])}" for name in differing)
+        ours = ", ".join(f"{name} {tuple(config.input[name])}" for name in differing)
+        options = " ".join(f"--config.input.{name}='{tuple(needed[name])}'" for name in differing)
+        raise UserError(f"{what} need images of {theirs}, and config.input has {ours}: give {options}")
+
+
+def check_complete(variables: dict, embedder, config, workdir: str) -> None:
+    """Raises UserError unless these are all of the embedder's arrays, and no others."""
+    size = config.input.image_size
+    wanted = jax.eval_shape(embedder.init, jax.random.key(0), jax.ShapeDtypeStruct((2, size, size, 3), "float32"))
+    given, needed = (traverse_util.flatten_dict(tree, sep="/") for tree in (variables, wanted))
+    paths = differing(given, needed)
+    if paths:
+        raise UserError(f"the weights in {workdir} are not those of this embedder: "
+                        f"{differences(given, needed, paths)}. Use the configuration that lies beside them")
+
+
+def differing(given: dict, needed: dict) -> list[str]:
+    """The paths of arrays that one of the two lacks, or has of another shape."""
+    return sorted(path for path in {*given, *needed} if shape(given, path) != shape(needed, path))
+
+
+def differences(given: dict, needed: dict, paths: list[str]) -> str:
+    """The first of the paths whose arrays differ, with both shapes."""
+    first = ", ".join(f"{path} is {shape(given, path) or 'absent'} there and {shape(needed, path) or 'absent'} here"
+                      for path in paths[:2])
+    return f"{first} ({len(paths)} of {len(needed)} arrays differ)"
+
+
+def shape(arrays: dict, path: str) -> tuple | None:
+    """None where there is no such array."""
+    return tuple(arrays[path].shape) if path in arrays else None
+
+
+def _arrays_path(workdir: str) -> str:
+    return os.path.join(workdir, "weights.npz")
+
+
+def _record_path(workdir: str) -> str:
+    return os.path.join(workdir, "weights.json")

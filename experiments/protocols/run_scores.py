@@ -1,0 +1,137 @@
+"""A run measured on its own test data, beside what the same images score without training; and how that is kept.
+
+evaluation.json in the workdir holds the scores with all that they depend on, evaluation.npz what `report` draws from:
+embeddings of the test images, their labels and paths, and the ROC curves.
+"""
+
+import io
+import json
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import rich
+import rich.table
+
+from geodesic import datasets
+from geodesic.configs import stored
+from geodesic.datasets import identity
+from geodesic.errors import UserError
+from geodesic.experiments.process import hosts
+from geodesic.experiments.process import workdir as workdirs
+from geodesic.experiments.protocols import analyses, evaluation
+from geodesic.experiments.trained.run import Run
+from geodesic.experiments.training import data
+from geodesic.metrics import retrieval
+
+
+class Scores(NamedTuple):
+    """record: what evaluation.json holds. unit f32[N,D], labels i[N]: of the images that could be read."""
+
+    record: dict
+    unit: np.ndarray
+    labels: np.ndarray
+    arrays: dict[str, np.ndarray]
+
+
+def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tuple[str, ...] = (),
+            rule: str = "last step", progress=lambda images: None) -> Scores:
+    """Embeds the test images, and scores them. also: names of `analyses.ANALYSES`. rule: how the step was chosen."""
+    embedded = run.embed_source(test, progress)
+    for problem in embedded.problems:
+        print(f"left out of the evaluation: {problem}")
+    kept = embedded.readable.nonzero()[0]
+    labels, raw = test.labels[kept], embedded.embeddings[kept]
+    unit, name = retrieval.normalized(raw), f"trained, step {run.step}"
+    rows = (evaluation.baselines(run, test) if baselines else {}) | {name: raw}
+    record = {
+        "protocol": {
+            "source": data.describe(run.config.test_data), "images": len(labels), "classes": len(np.unique(labels)),
+            "records": identity.identity(test)["records"], "classes_trained_on": _trained_on(run, test),
+            "retrieval": "Every image queries all others by cosine; ties by index; map@r of Musgrave et al. 2020",
+            "verification": "All pairs of images by cosine; thresholds exact, not interpolated", "selected_on": rule,
+        },
+        "seed": run.config.seed, "config_hash": stored.hash_of(run.config), "checkpoint_step": run.step,
+        "checkpoint_digest": run.digest, "trained": name, "unreadable": embedded.problems,
+        "environment": workdirs.environment(jax.devices()),
+        "scores": {row: evaluation.score(embeddings, labels, run.config) for row, embeddings in rows.items()},
+    }
+    if also:
+        record["also"] = analyses.run(also, embeddings=unit, labels=labels, seed=run.config.seed)
+    curves = {row: evaluation.roc(embeddings, labels) for row, embeddings in rows.items()}
+    arrays = {"embeddings": unit, "labels": labels, "index": kept, "class_names": np.asarray(test.class_names),
+              "paths": np.asarray([test.paths[index] for index in kept]),
+              **{f"far/{row}": curve.far for row, curve in curves.items()},
+              **{f"tar/{row}": curve.tar for row, curve in curves.items()}}
+    return Scores(record, unit, labels, arrays)
+
+
+def _trained_on(run: Run, test: datasets.Source) -> int | None:
+    """How many of the test classes have the names of classes that were trained on; None where these are not known."""
+    if run.trained_on is not None:
+        return len({*run.trained_on["class_names"]} & {*test.class_names})
+    try:  # a run of an older version, or imported weights
+        return len({*data.train_source(run.config).class_names} & {*test.class_names})
+    except OSError:
+        return None
+
+
+def check_replaceable(workdir: str, test: datasets.Source) -> None:
+    """Raises UserError where the workdir holds an evaluation on other images, which would be lost."""
+    try:
+        there = read(workdir)["protocol"]
+    except FileNotFoundError:
+        return
+    if there.get("records") not in (None, identity.identity(test)["records"]):
+        raise UserError(f"{workdirs.evaluation_path(workdir)} is of other test data ({there['source']}): give "
+                        f"--overwrite to replace it")
+
+
+def write(workdir: str, scores: Scores) -> str:
+    """Where the record lies now. Whole or not at all."""
+    buffer, path = io.BytesIO(), workdirs.evaluation_path(workdir)
+    np.savez(buffer, **scores.arrays)
+    hosts.first_does(lambda: workdirs.write_atomically(workdirs.evaluation_arrays_path(workdir), buffer.getvalue()))
+    hosts.first_does(lambda: workdirs.write_json(path, scores.record))
+    return path
+
+
+def read(workdir: str) -> dict:
+    """The record that `evaluate` wrote into a workdir. Raises FileNotFoundError before there is one."""
+    try:
+        with open(workdirs.evaluation_path(workdir)) as file:
+            return json.load(file)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{workdir!r} has not been evaluated: run geodesic evaluate on it") from error
+
+
+def read_arrays(workdir: str) -> dict[str, np.ndarray]:
+    """What `write` has put beside the record."""
+    with np.load(workdirs.evaluation_arrays_path(workdir), allow_pickle=False) as file:
+        return dict(file)
+
+
+def print_table(record: dict) -> None:
+    """A column for each way to embed, a row for each metric: narrow enough for any terminal."""
+    scores = record["scores"]
+    table = rich.table.Table(title=what_was_tested(record))
+    table.add_column("")
+    for name in scores:
+        table.add_column(name, justify="right", style="bold" if name == record["trained"] else None)
+    for metric, value in scores[record["trained"]].items():
+        if isinstance(value, float):
+            table.add_row(metric, *(f"{scores[name][metric]:.3f}" for name in scores))
+    rich.print(table)
+    for name, found in record.get("also", {}).items():
+        print(f"{name}: {found['what']}")
+        for metric, value in found["scores"].items():
+            print(f"  {metric:<28}{value:.4f}")
+
+
+def what_was_tested(record: dict) -> str:
+    """How many images of how many classes, and whether the run has seen classes of these names."""
+    protocol = record["protocol"]
+    seen = protocol["classes_trained_on"]
+    which = (", and which classes were trained on is not known" if seen is None else
+             f", {seen:,} of them also trained on" if seen else " never trained on")
+    return f"{protocol['images']:,} images of {protocol['classes']:,} classes{which}"

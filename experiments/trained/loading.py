@@ -1,0 +1,66 @@
+"""From the folder of a run, or of imported weights, to a model that can be used. Training data are not needed."""
+
+import os
+
+import jax
+from flax import traverse_util
+
+from geodesic.configs import stored
+from geodesic.errors import UserError
+from geodesic.experiments.checkpoints import checkpoint, imported
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.process import workdir as workdirs
+from geodesic.experiments.trained import network
+from geodesic.experiments.trained.run import Run
+
+_EMBEDDER, _STATISTICS = "params/embedder/", "batch_stats/"
+
+
+def load(workdir: str, config=None, mesh: jax.sharding.Mesh | None = None, step: int | None = None) -> Run:
+    """The model of `workdir`, a run or imported weights, ready to embed on this machine's devices.
+
+    config: with other values than those that lie in the workdir, for example another layer; default: as it lies
+    there. mesh: of the devices to use; default: all. step: of the checkpoint; default: the newest that is whole.
+    Only the embedder's arrays are read. Raises FileNotFoundError where there is no run or no checkpoint, and UserError
+    where the arrays are damaged or are those of another embedder.
+    """
+    workdir = os.fspath(workdir)
+    config = stored_config(workdir) if config is None else config
+    embedder = network.make_embedder(config.embedder)
+    if imported.exist(workdir):
+        if step is not None:
+            raise UserError(f"{workdir} holds imported weights: it has no checkpoint of step {step}")
+        variables, at = imported.load(workdir, config), 0
+        imported.check_complete(variables, embedder, config, workdir)
+    else:
+        variables, at = embedder_variables(workdir, step)
+        _check_model(variables, embedder, config, f"the checkpoint of step {at} in {workdir!r}")
+    return Run(workdir, config, mesh or meshes.make(), embedder, variables, at)
+
+
+def stored_config(workdir: str):
+    """The configuration that lies in a workdir. Raises FileNotFoundError where there is none."""
+    path = workdirs.config_path(os.fspath(workdir))
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no run in {os.fspath(workdir)!r} (it has no {os.path.basename(path)}): expected the "
+                                f"workdir of `geodesic train`, or the --out of `geodesic import_weights`")
+    return stored.read(path)
+
+
+def embedder_variables(workdir: str, step: int | None = None) -> tuple[dict, int]:
+    """({"params", "batch_stats"} of the embedder in a checkpoint, as NumPy arrays, and the checkpoint's step)."""
+    with checkpoint.Checkpoints(workdir) as checkpoints:
+        arrays, record = checkpoints.read(lambda name: name.startswith((_EMBEDDER, _STATISTICS)), step)
+    inside = {"params/" + name.removeprefix(_EMBEDDER) if name.startswith(_EMBEDDER) else name: values
+              for name, values in arrays.items()}
+    return {"batch_stats": {}} | traverse_util.unflatten_dict(inside, sep="/"), record["step"]
+
+
+def _check_model(variables: dict, embedder, config, what: str) -> None:
+    size = config.input.image_size
+    wanted = jax.eval_shape(lambda: network.init_embedder(embedder, size, 0))
+    given, needed = (traverse_util.flatten_dict(tree, sep="/") for tree in (variables, wanted))
+    differing = imported.differing(given, needed)
+    if differing:
+        raise UserError(f"{what} is of another model: {imported.differences(given, needed, differing)}. Use the "
+                        f"configuration it was trained with")

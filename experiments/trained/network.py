@@ -1,0 +1,53 @@
+"""The network of a configuration: its embedder, and the embedder's variables before any training."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from geodesic import embedders
+
+
+def make_embedder(options) -> nn.Module:
+    """The embedder of the section `embedder` of a configuration. Fields that are None are left to the embedder.
+
+    Raises UserError for a name, field or value that there is not.
+    """
+    fields = {key: value for key, value in options.items() if key != "name" and value is not None}
+    return embedders.build(options.name, **fields)
+
+
+def init_embedder(embedder: nn.Module, image_size: int, seed: int) -> dict:
+    """{"params", "batch_stats"} of an embedder before its first step: a function of the run's seed alone."""
+    rng, _ = split(seed)
+    return {"batch_stats": {}} | _init(embedder, image_size, rng)[1]
+
+
+def split(seed: int) -> tuple[jax.Array, jax.Array]:
+    """The keys from which a run initialises its embedder and its loss."""
+    embedder_rng, loss_rng = jax.random.split(jax.random.key(seed))
+    return embedder_rng, loss_rng
+
+
+def embedding_size(embedder: nn.Module, image_size: int) -> int:
+    """How many numbers an embedding has. Nothing is computed."""
+    return jax.eval_shape(lambda rng: _init(embedder, image_size, rng)[0], jax.random.key(0)).shape[-1]
+
+
+def layers(embedder: nn.Module, image_size: int) -> dict[str, tuple[int, ...]]:
+    """The named layers of an embedder, each with the shape that it gives for one image. Nothing is computed."""
+    images = jax.ShapeDtypeStruct((2, image_size, image_size, 3), jnp.float32)
+    variables = jax.eval_shape(lambda rng, images: embedder.init(rng, images, train=False), jax.random.key(0), images)
+    order = []
+
+    def features(variables, images):
+        named = embedder.apply(variables, images, train=False, method="features")
+        order.extend(named)  # from the first layer to the last, which jax's sorted dictionaries forget
+        return named
+
+    shapes = jax.eval_shape(features, variables, images)
+    return {name: tuple(shapes[name].shape[1:]) for name in order}
+
+
+def _init(embedder: nn.Module, image_size: int, rng: jax.Array):
+    """(embeddings of two blank images, variables)."""
+    return embedder.init_with_output(rng, jnp.zeros((2, image_size, image_size, 3), jnp.float32), train=False)

@@ -1,0 +1,171 @@
+"""A trained model at work: what `geodesic.load` gives, and what every program that uses a model works with."""
+
+import functools
+import json
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from geodesic import datasets
+from geodesic.configs import stored
+from geodesic.datasets import transforms
+from geodesic.errors import UserError
+from geodesic.experiments.checkpoints import checkpoint
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.trained import classes, classifier, embedding, inputs, network, thresholds
+from geodesic.metrics import retrieval
+
+
+class Run:
+    """An embedder with its weights, its configuration, and what its workdir knows of classes and thresholds.
+
+    Images may come in any form that `embed` takes, and always go through the preprocessing that the model was trained
+    with: the same pixels as in `geodesic evaluate`, `embed`, `search` and `verify`.
+
+    workdir: where it was loaded from. config: its configuration, every default filled in. step: of the checkpoint, 0 of
+    imported weights. digest: 16 hex digits that name the weights. embedder, variables: the Flax module and its arrays,
+    for work of your own: `run.embedder.apply(run.variables, run.preprocess(images), train=False)`.
+    """
+
+    def __init__(self, workdir: str, config, mesh: jax.sharding.Mesh, embedder, variables: dict, step: int):
+        self.workdir, self.config, self.mesh, self.step = workdir, config, mesh, step
+        self.embedder, self.variables = embedder, variables
+        self.digest = checkpoint.digest(variables)
+        self._placed = meshes.replicate(mesh, variables)
+        self._step_of = functools.lru_cache(maxsize=8)(self._make_step)
+
+    def __repr__(self) -> str:
+        return (f"<geodesic run {self.workdir!r}, step {self.step}: {self.config.embedder.name}, "
+                f"{self.config.input.image_size} px -> {self.embedding_size}>")
+
+    def embed(self, images, *, normalized: bool = True) -> np.ndarray:
+        """f32[N,D]: a row for each image, of length 1 (cosines are products), or as the network gives it.
+
+        images: one image or a list of them, each a path, encoded bytes, a Pillow image, or uint8 pixels [H,W,3] of any
+        size; pixels [N,H,W,3]; the path of a folder, in name order; or a source of `geodesic.datasets`.
+        Raises UserError, naming the first, where images cannot be read.
+        """
+        rows = self._all_rows(self.embed_source(inputs.as_source(images)))
+        return retrieval.normalized(rows) if normalized else rows
+
+    def features(self, images, layer: str) -> np.ndarray:
+        """What a named layer gives for each image: a map f32[N,h,w,C], or f32[N,C] of a layer without a map.
+
+        images: as of `embed`. layer: one of `layers`; UserError names them for another.
+        """
+        self._check_layer(layer)
+        return self._all_rows(self.embed_source(inputs.as_source(images), layer=layer, pooled=False))
+
+    def embed_source(self, source: datasets.Source, progress: Callable[[int], None] = lambda images: None, *,
+                     layer: str | None = None, pooled: bool = True) -> embedding.Embedded:
+        """Every image of a source, not normalised; images that cannot be read are reported, not fatal.
+
+        progress: called with the number of images after each batch. layer, pooled: in place of the configuration's.
+        """
+        step = self._step_of(self.config.evaluation.layer if layer is None else layer, pooled)
+        return embedding.embed_source(step, self._placed, source, self.config, self.mesh, progress)
+
+    def preprocess(self, images) -> np.ndarray:
+        """f32[N,S,S,3]: what the embedder is given for these images (as of `embed`), fitted and normalised."""
+        source, options = inputs.as_source(images), self.config.input
+        pixels = np.stack([transforms.eval_view(source[place], options) for place in range(len(source))])
+        return (pixels.astype(np.float32) - np.float32(options.mean)) / np.float32(options.std)
+
+    def cosine(self, one, other) -> float:
+        """The cosine of the embeddings of two images."""
+        first, second = self.embed([one, other])
+        return float(first @ second)
+
+    def same(self, one, other, far: float = 0.0) -> bool:
+        """Whether two images show one identity: whether their cosine is at least the threshold that
+        `geodesic calibrate` has set for this false accept rate, 0 for the smallest rate there is.
+
+        Raises UserError where none was set, or where it belongs to other weights.
+        """
+        return self.cosine(one, other) >= self.threshold_of(far)["threshold"]
+
+    def threshold_of(self, far: float = 0.0) -> dict:
+        """What `geodesic calibrate` has found for this false accept rate: the threshold, its rates and intervals."""
+        entry = thresholds.load(self.workdir, self.identity, far)
+        if entry is None:
+            raise UserError(f"{self.workdir} has no threshold: set one with `geodesic calibrate --workdir="
+                            f"{self.workdir} --far=1e-3 --source=... --data=...`")
+        return entry
+
+    @property
+    def threshold(self) -> float | None:
+        """The cosine from which two images count as one identity, at the smallest rate there is; None without one."""
+        entry = thresholds.load(self.workdir, self.identity)
+        return None if entry is None else entry["threshold"]
+
+    def classify(self, images) -> np.ndarray:
+        """f32[N,C]: the scores of the classes of `class_names` for each image.
+
+        They are probabilities of a softmax or sigmoid classifier, and cosines to the class's nearest prototype of an
+        angular margin. Raises UserError where the loss has learnt no classes.
+        """
+        return self.classifier.scores(self.embed(images, normalized=False))
+
+    @functools.cached_property
+    def classifier(self) -> classifier.Classifier:
+        """The trained loss as a classifier, read when it is first asked for."""
+        return classifier.load(self.workdir, self.config, self.step)
+
+    @functools.cached_property
+    def known_data(self) -> dict | None:
+        """What the workdir knows of the data that the run was trained on ("train") and watched on ("test"): the names
+        of classes, images of each, digests. None of imported weights, and of a run of an older version."""
+        return classes.read(self.workdir)
+
+    @property
+    def trained_on(self) -> dict | None:
+        """The "train" of `known_data`, or None."""
+        return self.known_data and self.known_data["train"]
+
+    @property
+    def class_names(self) -> list[str]:
+        """Of the classes that were trained on, in the order of `classify`.
+
+        Raises UserError where they are not known: of imported weights, and of runs of older versions.
+        """
+        if self.trained_on is None:
+            raise UserError(f"{self.workdir} does not hold the names of its classes: imported weights have none, and a "
+                            f"run of an older version gets them when `geodesic train` goes on with it")
+        return self.trained_on["class_names"]
+
+    @property
+    def layers(self) -> dict[str, tuple[int, ...]]:
+        """Every layer that `features` and --config.evaluation.layer know, with its shape for one image."""
+        return network.layers(self.embedder, self.config.input.image_size)
+
+    @property
+    def embedding_size(self) -> int:
+        """D, how many numbers an embedding has."""
+        layer = self.config.evaluation.layer
+        return self.layers[layer][-1] if layer else network.embedding_size(self.embedder, self.config.input.image_size)
+
+    @property
+    def identity(self) -> dict:
+        """What decides the values of an embedding: the weights, and how pixels become input. Vectors of two models
+        compare only where this is equal."""
+        evaluation = self.config.evaluation
+        return json.loads(json.dumps({  # as it comes back from a file
+            "checkpoint": self.digest, "step": self.step, "embedder": self.config.embedder.name,
+            "input": stored.as_dict(self.config)["input"],
+            "average_horizontal_flips": evaluation.average_horizontal_flips, "layer": evaluation.layer}))
+
+    def _make_step(self, layer: str, pooled: bool) -> Callable:
+        config = self.config.copy_and_resolve_references()
+        config.evaluation.layer = layer
+        return embedding.make_embed_step(self.embedder, config, self.mesh, pooled)
+
+    def _check_layer(self, layer: str) -> None:
+        if layer not in self.layers:
+            raise UserError(f"{self.config.embedder.name} has no layer {layer!r}; it has {', '.join(self.layers)}")
+
+    def _all_rows(self, embedded: embedding.Embedded) -> np.ndarray:
+        if embedded.problems:
+            more = f" ({len(embedded.problems)} images cannot be read)" if len(embedded.problems) > 1 else ""
+            raise UserError(embedded.problems[0] + more)
+        return embedded.embeddings

@@ -1,0 +1,106 @@
+"""The package as people get it: a wheel in a fresh environment, in a folder that is no checkout."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+SHRUNK = ("--config=quickstart", "--config.total_steps=3", "--config.input.image_size=32")
+
+
+def test_every_folder_of_modules_is_a_package_of_the_wheel():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    listed = project["tool"]["setuptools"]["packages"]
+    roots = {name.split(".")[1] for name in listed if "." in name}
+    there = {"geodesic", *(".".join(("geodesic", *path.parent.relative_to(ROOT).parts))
+                           for root in roots for path in (ROOT / root).rglob("__init__.py"))}
+    assert sorted(there) == listed
+    pages = {path.parent.relative_to(ROOT) for root in roots for path in (ROOT / root).rglob("*.html")}
+    assert {f"geodesic.{'.'.join(page.parts)}" for page in pages} == {*project["tool"]["setuptools"]["package-data"]}
+
+
+def test_pins_lie_within_the_ranges():
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(line for lines in project["optional-dependencies"].values() for line in lines)]
+    pins = [Requirement(line.split("#")[0]) for line in (ROOT / "requirements.txt").read_text().splitlines()
+            if line.split("#")[0].strip()]
+    for requirement in map(Requirement, wanted):
+        mine = [pin for pin in pins if pin.name.lower() == requirement.name.lower()]
+        assert mine, f"{requirement.name} has no pin in requirements.txt"
+        for pin in mine:
+            (version,) = (specifier.version for specifier in pin.specifier)
+            assert requirement.specifier.contains(version), f"{pin} is not within {requirement}"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """(the commands of a fresh environment, a folder outside of the checkout). Its dependencies are those of this one."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation",
+                    "--wheel-dir", folder, ROOT], check=True)
+    venv.create(folder / "env", with_pip=True)
+    python = folder / "env" / "bin" / "python"
+    packages = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True,
+                              capture_output=True, text=True).stdout.strip()
+    # A path file is not read again below itself, so that what is installed there as editable is not here.
+    pathlib.Path(packages, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
+    (folder / "elsewhere").mkdir()
+    return folder / "env" / "bin", folder / "elsewhere"
+
+
+def run(installed, *words, status=0) -> str:
+    commands, folder = installed
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [commands / words[0], *words[1:]]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_programs_run_there(installed):
+    _, folder = installed
+    assert str(folder.parent / "env") in run(installed, "python", "-c", "import geodesic; print(geodesic.__file__)")
+    assert "train" in run(installed, "geodesic", "--help")
+    assert "step 3/3" in run(installed, "geodesic", "train", *SHRUNK, "--workdir", "w")
+    assert "never trained on" in run(installed, "geodesic", "evaluate", "--workdir=w")
+    faces = run(installed, "python", "-c", "from geodesic import datasets; "
+                "print(*datasets.build('orl_faces', classes=(38, 40)).paths)").split()
+    (folder / "photos").mkdir()
+    for place, path in enumerate(faces):
+        (folder / "photos" / f"{place:02}.pgm").write_bytes(pathlib.Path(path).read_bytes())
+    assert "20 embeddings" in run(installed, "geodesic", "embed", "--workdir=w", "--images=photos", "--out=e.parquet")
+    assert "nearest by cosine" in run(installed, "geodesic", "search", "--workdir=w", "--embeddings=e.parquet",
+                                      "--query=photos/00.pgm")
+    run(installed, "geodesic", "calibrate", "--workdir=w", "--far=0.05", "--source=image_folder", "--data=photos",
+        "--other_identities", status=1)  # one class only: no two identities
+    line = run(installed, "geodesic", "verify", "--workdir=w", "photos/00.pgm", "photos/01.pgm", status=2)
+    assert "has no threshold: set one with `geodesic calibrate" in line
+    assert "report in" in run(installed, "geodesic", "report", "--workdir=w")
+    assert "error: no run in" in run(installed, "python", "-m", "geodesic.experiments.evaluate", "--workdir=x", status=1)
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_python_page_run_there_beside_another_package_called_datasets(installed):
+    _, folder = installed
+    other = folder / "beside"
+    (other / "datasets").mkdir(parents=True)
+    (other / "datasets" / "__init__.py").write_text("def load_dataset(): return 'somebody else'\n")
+    text = (ROOT / "docs" / "python.md").read_text()
+    lines = [line[4:] for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)[:2]
+             for line in block.splitlines() if line.startswith(">>> ")]
+    program = ["import datasets", *lines, "import datasets as again", "from geodesic import datasets as ours",
+               "assert again.load_dataset() == 'somebody else' and ours.build", "print(vectors.shape)"]
+    (other / "lines.py").write_text("\n".join(program))
+    assert "(100, 512)" in run((installed[0], other), "python", "lines.py")
