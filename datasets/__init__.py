@@ -6,6 +6,7 @@
 """
 
 from ..errors import UserError
+from . import identity
 from .batches import eval_batches, train_batches
 from .decoding import decode, from_pillow, problem
 from .source import Classes, Files, Fold, Records, Source
@@ -66,4 +67,4 @@ def build_pairs(name: str, *, path: str) -> Pairs:
 
 
 __all__ = ["CREDITS", "PAIRS", "SOURCES", "ArrayRecord", "Classes", "Files", "Fold", "Pairs", "Records", "Source",
-           "build", "build_pairs", "decode", "eval_batches", "from_pillow", "problem", "train_batches"]
+           "build", "build_pairs", "decode", "eval_batches", "from_pillow", "identity", "problem", "train_batches"]

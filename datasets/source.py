@@ -1,10 +1,17 @@
 """What a source of labelled images is: random access to records, so that order, sharding and resume are exact."""
 
+import concurrent.futures
+import hashlib
+import itertools
+import os
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
 
 from ..errors import UserError
+
+_STAT_THREADS, _STAT_FILES = 16, 256  # that ask for files' sizes, and the files that each asks for at a time
 
 
 class Source(Protocol):
@@ -23,6 +30,9 @@ class Source(Protocol):
 
     def __getitem__(self, index: int) -> dict: ...
 
+    def record_names(self) -> list[str]:
+        """What tells each record's image from others, wherever the source lies; datasets/identity.py digests it."""
+
 
 class Files:
     """A source of one image file per record. Raises FileNotFoundError when a file has gone."""
@@ -40,6 +50,9 @@ class Files:
         with open(self.paths[index], "rb") as file:
             return {"image": file.read(), "label": int(self.labels[index]), "path": self.paths[index]}
 
+    def record_names(self) -> list[str]:
+        return file_names(self.paths)
+
 
 class Records:
     """The records of `source` at these places, with the same classes."""
@@ -54,6 +67,10 @@ class Records:
 
     def __getitem__(self, index: int) -> dict:
         return self._source[self._places[index]]
+
+    def record_names(self) -> list[str]:
+        names = self._source.record_names()
+        return [names[place] for place in self._places]
 
 
 class ClassSubset:
@@ -75,6 +92,10 @@ class ClassSubset:
     def __getitem__(self, index: int) -> dict:
         record = self._source[self._records[index]]
         return {**record, "label": int(self._new[record["label"]])}
+
+    def record_names(self) -> list[str]:
+        names = self._source.record_names()
+        return [names[record] for record in self._records]
 
 
 class Classes(ClassSubset):
@@ -108,3 +129,35 @@ class Fold(ClassSubset):
             raise UserError(f"the part of a fold is {' or '.join(self.PARTS)}; got {part!r}")
         of_class = np.arange(source.num_classes) * folds // source.num_classes
         super().__init__(source, np.flatnonzero((of_class == fold) == (part == "validation")))
+
+
+def file_names(paths: list[str]) -> list[str]:
+    """Names files for `Source.record_names`: by their paths below their deepest common folder, and sizes in bytes.
+
+    A file that is not there has size -1.
+    """
+    folders = {folder: os.path.abspath(folder) for folder in {os.path.dirname(path) for path in paths}}
+    root = os.path.commonpath(folders.values()) if folders else ""
+    below = {folder: os.path.relpath(full, root) for folder, full in folders.items()}
+    # A file server answers many at once; a task for each file would cost more than asking the disk.
+    with concurrent.futures.ThreadPoolExecutor(_STAT_THREADS) as pool:
+        parts = [paths[start:start + _STAT_FILES] for start in range(0, len(paths), _STAT_FILES)]
+        sizes = itertools.chain.from_iterable(pool.map(_sizes, parts))
+        return [f"{os.path.normpath(os.path.join(below[folder], name))} {size}"
+                for (folder, name), size in zip(map(os.path.split, paths), sizes, strict=True)]
+
+
+def content_names(contents: Iterable) -> list[str]:
+    """Names images in memory, bytes or u8 arrays, for `Source.record_names`: by digests of their content."""
+    return [hashlib.blake2b(content if isinstance(content, bytes) else np.ascontiguousarray(content),
+                            digest_size=8).hexdigest() for content in contents]
+
+
+def _sizes(paths: list[str]) -> list[int]:
+    sizes = []
+    for path in paths:
+        try:
+            sizes.append(os.stat(path).st_size)
+        except OSError:
+            sizes.append(-1)
+    return sizes

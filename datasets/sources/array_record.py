@@ -65,6 +65,10 @@ class ArrayRecord:
             raise UserError(f"record {index} of {self.folder} has label {label}; its index has {self.labels[index]}")
         return {"image": image, "label": label, "path": self.paths[index]}
 
+    def record_names(self) -> list[str]:
+        """The sha256 of its shard and the place in it: what `prepare` makes of the same images again is the same."""
+        return [f"{shard['sha256']} {place}" for shard in self.manifest["shards"] for place in range(shard["images"])]
+
     def __reduce__(self):  # open files do not travel to loader processes
         return ArrayRecord, (self.folder,)
 

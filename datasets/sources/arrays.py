@@ -7,6 +7,7 @@ import struct
 import numpy as np
 
 from ...errors import UserError
+from ..source import content_names
 
 
 class Arrays:
@@ -36,6 +37,9 @@ class Arrays:
         image = self._images[index]
         image = image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
         return {"image": image, "label": int(self.labels[index]), "path": self.paths[index]}
+
+    def record_names(self) -> list[str]:
+        return content_names(self._images)
 
 
 def load_npz(path: str) -> Arrays:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import UserError
 from .. import decoding
+from ..source import file_names
 
 SIDE = 112
 # Eyes, nose and corners of the mouth in an aligned face of 112 px (Deng et al., arXiv:1801.07698).
@@ -52,6 +53,9 @@ class Ijb:
             image = decoding.decode({"image": file.read(), "path": self.paths[index]})
         aligned = cv2.warpAffine(image, similarity(self._points[index], LANDMARKS), (SIDE, SIDE), borderValue=0)
         return {"image": aligned, "label": int(self.labels[index]), "path": self.paths[index]}
+
+    def record_names(self) -> list[str]:
+        return file_names(self.paths)
 
     def _table(self, name: str, fields: int) -> list[list[str]]:
         path = os.path.join(self._meta, name)

@@ -32,6 +32,16 @@ class Manifest(Files):
             record["tags"] = self.tags[index]
         return record
 
+    def record_names(self) -> list[str]:
+        """As of files, with the boxes and the classes of records that have them."""
+        names = super().record_names()
+        if self.boxes is not None:
+            names = [f"{name} {box}" for name, box in zip(names, self.boxes, strict=True)]
+        if self.tags is not None:
+            several = [SEPARATOR.join(self.class_names[tag] for tag in np.flatnonzero(tags)) for tags in self.tags]
+            names = [f"{name} {tags.replace('/', ':')}" for name, tags in zip(names, several, strict=True)]
+        return names
+
 
 def load(path: str) -> Manifest:
     """The rows of a manifest; `FILE#SPLIT` keeps those of one split. Paths are relative to the manifest.

@@ -8,6 +8,7 @@ import re
 import numpy as np
 
 from ...errors import UserError
+from ..source import content_names
 from . import arrays, tfds
 
 SIDE = 105
@@ -48,6 +49,9 @@ class Omniglot:
         return {"image": image, "label": int(self.labels[index]), "path": self.paths[index],
                 "drawer": int(self._drawers[index])}
 
+    def record_names(self) -> list[str]:
+        return content_names(self._bits)
+
 
 class TfdsOmniglot:
     """The same classes in the same order from TensorFlow Datasets' `omniglot`, path: [FOLDER/]omniglot, as of
@@ -75,6 +79,9 @@ class TfdsOmniglot:
         first = len(self._parts[0])
         record = self._parts[0][index] if index < first else self._parts[1][index - first]
         return {**record, "label": int(self.labels[index])}
+
+    def record_names(self) -> list[str]:
+        return [name for part in self._parts for name in part.record_names()]
 
 
 def load(path: str) -> Omniglot | TfdsOmniglot:

@@ -27,3 +27,6 @@ class PairImages:
 
     def __getitem__(self, index: int) -> dict:
         return {**self._images[index], "label": int(self.labels[index])}
+
+    def record_names(self) -> list[str]:
+        return self._images.record_names()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import UserError
-from ..source import Files, Source
+from ..source import Files, Source, content_names
 from . import safe_pickle
 
 
@@ -24,6 +24,9 @@ class Encoded:
 
     def __getitem__(self, index: int) -> dict:
         return {"image": self._images[index], "label": 0, "path": self.paths[index]}
+
+    def record_names(self) -> list[str]:
+        return content_names(self._images)
 
 
 class Pairs(NamedTuple):

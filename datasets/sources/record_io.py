@@ -47,6 +47,14 @@ class RecordIO:
             raise UserError(f"{self.paths[index]} has label {labels[0]:g}; its identity has {self.labels[index]}")
         return {"image": content, "label": int(self.labels[index]), "path": self.paths[index]}
 
+    def record_names(self) -> list[str]:
+        """The key of each record and how many bytes it takes, as the index has them."""
+        starts = np.array(sorted(self._offsets.values()), np.int64)
+        ends = np.append(starts[1:], self._size)
+        sizes = ends - starts
+        places = np.searchsorted(starts, [self._offsets[int(key)] for key in self._keys])
+        return [f"{key}:{size}" for key, size in zip(self._keys.tolist(), sizes[places].tolist(), strict=True)]
+
     def __del__(self):
         if hasattr(self, "_file"):
             os.close(self._file)

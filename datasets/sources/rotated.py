@@ -31,6 +31,9 @@ class Rotated:
         image = np.ascontiguousarray(np.rot90(decoding.decode(record), index % TURNS))
         return {**record, "image": image, "label": int(self.labels[index]), "path": self.paths[index]}
 
+    def record_names(self) -> list[str]:
+        return [f"{name}@rot{90 * turn:03}" for name in self._source.record_names() for turn in range(TURNS)]
+
 
 def load_omniglot(path: str) -> Rotated:
     """Omniglot with its rotations: 6,492 classes, those of the first 1,200 characters first, as Vinyals et al. 2016."""

@@ -34,6 +34,7 @@ class Tfds:
         split = split or "train"
         if split not in builder.info.splits:
             raise UserError(f"{folder} has no split {split!r}; it has {', '.join(builder.info.splits)}")
+        self._full_name, self._split = builder.info.full_name.replace("/", ":"), split
         features = builder.info.features
         self._image = _key(features, _IMAGES, folder)
         self._label = _key(features, _LABELS, folder)
@@ -63,6 +64,10 @@ class Tfds:
         record = {"image": self._records[int(index)][self._image], "label": int(self.labels[index]),
                   "path": self.paths[index]}
         return record if self.tags is None else record | {"tags": self.tags[index]}
+
+    def record_names(self) -> list[str]:
+        """Name, configuration and version of the data set, the split, and the place in it."""
+        return [f"{self._full_name}#{self._split}:{index}" for index in range(len(self))]
 
     def __reduce__(self):  # open files do not travel to loader processes
         return Tfds, (self._path,)

@@ -3,12 +3,14 @@
 import io
 import pathlib
 import pickle
+import shutil
 import sys
 
 import numpy as np
 import pytest
 
 from geodesic import datasets
+from geodesic.datasets import identity
 from tests.datasets import images
 
 PIXELS = [images.pixels(seed) for seed in range(6)]
@@ -75,6 +77,17 @@ def test_labels_are_read_once(tmp_path):
     first = datasets.build("tfds", path="birds/1.0.0#test")
     assert len(list((tmp_path / "geodesic" / "labels").iterdir())) == 1
     assert (datasets.build("tfds", path="birds#test").labels == first.labels).all() and len(first) == 2
+
+
+def test_its_identity_is_its_name_version_and_split(prepared, tmp_path, monkeypatch):
+    found = {path: identity.identity(datasets.build("tfds", path=path))
+             for path in ("birds#train", "birds#test", "people")}
+    assert len({one["records"] for one in found.values()}) == 3
+    shutil.copytree(prepared, tmp_path / "copied")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "copied"))
+    for path in ("birds#train", "birds/1.0.0", f"{tmp_path}/copied/birds"):
+        assert identity.identity(datasets.build("tfds", path=path)) == found["birds#train"]
+    assert datasets.build("tfds", path="birds").record_names()[5] == "birds:1.0.0#train:5"
 
 
 def test_text_labels_become_classes(prepared):
