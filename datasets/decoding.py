@@ -1,6 +1,7 @@
 """From an image's encoded bytes to its pixels."""
 
 import io
+import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from ..errors import UserError
 # A photograph of more pixels in a data set is a mistake or an attack. Pillow has a lower limit of its own for what is
 # no JPEG, PIL.Image.MAX_IMAGE_PIXELS, which is the program's to set.
 MAX_PIXELS = 400_000_000
+
+# What parsers raise for a header that is none.
+_UNPARSED = SyntaxError | IndexError | TypeError | struct.error
 
 _ORIENTATION = 0x0112  # the Exif tag; 1 is upright
 
@@ -80,8 +84,8 @@ def problem(source, index: int) -> str:
 
 def _reason(error: Exception, image: bytes) -> str:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    # Pillow shows where in memory the bytes were, which is another place each time.
-    if isinstance(error, PIL.UnidentifiedImageError) or " at 0x" in reason:
+    # Pillow shows where in memory the bytes were, which is another place each time; and of a JPEG, how it was parsed.
+    if isinstance(error, PIL.UnidentifiedImageError | _UNPARSED) or " at 0x" in reason:
         return f"it is no image that can be read (first bytes {image[:8].hex(' ')})" if image else "it is empty"
     return reason
 

@@ -69,6 +69,7 @@ def look(source: datasets.Source, name: str, threads: int) -> list[dict]:
                 "file": hashlib.sha256(content).hexdigest() if content else None,
                 "pixels": duplicates.pixel_digest(image), "hash": duplicates.difference_hash(image)}
 
+    cv2.setNumThreads(0)  # these threads are the parallelism; OpenCV's own would fight them
     with concurrent.futures.ThreadPoolExecutor(threads) as pool, rich.progress.Progress(
             *rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn()) as bar:
         return list(bar.track(pool.map(one, range(len(source))), total=len(source), description=f"reading {name}"))

@@ -105,6 +105,7 @@ def _shard(source: datasets.Source, values, shard: int, shards: int, progress) -
         progress(1)
         return result
 
+    cv2.setNumThreads(0)  # these threads are the parallelism; OpenCV's own would fight them
     with concurrent.futures.ThreadPoolExecutor(values.threads) as pool:
         results = list(pool.map(convert, range(start, stop)))
     entry = array_record.write_shard(values.out, name, [result for result in results if not isinstance(result, str)])

@@ -11,10 +11,10 @@ import tempfile
 import warnings
 
 import numpy as np
-import PIL.Image
 import pytest
 
 from geodesic import datasets
+from geodesic.datasets import decoding
 from geodesic.datasets.sources import array_record
 from tests.datasets import images
 from tests.datasets.sources import record_io_test
@@ -55,7 +55,7 @@ def try_image(rng: np.random.Generator, folder: pathlib.Path) -> str:
     try:
         image = datasets.decode({"image": content, "path": "mutated"})
     except ValueError as error:
-        assert str(error).startswith("cannot read the image mutated")
+        assert str(error).startswith("cannot read the image mutated") and " at 0x" not in str(error)
         return "refused"
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     return "survived"
@@ -147,7 +147,7 @@ KINDS = {"images": (try_image, 1000), ".rec and .idx": (try_record_io, 1000), ".
 def fuzz(kind: str) -> dict[str, int]:
     """In a process of its own: a crash of a decoder is to be seen, and not to end the tests."""
     warnings.simplefilter("ignore")
-    PIL.Image.MAX_IMAGE_PIXELS = 10_000_000
+    decoding.MAX_PIXELS = 20_000_000
     outcomes = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(KINDS[kind][1]):

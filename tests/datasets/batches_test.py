@@ -1,5 +1,8 @@
+import subprocess
+import sys
 import types
 
+import cv2
 import numpy as np
 import pytest
 
@@ -36,9 +39,9 @@ def config():
 def train_batches(source, config, *, process_index=0, process_count=1, **options):
     sections = {name: config[name] for name in ("input", "augment", "sampling")}
     run = {name: config.run[f"loader_{name}"] for name in ("threads", "workers", "buffer")}
-    return datasets.train_batches(source, **sections, **run, **{
-        "batch_size": config.batch_size, "seed": 0, "process_index": process_index, "process_count": process_count,
-        "tolerance_percent": config.invalid_data_tolerance_percent} | options)
+    values = {"batch_size": config.batch_size, "seed": 0, "tolerance_percent": config.invalid_data_tolerance_percent}
+    return datasets.train_batches(source, process_index=process_index, process_count=process_count,
+                                  **sections | run | values | options)
 
 
 def take(config, length, steps, *, seed=0, process_index=0, process_count=1, start=None):
@@ -225,3 +228,28 @@ def test_options_that_cannot_be_followed_are_refused_before_the_first_batch(conf
         train_batches(Numbered(20), config)
     with pytest.raises(ValueError, match="got 'squash'"):
         evaluate(Numbered(20), config, 4)
+
+
+def test_importing_datasets_changes_no_state_of_other_libraries():
+    script = ("import cv2, PIL.Image; cv2.setNumThreads(3); PIL.Image.MAX_IMAGE_PIXELS = 12345\n"
+              "import geodesic.datasets; assert (cv2.getNumThreads(), PIL.Image.MAX_IMAGE_PIXELS) == (3, 12345)")
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+class Threads(Numbered):
+    """The pixels of an image are how many threads OpenCV has where it is read."""
+
+    def __getitem__(self, index):
+        return super().__getitem__(index) | {"image": np.full((8, 8, 3), cv2.getNumThreads(), np.uint8)}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_opencv_starts_no_threads_beside_the_loaders(config, workers):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        made = train_batches(Threads(20), config, workers=workers)
+        assert (next(made)["image"] == 1).all()  # a single one
+        made.close()
+    finally:
+        cv2.setNumThreads(before)

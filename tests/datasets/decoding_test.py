@@ -4,6 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from geodesic import datasets
 from geodesic.datasets import decoding
 from tests.datasets import images
 
@@ -58,6 +59,73 @@ def test_truncated_images_raise_with_their_path(kind, share):
 def test_what_is_no_image_raises():
     with pytest.raises(ValueError, match=r"cannot read the image notes\.jpg"):
         decoding.decode(record(b"not an image", "notes.jpg"))
+
+
+@pytest.mark.parametrize(("content", "reason"), [
+    (b"not an image", "(12 bytes): it is no image that can be read (first bytes 6e 6f 74 20 61 6e 20 69)"),
+    (b"", "(0 bytes): it is empty"),
+    (b"\xff\xd8\xff\xe0", "(4 bytes): it is no image that can be read (first bytes ff d8 ff e0)"),
+    (b"GIF89a", "(6 bytes): "), (b"\x89PNG\r\n\x1a\n", "(8 bytes): "),
+    (b"BM" + bytes(30), "(32 bytes): "), (b"RIFF\0\0\0\0WEBPVP8 ", "(16 bytes): "),
+    (b"II*\0" + bytes(9), "(13 bytes): "),
+])
+def test_the_reason_says_what_the_file_is_and_never_where_in_memory(content, reason):
+    with pytest.raises(ValueError) as error:
+        decoding.decode(record(content))
+    assert str(error.value).startswith(f"cannot read the image x.jpg {reason}")
+    assert " at 0x" not in str(error.value) and "BytesIO" not in str(error.value)
+    with pytest.raises(ValueError) as again:
+        decoding.decode(record(content))
+    assert str(again.value) == str(error.value)
+
+
+def test_why_an_image_of_a_source_cannot_be_read(tmp_path):
+    paths = [str(tmp_path / name) for name in ("whole.png", "damaged.png", "gone.png")]
+    content = images.encoded(images.pixels(0), "PNG")
+    (tmp_path / "whole.png").write_bytes(content)
+    (tmp_path / "damaged.png").write_bytes(content[:100])
+    source = datasets.Files(paths, [0, 0, 0], ["a"])
+    lines = [datasets.problem(source, index) for index in range(3)]
+    assert lines[0] == f"{paths[0]} could not be read, but can be now"
+    assert lines[1].startswith(f"cannot read the image {paths[1]} (100 bytes): ")
+    assert paths[2] in lines[2] and "No such file" in lines[2]
+
+
+def resized(content: bytes, side: int) -> bytes:
+    """A JPEG whose header says that it has side x side pixels."""
+    at = content.index(b"\xff\xc0") + 5
+    return content[:at] + side.to_bytes(2, "big") * 2 + content[at + 4:]
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_they_are_made(monkeypatch):
+    with pytest.raises(ValueError, match="65000 x 65000 pixels, more than 400,000,000"):
+        decoding.decode(record(resized(images.encoded(images.pixels(0)), 65000)))
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 24 * 20 - 1)
+    for kind in ("JPEG", "PNG", "TIFF"):
+        with pytest.raises(ValueError, match="it has 24 x 20 pixels, more than 479"):
+            decoding.decode(record(images.encoded(images.pixels(0), kind)))
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 24 * 20)
+    for kind in ("JPEG", "PNG", "TIFF"):
+        assert decoding.decode(record(images.encoded(images.pixels(0), kind))).shape == (24, 20, 3)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_pillows_limit_is_not_that_of_photographs(orientation, monkeypatch):
+    """Today's telephones take 200 million pixels, turned as their Exif data say."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    content = images.encoded(images.pixels(5), exif=exif.tobytes())
+    expected = decoding.decode(record(content))
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 100)
+    np.testing.assert_array_equal(decoding.decode(record(content)), expected)
+
+
+def test_a_pillow_image_is_read_as_its_file_would_be():
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    opened = PIL.Image.open(io.BytesIO(images.encoded(images.pixels(5), "PNG", exif=exif.tobytes())))
+    np.testing.assert_array_equal(decoding.from_pillow(opened), np.rot90(images.pixels(5), -1))
+    assert decoding.from_pillow(PIL.Image.new("L", (3, 2), 7)).tolist() == [[[7] * 3] * 3] * 2
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
