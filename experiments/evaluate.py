@@ -12,7 +12,7 @@ import time
 from absl import flags
 
 from geodesic.experiments.process import cli, progress
-from geodesic.experiments.protocols import analyses, protocol_run, run_scores, selection
+from geodesic.experiments.protocols import protocol_run, run_scores, selection
 from geodesic.experiments.trained import loading
 from geodesic.experiments.training import data
 
@@ -20,7 +20,7 @@ from geodesic.experiments.training import data
 def define_flags() -> None:
     flags.DEFINE_integer("step", -1, "Step of the checkpoint to evaluate; -1 is the last one.")
     flags.DEFINE_bool("baselines", True, "Score raw pixels, eigenfaces and the untrained network too.")
-    flags.DEFINE_list("also", [], f"What else to say of the embeddings: {', '.join(analyses.ANALYSES)}.")
+    flags.DEFINE_list("also", [], f"What else to say of the embeddings: {', '.join(run_scores.ALSO)}.")
     flags.DEFINE_bool("overwrite", False, "Replace an evaluation of this run on other test data.")
     protocol_run.define_flags()
 
@@ -30,7 +30,7 @@ def main(config, values) -> None:
         protocol_run.run(config, values)
         return
     protocol_run.check_unused(values)
-    analyses.check(values.also)
+    run_scores.check_also(values.also)
     evaluate(loading.load(values.workdir, config, step=None if values.step < 0 else values.step),
              baselines=values.baselines, also=tuple(values.also), overwrite=values.overwrite,
              selected=selection.last() if values.step < 0 else selection.given(values.step))

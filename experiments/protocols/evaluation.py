@@ -3,6 +3,7 @@
 import numpy as np
 
 from geodesic import datasets
+from geodesic.datasets import identity
 from geodesic.experiments.trained import network
 from geodesic.experiments.trained.run import Run
 from geodesic.experiments.training import data
@@ -43,17 +44,22 @@ def baselines(run: Run, test: datasets.Source) -> dict[str, np.ndarray]:
     unseen = _pixels(test, config)
     start = network.init_embedder(run.embedder, config.input.image_size, config.seed)
     untrained = Run(run.workdir, config, run.mesh, run.embedder, start, 0).embed_source(test)
-    return {"raw pixels": unseen, **_pca(config, unseen), "untrained network": untrained.embeddings[untrained.readable]}
+    return {"raw pixels": unseen, **_pca(run, unseen), "untrained network": untrained.embeddings[untrained.readable]}
 
 
-def _pca(config, unseen: np.ndarray) -> dict[str, np.ndarray]:
+def _pca(run: Run, unseen: np.ndarray) -> dict[str, np.ndarray]:
     from sklearn.decomposition import PCA  # seconds, which a training run can do without
 
+    config, missing = run.config, "the baseline by PCA is left out, as it needs the training images"
     try:
-        seen = _pixels(data.train_source(config), config)
+        source = data.train_source(config)
     except OSError as error:
-        print(f"the baseline by PCA is left out, as it needs the training images: {error}")
+        print(f"{missing}: {error}")
         return {}
+    if run.trained_on and run.trained_on["records"] != identity.identity(source)["records"]:
+        print(f"{missing}, and {data.describe(config.train_data)} are others now")
+        return {}
+    seen = _pixels(source, config)
     components = min(config.evaluation.pca_components, *seen.shape)
     fitted = PCA(components, random_state=config.seed).fit(seen)
     return {f"PCA-{components}": fitted.transform(unseen)}

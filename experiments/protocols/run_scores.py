@@ -24,6 +24,12 @@ from geodesic.experiments.trained.run import Run
 from geodesic.experiments.training import data
 from geodesic.metrics import retrieval
 
+# Said of the training images; the other analyses are of the test images.
+OUTLIERS = "outliers"
+ALSO = (*analyses.ANALYSES, OUTLIERS)
+# Paths that are printed; the record has all.
+_SHOWN = 10
+
 
 class Scores(NamedTuple):
     """record: what evaluation.json holds. unit f32[N,D], labels i[N]: of the images that could be read."""
@@ -36,7 +42,7 @@ class Scores(NamedTuple):
 
 def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tuple[str, ...] = (),
             rule: str = "last step", progress=lambda images: None) -> Scores:
-    """Embeds the test images, and scores them. also: names of `analyses.ANALYSES`. rule: how the step was chosen."""
+    """Embeds the test images, and scores them. also: names of ALSO. rule: how the step was chosen."""
     embedded = run.embed_source(test, progress)
     for problem in embedded.problems:
         print(f"left out of the evaluation: {problem}")
@@ -57,13 +63,32 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
         "scores": {row: evaluation.score(embeddings, labels, run.config) for row, embeddings in rows.items()},
     }
     if also:
-        record["also"] = analyses.run(also, embeddings=unit, labels=labels, seed=run.config.seed)
+        record["also"] = analyses.run([name for name in also if name != OUTLIERS], raw, labels, seed=run.config.seed)
+    if OUTLIERS in also:
+        record["also"][OUTLIERS] = _outliers(run)
     curves = {row: evaluation.roc(embeddings, labels) for row, embeddings in rows.items()}
     arrays = {"embeddings": unit, "labels": labels, "index": kept, "class_names": np.asarray(test.class_names),
               "paths": np.asarray([test.paths[index] for index in kept]),
               **{f"far/{row}": curve.far for row, curve in curves.items()},
               **{f"tar/{row}": curve.tar for row, curve in curves.items()}}
     return Scores(record, unit, labels, arrays)
+
+
+def check_also(names) -> None:
+    """Raises UserError for a name that `measure` does not know."""
+    unknown = [name for name in names if name not in ALSO]
+    if unknown:
+        raise UserError(f"no analysis {unknown[0]!r}; known: {', '.join(ALSO)}")
+
+
+def _outliers(run: Run) -> dict:
+    """The training images that lie far from the dominant sub-centre of their class: noise, perhaps."""
+    source = data.train_source(run.config)
+    embedded, prototypes = run.embed_source(source), run.classifier.params["prototypes"]
+    kept = embedded.readable.nonzero()[0]
+    places = kept[analyses.outliers(embedded.embeddings[kept], source.labels[kept], prototypes)]
+    return {"what": f"Of the {len(kept):,} training images, those far from the dominant sub-centre of their class",
+            "scores": {"outliers": float(len(places))}, "paths": [source.paths[place] for place in places]}
 
 
 def _trained_on(run: Run, test: datasets.Source) -> int | None:
@@ -126,6 +151,8 @@ def print_table(record: dict) -> None:
         print(f"{name}: {found['what']}")
         for metric, value in found["scores"].items():
             print(f"  {metric:<28}{value:.4f}")
+        for path in found.get("paths", [])[:_SHOWN]:
+            print(f"    {path}")
 
 
 def what_was_tested(record: dict) -> str:

@@ -11,7 +11,6 @@ import pytest
 
 from geodesic.configs import protocols
 from geodesic.experiments import train
-from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.protocols import protocol_run, record
 from tests.datasets import images
 from tests.datasets.sources import ijb_test
@@ -35,7 +34,7 @@ def follow(run, protocol, data="", **changes):
     config, root = run
     flags = dict(workdir=str(root / "run"), protocol=protocol, data=str(data), step=-1, select="last",
                  select_on_test=False, concatenate=[])
-    written = protocol_run.run(config, types.SimpleNamespace(**flags | changes), meshes.make())
+    written = protocol_run.run(config, types.SimpleNamespace(**flags | changes))
     marked = written["selection"]["rule"] == record.TEST
     name = written["protocol"]["name"] + (".selected_on_test" if marked else "")
     assert record.read(record.path(str(root / "run"), name)) == json.loads(json.dumps(written))

@@ -1,0 +1,75 @@
+"""A run's own evaluation: what else it says, and what it does not overwrite."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+import geodesic
+from geodesic.experiments import train
+from geodesic.experiments.protocols import run_scores
+from tests.experiments import tiny
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated")
+    config = tiny.config(tiny.faces(folder / "faces", 8, 6), train_data__classes=(0, 4), test_data__classes=(4, 8),
+                         loss__name="subcenter_arcface", loss__subcenter_arcface__scale=16.0, total_steps=2)
+    train.train(config, str(folder / "run"))
+    return folder / "run"
+
+
+def test_what_else_can_be_said_of_the_embeddings(workdir, capsys):
+    record = geodesic.evaluate(workdir, baselines=False, also=run_scores.ALSO)
+    assert [*record["also"]] == [*run_scores.ALSO]
+    for name, found in record["also"].items():
+        assert found["what"] and all(isinstance(value, float) for value in found["scores"].values()), name
+    found = record["also"]["outliers"]
+    assert found["scores"]["outliers"] == len(found["paths"]) and "24 training images" in found["what"]
+    assert "linear_probe: " in capsys.readouterr().out
+    assert json.loads((workdir / "evaluation.json").read_text())["also"] == json.loads(json.dumps(record["also"]))
+    with pytest.raises(geodesic.UserError, match="no analysis 'helth'; known: health"):
+        run_scores.check_also(["helth"])
+
+
+def test_the_names_trained_on_are_those_of_the_workdir(workdir, tmp_path):
+    """A class that comes before the others shifts the test classes onto one that was trained on."""
+    photos = tmp_path / "photos"
+    shutil.copytree(workdir.parent / "faces", photos)
+    shutil.copytree(photos / "class7", photos / "aaa")
+    shifted = {"train_data.path": str(photos), "test_data.path": str(photos), "test_data.classes": (3, 5)}
+    run = geodesic.load(workdir, overrides=shifted)
+    scores = run_scores.measure(run, geodesic.datasets.build(**run.config.test_data), baselines=False)
+    assert scores.record["protocol"]["classes_trained_on"] == 2  # class2 and class3
+    assert "2 of them also trained on" in run_scores.what_was_tested(scores.record)
+
+
+def test_an_evaluation_of_other_images_is_not_overwritten(workdir):
+    geodesic.evaluate(workdir, baselines=False)
+    before = (workdir / "evaluation.json").read_bytes()
+    other = geodesic.load(workdir, overrides={"test_data.classes": (5, 8)})
+    with pytest.raises(geodesic.UserError, match=r"is of other test data .*--overwrite"):
+        geodesic.evaluate(other, baselines=False)
+    assert (workdir / "evaluation.json").read_bytes() == before
+    assert geodesic.evaluate(other, baselines=False, overwrite=True)["protocol"]["classes"] == 3
+    geodesic.evaluate(workdir, baselines=False, overwrite=True)
+
+
+def test_report_and_classification_without_the_training_images_on_three_devices(workdir, monkeypatch):
+    from geodesic.experiments import report
+
+    faces = workdir.parent / "faces"
+    for name in ("class0", "class1", "class2", "class3"):
+        (faces / name).rename(workdir.parent / f"away_{name}")
+    run = geodesic.load(workdir, devices=jax.devices()[:3], overrides={"test_data.path": str(faces),
+                                                                      "test_data.classes": (0, 4)})
+    assert run.class_names == ["class0", "class1", "class2", "class3"]
+    scores = run.classify(sorted(str(path) for path in (workdir.parent / "away_class1").iterdir()))
+    assert scores.shape == (6, 4) and np.isfinite(scores).all()
+    record = geodesic.evaluate(run, baselines=True, overwrite=True)  # the same photographs are other records now
+    assert [*record["scores"]] == ["raw pixels", "untrained network", "trained, step 2"]
+    assert "never trained on" in run_scores.what_was_tested(record)
+    assert "<h1" in report.render(run.config, str(workdir))
