@@ -1,53 +1,41 @@
-"""The ranges of the templates' fields, checked before anything starts."""
+"""What the numbers of a configuration may be, checked before anything starts."""
 
-from typing import NamedTuple
-
+from geodesic.configs import templates
 from geodesic.errors import UserError
 
 
-class Range(NamedTuple):
-    low: float
-    high: float
-    step: float = 0.0  # 0: any value between
-
-
-ALL = {
-    "input.image_size": Range(32, 1024, 16),
-    "batch_size": Range(1, 2 ** 20, 1),
-    "num_epochs": Range(0, 10_000),
-    "items_per_epoch": Range(0, 2 ** 40, 1),
-    "schedule.first_step_epoch": Range(0, 10_000),
-    "schedule.step_every_epochs": Range(1e-3, 10_000),
-    "schedule.step_factor": Range(0, 1),
-    "optimizer.learning_rate_per_item": Range(0, 1),
-    "optimizer.trunk_learning_rate_factor": Range(0, 10),
-    "invalid_data_tolerance_percent": Range(0, 100),
-}
-TEMPLATES = {
-    "resnet_angular_margin": ALL | {"loss.arcface.scale": Range(16, 128), "loss.arcface.margin": Range(0.1, 0.9),
-                                    "embedder.embedding_size": Range(1, 65_536, 1)},
-    "inception_batch_norm": ALL,
-    "resnext": ALL,
-}
-_LOSSES = {"inception_batch_norm": ("softmax", "sigmoid"), "resnext": ("softmax", "sigmoid")}
-
-
 def check(config) -> None:
-    """Raises UserError, with the range, for a field of `config.template` outside of it. "" has no ranges."""
+    """Checks the length of the training, and the fields of `config.template` against its limits; "" has none.
+
+    Raises UserError, with what is allowed, for a field outside of it.
+
+    Example:
+        >>> from geodesic.configs import quickstart
+        >>> check(quickstart.get_config())
+    """
+    if config.total_steps < 0 or not (config.total_steps or config.num_epochs > 0):
+        raise UserError(f"num_epochs is {config.num_epochs:g} and total_steps {config.total_steps}: a training takes "
+                        f"num_epochs above 0, or total_steps above 0 in its place")
     if not config.template:
         return
-    if config.template not in TEMPLATES:
-        raise UserError(f"unknown template {config.template!r}; known: {', '.join(TEMPLATES)}, or \"\" for none")
-    for name, limits in TEMPLATES[config.template].items():
+    for name, limit in templates.load(config.template).LIMITS.items():
         value = config
         for key in name.split("."):
             value = value[key]
-        steps = (value - limits.low) / limits.step if limits.step else 0
-        if not limits.low <= value <= limits.high or steps != round(steps):
-            stepped = f" in steps of {limits.step:g}" if limits.step else ""
-            raise UserError(f"{config.template}: {name} is {limits.low:g} to {limits.high:g}{stepped}; got {value:g}. "
-                             f"--config.template='' lifts the ranges")
-    if config.template in _LOSSES and config.loss.name not in _LOSSES[config.template]:
-        raise UserError(f"{config.template} trains a classifier: loss.name is "
-                         f"{' or '.join(_LOSSES[config.template])}; got {config.loss.name!r}. "
-                         f"--config.template='' lifts this")
+        if not _is_within(value, limit):
+            given = value if isinstance(value, str) else f"{value:g}"
+            raise UserError(f"{config.template}: {name} is {_described(limit)}; got {given}. --config.template='' "
+                            f"lifts the limits")
+
+
+def _is_within(value, limit: templates.Range | tuple[str, ...]) -> bool:
+    if not isinstance(limit, templates.Range):
+        return value in limit
+    steps = (value - limit.low) / limit.step if limit.step else 0
+    return limit.low <= value <= limit.high and steps == round(steps)
+
+
+def _described(limit: templates.Range | tuple[str, ...]) -> str:
+    if not isinstance(limit, templates.Range):
+        return " or ".join(limit)
+    return f"{limit.low:g} to {limit.high:g}" + (f" in steps of {limit.step:g}" if limit.step else "")

@@ -5,6 +5,7 @@ definition, and on what a checkpoint may be selected. `geodesic evaluate --proto
 """
 
 import itertools
+from collections.abc import Collection
 
 import ml_collections
 
@@ -182,12 +183,16 @@ def get(name: str) -> ConfigDict:
     return PROTOCOLS[full]
 
 
-# Sources of whatever images lie in a folder: their name does not say which data set it is.
-_GENERIC = ("image_folder", "manifest", "npz", "idx", "record_io", "tfds", "array_record", "bin")
+def followed_by(config, data_sets: Collection[str]) -> ConfigDict | None:
+    """Finds the retrieval protocol that a run's own test data and views are those of; None where there is none.
 
+    data_sets: names of the sources that are one data set each. Another source's name does not say what its images are.
 
-def followed_by(config) -> ConfigDict | None:
-    """The retrieval protocol that a run's own test data and views are those of, if there is one."""
+    Example:
+        >>> from geodesic.configs import quickstart
+        >>> followed_by(quickstart.get_config(), data_sets=("orl_faces",)).name
+        'orl_faces'
+    """
     for protocol in PROTOCOLS.values():
         same = all(config[section].name == wanted.name and tuple(config[section].classes) == tuple(wanted.classes)
                    and not config[section].folds
@@ -195,7 +200,7 @@ def followed_by(config) -> ConfigDict | None:
         views = (config.input.fit == protocol.fit and config.input.resize_size == protocol.resize
                  and config.evaluation.average_horizontal_flips == protocol.flips
                  and protocol.image_size in (0, config.input.image_size))
-        if protocol.task == "retrieval" and not protocol.gallery.name and protocol.test.name not in _GENERIC and (
+        if protocol.task == "retrieval" and not protocol.gallery.name and protocol.test.name in data_sets and (
                 same and views):
             return protocol
     return None

@@ -35,6 +35,11 @@ SOURCES = {
     "ijb": ijb.Ijb,
 }
 
+# Sources that are one data set each. Another one's name does not say which images it reads.
+DATA_SETS = frozenset({"orl_faces", "omniglot", "omniglot_rotations", "cars196", "sop", "in_shop", "ijb"})
+# Sources that find their images without being told where they lie.
+FIND_THEMSELVES = frozenset({"orl_faces", "tfds"})
+
 # Verification sets.
 PAIRS = {
     "bin": pairs.load_bin,
@@ -66,5 +71,6 @@ def build_pairs(name: str, *, path: str) -> Pairs:
     return PAIRS[name](path)
 
 
-__all__ = ["CREDITS", "PAIRS", "SOURCES", "ArrayRecord", "Classes", "Files", "Fold", "Pairs", "Records", "Source",
-           "build", "build_pairs", "decode", "eval_batches", "from_pillow", "identity", "problem", "train_batches"]
+__all__ = ["CREDITS", "DATA_SETS", "FIND_THEMSELVES", "PAIRS", "SOURCES", "ArrayRecord", "Classes", "Files", "Fold",
+           "Pairs", "Records", "Source", "build", "build_pairs", "decode", "eval_batches", "from_pillow", "identity",
+           "problem", "train_batches"]

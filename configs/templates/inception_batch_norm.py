@@ -11,6 +11,8 @@ evaluation.layer names the one to embed from. Ioffe, Szegedy: Batch Normalizatio
 
 from geodesic.configs import templates
 
+LIMITS = templates.LIMITS | {"loss.name": ("softmax", "sigmoid")}
+
 
 def get_config():
     config = templates.base("inception_batch_norm")

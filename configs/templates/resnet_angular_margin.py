@@ -9,6 +9,10 @@ your own. docs/templates.md has the platform's names of the fields.
 """
 
 from geodesic.configs import templates
+from geodesic.configs.templates import Range
+
+LIMITS = templates.LIMITS | {"loss.arcface.scale": Range(16, 128), "loss.arcface.margin": Range(0.1, 0.9),
+                             "embedder.embedding_size": Range(1, 65_536, 1)}
 
 
 def get_config():

@@ -11,6 +11,8 @@ evaluation.layer names the one to embed from. Xie, Girshick, Dollár, Tu, He: Ag
 
 from geodesic.configs import templates
 
+LIMITS = templates.LIMITS | {"loss.name": ("softmax", "sigmoid")}
+
 
 def get_config():
     config = templates.base("resnext")

@@ -71,7 +71,7 @@ def record_own(run: Run, selected: selection.Selected, unit, labels, problems: l
 
     unit f[N,D], L2-normalised; labels i[N].
     """
-    protocol = protocols.followed_by(run.config)
+    protocol = protocols.followed_by(run.config, datasets.DATA_SETS)
     if protocol is None:
         return ""
     task = tasks.Task(protocol, [run], run.config.seed)

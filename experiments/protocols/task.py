@@ -11,9 +11,6 @@ from geodesic.experiments.process import progress
 from geodesic.experiments.trained.run import Run
 from geodesic.metrics import retrieval
 
-# Sources that know where their images lie.
-_FOUND = ("orl_faces", "tfds")
-
 
 class Measured(NamedTuple):
     """What a protocol gives, for the record and for the report."""
@@ -62,7 +59,7 @@ def locate(wanted, config, root: str) -> dict:
     if root:
         file, mark, split = wanted.path.partition("#")
         options["path"] = (f"{root.rstrip('/')}/{file}" if file else root) + mark + split
-    elif wanted.name not in _FOUND:
+    elif wanted.name not in datasets.FIND_THEMSELVES:
         for own in (config.test_data, config.train_data):
             path, _, _ = own.path.partition("#")
             if own.name == wanted.name and path:

@@ -1,15 +1,13 @@
-import importlib
-
 import pytest
 
-from geodesic.configs import default, limits
+from geodesic.configs import default, limits, templates
 
 
 def template(name: str):
-    return importlib.import_module(f"geodesic.configs.templates.{name}").get_config()
+    return templates.load(name).get_config()
 
 
-@pytest.mark.parametrize("name", limits.TEMPLATES)
+@pytest.mark.parametrize("name", templates.names())
 def test_a_template_is_within_its_own_ranges(name):
     config = template(name)
     assert config.template == name
@@ -37,12 +35,27 @@ def test_an_angular_margin_outside(scale, margin):
 def test_a_classifier_needs_a_classifiers_loss():
     config = template("inception_batch_norm")
     config.loss.name = "arcface"
-    with pytest.raises(ValueError, match=r"loss\.name is softmax or sigmoid; got 'arcface'"):
+    with pytest.raises(ValueError, match=r"loss\.name is softmax or sigmoid; got arcface\. "):
         limits.check(config)
 
 
 def test_an_unknown_template():
     config = default.get_config()
     config.template = "resnet"
-    with pytest.raises(ValueError, match="unknown template 'resnet'; known: resnet_angular_margin"):
+    with pytest.raises(ValueError, match="unknown template 'resnet'; known: inception_batch_norm, resnet_angular_"):
         limits.check(config)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0, 0), (-1, 0), (20, -1)])
+def test_a_training_of_no_length_is_refused(epochs, steps):
+    config = default.get_config()
+    config.num_epochs, config.total_steps = epochs, steps
+    with pytest.raises(ValueError, match=rf"num_epochs is {epochs} and total_steps {steps}: a training takes"):
+        limits.check(config)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 0), (0, 1), (0, 100)])
+def test_either_of_epochs_and_steps_will_do(epochs, steps):
+    config = default.get_config()
+    config.num_epochs, config.total_steps = epochs, steps
+    limits.check(config)

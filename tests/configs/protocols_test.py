@@ -46,10 +46,12 @@ def test_unknown_names_are_refused_and_protocols_are_locked():
 
 
 def test_a_run_whose_data_are_a_protocols_is_known_to_follow_it():
-    assert protocols.followed_by(quickstart.get_config()).name == "orl_faces"
+    data_sets = ("omniglot", "orl_faces")
+    assert protocols.followed_by(quickstart.get_config(), data_sets).name == "orl_faces"
+    assert protocols.followed_by(quickstart.get_config(), ("omniglot",)) is None
     for change in (lambda c: c.test_data.update(classes=(31, 40)), lambda c: c.train_data.update(classes=(0, 31)),
                    lambda c: c.evaluation.update(average_horizontal_flips=False),
                    lambda c: c.train_data.update(folds=2), lambda c: c.test_data.update(name="image_folder")):
         config = quickstart.get_config()
         change(config)
-        assert protocols.followed_by(config) is None
+        assert protocols.followed_by(config, data_sets) is None

@@ -15,6 +15,16 @@ def test_the_first_folder_below_is_the_class(tmp_path):
     assert datasets.decode(source[4]).shape == (24, 20, 3)
 
 
+def test_what_begins_with_a_dot_is_passed_over(tmp_path):
+    """._0.jpg is what macOS writes beside 0.jpg, and no image."""
+    folder = images.make_folder(tmp_path, 2, 1)
+    (folder / "class1" / "._0.jpg").write_bytes(b"\0\5\x16\7")
+    (folder / ".thumbnails").mkdir()
+    (folder / ".thumbnails" / "0.jpg").write_bytes(images.encoded(images.pixels(0)))
+    source = datasets.build("image_folder", path=str(folder))
+    assert source.paths == [str(folder / f"class{label}" / "0.jpg") for label in range(2)]
+
+
 def test_a_flat_folder_is_one_class(tmp_path):
     (tmp_path / "a.png").write_bytes(images.encoded(images.pixels(0), "PNG"))
     source = datasets.build("image_folder", path=str(tmp_path))
