@@ -12,9 +12,9 @@ Value and gradients (embeddings and prototypes) of ArcFace's loss, float32, in t
 
 torch, in turns with them on one device, each in a process of its own: plain as in arcface_torch, eager; Partial FC as
 its second version, whose gradient is that of the sampled prototypes only, where ours is of all, mostly zeros; and both
-again with glibc told to keep freed memory, as experiments/heap.py tells it for our programs. --classes are timed;
---compiled only looked at, through memory_analysis() and the HLO text, as all are: on one device, and on 8 fake ones
-with prototypes split by class. Random embeddings and labels. Needs torch (requirements-peers.txt).
+again with glibc told to keep freed memory, as experiments/process/runtime.py tells it for our programs. --classes are
+timed; --compiled only looked at, through memory_analysis() and the HLO text, as all are: on one device, and on 8 fake
+ones with prototypes split by class. Random embeddings and labels. Needs torch (requirements-peers.txt).
 """
 
 import functools
@@ -36,8 +36,8 @@ from jax.sharding import PartitionSpec as P
 from benchmarks import margin_head_torch, turns
 from geodesic import losses
 from geodesic.experiments.compiled import collectives
-from geodesic.experiments.process import heap, runtime, workdir
 from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.process import runtime, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 FORMS = ("plain", "sharded", "streamed", "partial_fc")
@@ -132,7 +132,7 @@ def ours(form: str, classes: int, batch: int, size: int):
 def theirs(name: str, keep: bool, classes: int, batch: int, size: int):
     """The same in torch. keep: with the heap that our programs have."""
     if keep:
-        heap.keep()
+        runtime.keep_heap()
     run = margin_head_torch.steps(*inputs(classes, batch, size), SCALE, MARGIN, rate(classes, batch, 1))[name]
     return run, {"loss": run()}
 

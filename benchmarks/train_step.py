@@ -8,8 +8,8 @@
 Each contender has a process of its own. train: value, gradient and new running statistics of the mean of the squared
 pooled output, without an optimizer. forward: the pooled output with the running statistics. torch is channels-last and
 eager, the model torchvision's, timm's, Cadene's or an IResNet of tests/embedders/make_goldens.py; again with glibc
-told to keep freed memory, as experiments/heap.py tells it for our programs; --compile_torch adds torch.compile (it
-needs a C++ compiler). bfloat16 is the trunk's dtype here and autocast there; parameters are float32 in both. --forms
+told to keep freed memory, as experiments/process/runtime.py tells it for our programs; --compile_torch adds
+torch.compile (it needs a C++ compiler). bfloat16 is the trunk's dtype here and autocast there; parameters are float32 in both. --forms
 names forms of embedders/convolution.py, comma-separated; "native" is XLA's own convolution. Needs
 requirements-peers.txt beside the run-time requirements. Adds its row to the .json; the .md is written anew from all.
 
@@ -34,7 +34,7 @@ from absl import app, flags
 from benchmarks import turns
 from geodesic import embedders
 from geodesic.experiments.compiled import memory_traffic, peaks
-from geodesic.experiments.process import heap, runtime, workdir
+from geodesic.experiments.process import runtime, workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 PEERS = TORCH, KEPT, COMPILED = "torch", "torch, heap kept", "torch.compile"
@@ -103,7 +103,7 @@ def started(*arguments):
 def peer(name: str, shape: tuple[int, int], train: bool, dtype: str, kind: str):
     """The same of torch. kind: of PEERS."""
     if kind == KEPT:
-        heap.keep()
+        runtime.keep_heap()
     import torch
 
     from tests.embedders import goldens, make_goldens

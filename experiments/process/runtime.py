@@ -1,20 +1,23 @@
-"""What JAX needs to be told before it starts. Importing this module is harmless; `start` comes before any array."""
+"""What a program does to its process before JAX starts. Only programs call it; importing this changes nothing."""
 
+import contextlib
+import ctypes
 import logging
+import mmap
 import os
 import pathlib
 
-import absl.logging
-
-from geodesic.experiments.process import heap
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # <malloc.h>
 
 
 def start(cpu_devices: int = 0) -> None:
-    """Sets up the compilation cache and, for rehearsing a pod on one machine, `cpu_devices` fake CPU devices."""
+    """Sets up memory, the compilation cache and logging; for rehearsing a pod on one machine, `cpu_devices` fake
+    devices. It comes before any array.
+    """
     if cpu_devices > 1:
         # XLA's thread pool must outnumber the fake devices, or their collectives wait for each other for ever.
         os.environ.setdefault("NPROC", "32")
-    heap.keep()
+    keep_heap()
     import jax
 
     if cpu_devices:
@@ -24,7 +27,40 @@ def start(cpu_devices: int = 0) -> None:
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "geodesic" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    # orbax announces every folder it opens, and every error that it also raises; the programs print their own lines.
-    absl.logging.set_verbosity(absl.logging.FATAL)
-    # A save that fails leaves tasks behind, of which asyncio would print a page each.
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_is_not_orbaxs)
+
+
+def _is_not_orbaxs(record: logging.LogRecord) -> bool:
+    """Whether a record may be printed. orbax logs errors that it also raises, and of each task that a failed save
+    leaves behind asyncio would print a page: the programs have lines of their own for these.
+    """
+    told = f"{record.pathname} {record.getMessage() if record.name == 'asyncio' else ''}"
+    return "/orbax/" not in told
+
+
+def keep_heap() -> None:
+    """Memory that this process frees stays with it from now on, in pages of 2 MiB where the system has them.
+
+    XLA:CPU takes the temporaries of every step from malloc and frees them after it. glibc hands such blocks back to
+    the system, which maps and clears them anew at the next step, 4 KiB at a time. Where the C library is not glibc,
+    this does nothing.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_ARENA_MAX, 1)  # the other arenas hold blocks of up to 64 MiB only
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
+        if pathlib.Path("/proc/sys/vm/overcommit_memory").read_text().strip() != "2":  # there, addresses are memory
+            _ask_for_huge_pages(libc)
+
+
+def _ask_for_huge_pages(libc: ctypes.CDLL) -> None:
+    """Asks for them for the addresses that the heap will grow into. What is freed untouched takes no memory."""
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
+    libc.free.argtypes, libc.madvise.argtypes = (ctypes.c_void_p,), (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    if block := libc.malloc(size):
+        start = -(-block // mmap.PAGESIZE) * mmap.PAGESIZE
+        libc.madvise(start, (block + size - start) // mmap.PAGESIZE * mmap.PAGESIZE, mmap.MADV_HUGEPAGE)
+        libc.free(block)
