@@ -9,8 +9,8 @@ Each contender has a process of its own. train: value, gradient and new running 
 pooled output, without an optimizer. forward: the pooled output with the running statistics. torch is channels-last and
 eager, the model torchvision's, timm's, Cadene's or an IResNet of tests/embedders/make_goldens.py; again with glibc
 told to keep freed memory, as experiments/process/runtime.py tells it for our programs; --compile_torch adds
-torch.compile (it needs a C++ compiler). bfloat16 is the trunk's dtype here and autocast there; parameters are float32 in both. --forms
-names forms of embedders/convolution.py, comma-separated; "native" is XLA's own convolution. Needs
+torch.compile (it needs a C++ compiler). bfloat16 is the trunk's dtype here and autocast there; parameters are float32
+in both. --forms names forms of embedders/convolution.py, comma-separated; "native" is XLA's own convolution. Needs
 requirements-peers.txt beside the run-time requirements. Adds its row to the .json; the .md is written anew from all.
 
 Share of peak: the compiled program's FLOPs per second, over those of one large product measured here in the same dtype.

@@ -17,6 +17,7 @@ from absl import flags
 
 from geodesic.experiments.process import cli, workdir
 from geodesic.experiments.reporting import page
+from geodesic.experiments.reporting.pictures import png
 from geodesic.experiments.sweeping import pictures, running, search, statistics, tables, trials
 
 _TEMPLATE = os.path.join(os.path.dirname(__file__), "sweeping", "report.html")
@@ -80,7 +81,7 @@ def write(sweep, expanded, records, values) -> None:
     markdown = tables.markdown(sweep, rows, values.sweep)
     figures = {"axes": pictures.axes(rows, sweep.metrics), "curves": pictures.curves(rows, sweep.metrics[0]),
                "points": pictures.points(rows, sweep.metrics, sweep.baseline)}
-    pngs = {name: pictures.png(figure) for name, figure in figures.items() if figure is not None}
+    pngs = {name: png(figure) for name, figure in figures.items() if figure is not None}
     content = page.render(
         _TEMPLATE, os.path.basename(values.sweep), table=tables.html_table(sweep, rows),
         verdict=html.escape(tables.verdict(sweep, rows)),

@@ -1,15 +1,15 @@
-"""Pictures of results: contact sheets, training curves, ROC and DET. Figures of matplotlib, as PNG."""
+"""Pictures of results: contact sheets, training curves, ROC and DET. Figures of matplotlib, as PNG.
+
+Nothing here touches pyplot or matplotlib's settings for good: a notebook that draws with its own style keeps it.
+"""
 
 import io
+import math
 import os
 from collections.abc import Callable
 from typing import NamedTuple
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
 import scipy.stats
@@ -26,14 +26,16 @@ Found = tuple[str, list[tuple[str, float]]]
 # From an image's path, as its source names it, to u8[H,W,3].
 Reader = Callable[[str], np.ndarray]
 
-plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-                     "grid.alpha": 0.25, "figure.constrained_layout.use": True})
+# A decorator: matplotlib's settings while a figure is made, and while it is drawn.
+styled = matplotlib.rc_context({
+    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
+    "figure.constrained_layout.use": True})
 
 
+@styled
 def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=140)
-    plt.close(figure)
     return buffer.getvalue()
 
 
@@ -57,11 +59,13 @@ def thumbnail(path: str, side: int, read: Reader = read_file) -> PIL.Image.Image
     return image
 
 
+@styled
 def contact_sheet(results: list[Found]) -> Figure:
     """A row for each query: the query, then what was found, with its cosine."""
     shown = results[:MAX_ROWS]
     columns = 1 + max(len(found) for _, found in shown)
-    figure, axes = plt.subplots(len(shown), columns, figsize=(1.15 * columns, 1.5 * len(shown)), squeeze=False)
+    figure = Figure(figsize=(1.15 * columns, 1.5 * len(shown)))
+    axes = figure.subplots(len(shown), columns, squeeze=False)
     for row, (query, found) in zip(axes, shown, strict=True):
         for axis in row:
             axis.axis("off")
@@ -77,12 +81,16 @@ def _show(axis, path: str, title: str, color: str | None) -> None:
     axis.imshow(thumbnail(path, 160))
     # The last folder is often the class; the whole path does not fit.
     name = os.path.join(os.path.basename(os.path.dirname(path)), os.path.basename(path))
-    axis.set_title(f"{title}\n{name if len(name) <= 22 else '…' + name[-21:]}", fontsize=6, color=color or "black")
+    name = name.encode("utf-8", "replace").decode()  # a name of a file may be of no encoding at all
+    axis.set_title(f"{title}\n{name if len(name) <= 22 else '…' + name[-21:]}", fontsize=6, color=color or "black",
+                   parse_math=False)
 
 
+@styled
 def curves(metrics: list[dict], untrained: dict | None) -> Figure:
     """Loss and accuracy on the training images; map@r on the test images where it was measured."""
-    figure, axes = plt.subplots(1, 3, figsize=(10, 2.8))
+    figure = Figure(figsize=(10, 2.8))
+    axes = figure.subplots(1, 3)
     steps = [record for record in metrics if "loss" in record]
     scores = [record for record in metrics if "map@r" in record]
     axes[0].plot([r["step"] for r in steps], [r["loss"] for r in steps], color="tab:red")
@@ -106,12 +114,14 @@ class Band(NamedTuple):
     high: np.ndarray
 
 
+@styled
 def roc_and_det(curves_by_name: dict[str, tuple[np.ndarray, np.ndarray]], emphasised: str, band: Band | None) -> Figure:
     """Two views of the same rates, (far, tar) by name: TAR against FAR, and misses against FAR in normal deviates.
 
     band: of the emphasised curve.
     """
-    figure, (roc, det) = plt.subplots(1, 2, figsize=(10, 4))
+    figure = Figure(figsize=(10, 4))
+    roc, det = figure.subplots(1, 2)
     for name, (far, tar) in curves_by_name.items():
         width = 2.4 if name == emphasised else 1.2
         line, = roc.step(far, tar, where="post", label=name, linewidth=width)
@@ -125,12 +135,22 @@ def roc_and_det(curves_by_name: dict[str, tuple[np.ndarray, np.ndarray]], emphas
             ylabel="true accept rate")
     roc.legend(loc="lower right")
     edges = _deviates(np.array([smallest, 0.8]))
-    ticks = [rate for rate in (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5) if rate >= smallest]
-    names = [f"{rate:g}" for rate in ticks]
+    ticks = _det_ticks(*edges)
+    names = [f"{rate:g}" if rate >= 1e-3 else f"{rate:.0e}".replace("e-0", "e-") for rate in ticks]
     det.plot(edges, edges, color="grey", linewidth=0.8, linestyle=":")  # where the two errors are equal
     det.set(title="DET", xlabel="false accept rate", ylabel="false reject rate", xlim=edges, ylim=edges,
-            xticks=_deviates(np.array(ticks)), yticks=_deviates(np.array(ticks)), xticklabels=names, yticklabels=names)
+            xticks=_deviates(ticks), yticks=_deviates(ticks), xticklabels=names, yticklabels=names)
     return figure
+
+
+def _det_ticks(low: float, high: float) -> list[float]:
+    """Rates to write at an axis of normal deviates from `low` to `high`: from the right, each that has room."""
+    ticks, left = [], math.inf
+    for rate in (0.5, 0.2, 0.05, 0.01, 1e-3, 1e-4, 1e-5, 1e-6):
+        place = float(_deviates(rate))
+        if place >= low and left - place >= (high - low) / 9:
+            ticks, left = [rate, *ticks], place
+    return ticks
 
 
 def _deviates(rates) -> np.ndarray:

@@ -1,19 +1,19 @@
 """A sweep's plots: every point with its interval, the metric against each numeric axis, curves with bands."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
 from geodesic.experiments.process import progress
-from geodesic.experiments.reporting.pictures import png as png  # the same paper, the same style
+from geodesic.experiments.reporting.pictures import styled
 from geodesic.experiments.sweeping import running
 from geodesic.experiments.sweeping.statistics import Row
 
 
+@styled
 def points(rows: list[Row], metrics: tuple[str, ...], baseline: str) -> Figure:
     """A line for each point: its seeds as dots, mean and 95 % interval, and the baseline's mean across."""
-    figure, panels = plt.subplots(1, len(metrics), figsize=(4.2 * len(metrics) + 1.5, 0.34 * len(rows) + 1.1),
-                                  sharey=True, squeeze=False)
+    figure = Figure(figsize=(4.2 * len(metrics) + 1.5, 0.34 * len(rows) + 1.1))
+    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)
     for panel, metric in zip(panels[0], metrics, strict=True):
         for place, row in enumerate(rows):
             if metric not in row.means:
@@ -29,6 +29,7 @@ def points(rows: list[Row], metrics: tuple[str, ...], baseline: str) -> Figure:
     return figure
 
 
+@styled
 def axes(rows: list[Row], metrics: tuple[str, ...]) -> Figure | None:
     """The first metric against each field that has two numeric values or more; a line for each setting of the rest."""
     fields = [field for field in dict.fromkeys(field for row in rows for field in row.trials[0].point)
@@ -36,7 +37,8 @@ def axes(rows: list[Row], metrics: tuple[str, ...]) -> Figure | None:
     metric, rows = metrics[0], [row for row in rows if metrics[0] in row.means]
     if not fields or not rows:
         return None
-    figure, panels = plt.subplots(1, len(fields), figsize=(4.6 * len(fields), 3.4), squeeze=False)
+    figure = Figure(figsize=(4.6 * len(fields), 3.4))
+    panels = figure.subplots(1, len(fields), squeeze=False)
     for panel, field in zip(panels[0], fields, strict=True):
         lines: dict[str, list[Row]] = {}
         for row in rows:
@@ -56,6 +58,7 @@ def axes(rows: list[Row], metrics: tuple[str, ...]) -> Figure | None:
     return figure
 
 
+@styled
 def curves(rows: list[Row], metric: str) -> Figure | None:
     """The training loss and, where it was measured on the way, the metric: mean over seeds, band of their range."""
     found = {name: {row.label: _curve(row, name) for row in rows} for name in ("loss", metric)}
@@ -64,7 +67,8 @@ def curves(rows: list[Row], metric: str) -> Figure | None:
     found = {name: lines for name, lines in found.items() if lines}
     if not found:
         return None
-    figure, panels = plt.subplots(1, len(found), figsize=(5 * len(found), 3.4), squeeze=False)
+    figure = Figure(figsize=(5 * len(found), 3.4))
+    panels = figure.subplots(1, len(found), squeeze=False)
     for panel, (name, lines) in zip(panels[0], found.items(), strict=True):
         for label, (steps, values) in lines.items():
             panel.plot(steps, values.mean(0), label=label)
