@@ -1,8 +1,11 @@
-"""Losses: embeddings [B, D] and labels [B] -> a scalar. Pure functions.
+"""Losses: embeddings [B,D] and labels [B] -> a scalar. Pure functions.
 
     loss = losses.build("arcface", num_classes=1000, scale=64.0, margin=0.5)
     params, state = loss.init(rng, embedding_size=512)
     value, state, scalars = loss.apply(params, state, embeddings, labels, rng)
+
+A loss of one's own is a function of an axis and of keyword hyper-parameters that returns a `Loss`, and a line in
+CLASS_LOSSES or PAIR_LOSSES.
 """
 
 import inspect
@@ -18,7 +21,7 @@ from .labels import checked
 from .loss import Loss
 from .pair_axis import PairAxis
 
-# Of embeddings and the prototypes of classes.
+# Losses that compare embeddings with prototypes of the classes: name -> function of a ClassAxis.
 CLASS_LOSSES = {
     "adacos": adaptive.adacos,
     "adaface": adaptive.adaface,
@@ -38,7 +41,7 @@ CLASS_LOSSES = {
     "subcenter_arcface": margin.subcenter_arcface,
 }
 
-# Of embeddings and each other.
+# Losses that compare embeddings with each other: name -> function of a PairAxis.
 PAIR_LOSSES = {
     "circle": pairs.circle,
     "contrastive": pairs.contrastive,
@@ -57,7 +60,22 @@ LOSSES = CLASS_LOSSES | PAIR_LOSSES
 
 
 def hyper_parameters(name: str) -> dict[str, object]:
-    """The hyper-parameters of a loss and their defaults. Raises UserError for an unknown name."""
+    """The hyper-parameters of a loss.
+
+    Args:
+      name: the loss, of LOSSES.
+
+    Returns:
+      Name -> default.
+
+    Raises:
+      UserError: the name is unknown.
+
+    Example:
+      >>> from geodesic import losses
+      >>> losses.hyper_parameters("cosface")
+      {'scale': 64.0, 'margin': 0.4}
+    """
     if name not in LOSSES:
         raise UserError(f"unknown loss {name!r}; known: {', '.join(sorted(LOSSES))}")
     parameters = inspect.signature(LOSSES[name]).parameters.values()
@@ -67,14 +85,34 @@ def hyper_parameters(name: str) -> dict[str, object]:
 def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None, chunk_size: int = 0,
           sample_rate: float = 1.0, update: str = "all", memory_size: int = 0, memory_start_step: int = 0,
           **values) -> Loss:
-    """The named loss over `num_classes` classes; `values` are its hyper-parameters.
+    """The named loss.
 
-    With a mesh, prototypes are split by class over its axis "data", and their number of rows is `num_classes`
-    rounded up to the device count.
-    chunk_size: classes (of pair losses: anchors) at a time on a device, 0 for all: the same loss in less memory.
-    sample_rate, update: Partial FC, see losses/partial_fc.py; of no use to pair losses.
-    memory_size, memory_start_step: cross-batch memory of pair losses, see losses/memory.py; examples and steps.
-    Raises UserError for an unknown name or hyper-parameter, and for values that cannot be.
+    Args:
+      name: the loss, of LOSSES.
+      num_classes: C; labels are below it.
+      mesh: devices, with the axis "data". Prototypes are then split over them by class, and have `num_classes` rows
+        rounded up to the device count; pair losses split the anchors.
+      chunk_size: classes (of pair losses: anchors) at a time on one device, 0 for all: the same loss in less memory.
+      sample_rate: Partial FC (losses/partial_fc.py), the share of classes in one step's softmax; 1 for pair losses.
+      update: Partial FC, what becomes of prototypes that are not sampled, "all" or "sampled".
+      memory_size: cross-batch memory (losses/memory.py) of pair losses, in examples; 0 for none.
+      memory_start_step: batches before the first one that is remembered.
+      **values: the loss's hyper-parameters; those that are left out have their defaults.
+
+    Returns:
+      The loss; see `Loss` for what it can do.
+
+    Raises:
+      UserError: a name or hyper-parameter is unknown, or a value cannot be.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic import losses
+      >>> loss = losses.build("arcface", num_classes=10, margin=0.3)
+      >>> params, state = loss.init(jax.random.key(0), embedding_size=4)
+      >>> value, state, scalars = loss.apply(params, state, jnp.ones((2, 4)), jnp.array([3, 7]), jax.random.key(1))
+      >>> value.shape, jax.tree.map(jnp.shape, params)
+      ((), {'prototypes': (10, 4)})
     """
     known = hyper_parameters(name)
     for key in values:
@@ -99,10 +137,28 @@ def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None,
 
 def combine(weights: dict[str, float], *, hyper_parameters: dict[str, dict] | None = None,
             options: dict[str, dict] | None = None, **shared) -> Loss:
-    """The sum of the named losses times their weights, e.g. {"arcface": 1.0, "multi_similarity": 0.5}.
+    """The sum of the named losses times their weights.
 
-    hyper_parameters, options: of `build`, for each name that has any; shared: of `build`, for all.
-    Raises UserError without a name whose weight is not 0, and as `build` does.
+    Args:
+      weights: name -> factor; losses whose factor is 0 are left out.
+      hyper_parameters: name -> the hyper-parameters of that loss, where it has other than its defaults.
+      options: name -> arguments of `build` for that loss alone.
+      **shared: arguments of `build` for all, `num_classes` among them.
+
+    Returns:
+      The loss, see `combination.weighted_sum`.
+
+    Raises:
+      UserError: no factor is other than 0, or `build` raises it.
+
+    Example:
+      >>> import jax
+      >>> from geodesic import losses
+      >>> loss = losses.combine({"arcface": 1.0, "multi_similarity": 0.5, "triplet": 0.0}, num_classes=10,
+      ...                       options={"multi_similarity": {"memory_size": 64}})
+      >>> params, state = loss.init(jax.random.key(0), 4)
+      >>> list(params), list(state["multi_similarity"])
+      (['arcface', 'multi_similarity'], ['memory'])
     """
     used = {name: weight for name, weight in sorted(weights.items()) if weight}
     if not used:

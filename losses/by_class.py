@@ -42,6 +42,13 @@ def names_below_loss(path: tuple) -> tuple[str, ...]:
 
     Returns:
       The names; () for an array that is not below a loss.
+
+    Example:
+      >>> import jax
+      >>> from geodesic.losses import by_class
+      >>> params = {"embedder": {"conv1": 0}, "loss": {"arcface": {"prototypes": 0}}}
+      >>> [by_class.names_below_loss(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+      [(), ('arcface', 'prototypes')]
     """
     names = [jax.tree_util.keystr((key,), simple=True) for key in path]
     start = next((place for place, name in enumerate(names) if name in _PARTS), None)

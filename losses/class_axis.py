@@ -1,13 +1,13 @@
 """The class axis of a loss: what a batch has to know of C prototypes, wherever those prototypes live.
 
-A loss never sees the matrix of B x C cosines. It hands over a `summarize` that turns a piece of it, [B, c], into
-sums, maxima and log-sum-exps, and gets these back over all classes. Pieces come from three things that a loss
-need not know of:
+A loss never sees the matrix of B x C cosines. It hands over a `summarize` that turns a piece of it, [B,c], into sums,
+maxima and log-sum-exps, and gets these back over all classes. Pieces come from three things that a loss need not know
+of:
 
-* with a mesh, prototypes are split by class over its axis. Every device sees all B embeddings and its own
-  C / devices classes; what crosses devices is the embeddings [B, D] and scalars per row, never logits or prototypes;
-* with a chunk size, a device's classes come in chunks that the backward pass computes again: O(B * chunk) memory;
-* with a sample (losses/partial_fc.py), a device's classes are the sampled ones.
+* With a mesh, prototypes are split by class over its axis. Every device sees all B embeddings and its own C / devices
+  classes. What crosses devices is the embeddings [B,D] and scalars for each row, never logits or prototypes.
+* With a chunk size, a device's classes come in chunks that the backward pass computes again: O(B * chunk) memory.
+* With a sample (losses/partial_fc.py), a device's classes are the sampled ones.
 """
 
 from collections.abc import Callable
@@ -16,24 +16,32 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 
-# Of a squared length; a zero vector gets cosine 0 and a finite gradient.
-EPSILON = 1e-12
-# Full float32 products: TPUs would multiply in bfloat16, where a scale of 64 turns rounding into whole logits.
-PRECISION = lax.Precision.HIGHEST
+from .shards import on_shards, psum, whole_batch
+from .similarity import PRECISION, cosines, unit
 
-# Classes at a time where no chunk size is given. What follows a product is a few copies of it (the CPU's compiler
-# materialises what it reduces), and this bounds them; products are kept for the backward pass, not computed again.
+# Classes at a time where no chunk size is given. What follows a product makes a few copies of it (the CPU's compiler
+# materialises what it reduces), and this bounds them. Products are kept for the backward pass, not computed again.
 UNSTREAMED_CHUNK = 4096
 
 
 class ClassAxis(NamedTuple):
-    """`num_classes` classes, in equal parts over the axis `name` of `mesh` (None: all on one device).
+    """The classes of a loss, and how they are computed.
 
-    chunk_size: classes at a time on one device; 0 takes all at once.
-    sample_rate: share of a device's classes in one step's softmax. update: "all" | "sampled", see partial_fc.
+    Attributes:
+      num_classes: C.
+      mesh: the devices over which classes are split in equal parts; None keeps all on one device.
+      name: the mesh's axis.
+      chunk_size: classes at a time on one device; 0 takes all at once.
+      sample_rate: the share of a device's classes in one step's softmax.
+      update: what becomes of classes that are not sampled, one of `partial_fc.UPDATES`.
+
+    Example:
+      >>> from geodesic.losses import class_axis
+      >>> axis = class_axis.ClassAxis(num_classes=1000, sample_rate=0.1)
+      >>> axis.rows, axis.softmax_classes
+      (1000, 100)
     """
 
     num_classes: int
@@ -45,37 +53,45 @@ class ClassAxis(NamedTuple):
 
     @property
     def shards(self) -> int:
+        """The devices that hold classes."""
         return 1 if self.mesh is None else self.mesh.shape[self.name]
 
     @property
     def rows(self) -> int:
-        """Prototype rows: `num_classes` rounded up to the device count. The rows past it are padding and masked."""
+        """The rows of the prototypes: `num_classes` rounded up to the device count. Rows past it are masked padding."""
         return -(-self.num_classes // self.shards) * self.shards
 
     @property
     def sampled(self) -> int:
-        """Classes in one step's softmax on one device."""
+        """The classes in one step's softmax on one device."""
         return int(self.sample_rate * (self.rows // self.shards))
 
     @property
     def softmax_classes(self) -> int:
-        """Classes in one step's softmax, on all devices."""
+        """The classes in one step's softmax, on all devices."""
         local = self.rows // self.shards
         held = [min(max(self.num_classes - shard * local, 0), local) for shard in range(self.shards)]
         return sum(min(count, self.sampled) for count in held)
 
 
 class Piece(NamedTuple):
-    """Some classes, as the whole batch sees them."""
+    """Some classes, as the whole batch sees them.
 
-    values: jax.Array   # f32[B,c] of the `columns` function: cosines, or logits
-    own: jax.Array      # bool[B,c]: the label's class; of multi-hot labels, all of the row's classes
-    valid: jax.Array    # bool[1,c]: a class, not padding
-    rows: object        # what the loss knows of its rows
+    Attributes:
+      values: f32[B,c], cosines or logits, of the `columns` function.
+      own: bool[B,c], whether the class is the row's label; of multi-hot labels, one of the row's classes.
+      valid: bool[1,c], whether it is a class and not padding.
+      rows: what the loss knows of its rows.
+    """
+
+    values: jax.Array
+    own: jax.Array
+    valid: jax.Array
+    rows: object
 
 
 class Totals(NamedTuple):
-    """Dicts of arrays, reduced over classes: added, maximum (without gradient), log-sum-exp."""
+    """What a loss wants to know over all classes: dicts of sums, of maxima (without gradient), and of log-sum-exps."""
 
     sums: dict
     maxima: dict
@@ -83,44 +99,43 @@ class Totals(NamedTuple):
 
 
 def init_prototypes(rng: jax.Array, axis: ClassAxis, embedding_size: int, centres: int | None = None) -> jax.Array:
-    """f32[rows, D] or f32[rows, K, D], N(0, .01^2) as in the public implementations, another draw for every row.
+    """Prototypes before the first step, drawn from N(0, .01^2) as in the public implementations.
 
-    The first C rows do not depend on the mesh.
+    Args:
+      rng: the key. Every row is another draw, and the first C rows do not depend on the mesh.
+      axis: the classes.
+      embedding_size: D.
+      centres: prototypes of a class, K; None for one.
+
+    Returns:
+      f32[rows,D], or f32[rows,K,D].
+
+    Example:
+      >>> import jax
+      >>> from geodesic.losses import class_axis
+      >>> class_axis.init_prototypes(jax.random.key(0), class_axis.ClassAxis(10), 4, centres=3).shape
+      (10, 3, 4)
     """
     shape = (axis.rows, embedding_size) if centres is None else (axis.rows, centres, embedding_size)
     return 0.01 * jax.random.normal(rng, shape, jnp.float32)
 
 
-def unit(x: jax.Array) -> jax.Array:
-    """x / |x| along the last axis, in float32, with gradient 0 (not NaN) at 0."""
-    x = x.astype(jnp.float32)
-    return x * inverse_norm(x)
-
-
-def inverse_norm(x: jax.Array) -> jax.Array:
-    x = x.astype(jnp.float32)
-    return lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), EPSILON))
-
-
-def cosines(x: jax.Array, classes: dict) -> jax.Array:
-    """Of unit rows [B,D] and classes {"prototypes": [c,D] or [c,K,D]}: f32[B,c] or f32[B,c,K]."""
-    w = classes["prototypes"]
-    products = jnp.matmul(x, w.reshape(-1, w.shape[-1]).T, precision=PRECISION)
-    # The columns are scaled after the product, so that no normalised copy of [C, D] is kept.
-    products = checkpoint_name(products, "products") * inverse_norm(w).reshape(-1)
-    return products.reshape(x.shape[0], *w.shape[:-1])
-
-
-def affine(x: jax.Array, classes: dict) -> jax.Array:
-    """Logits of a linear classifier {"prototypes": [c,D], "bias": [c]}: f32[B,c]."""
-    products = jnp.matmul(x, classes["prototypes"].T, precision=PRECISION)
-    return checkpoint_name(products, "products") + classes["bias"]
-
-
 def scores(axis: ClassAxis, columns: Callable = cosines, normalize: bool = True) -> Callable:
-    """Loss.scores of a loss that compares `columns`: of every class at once, without padding.
+    """`Loss.scores` of a loss that compares embeddings and classes by `columns`.
 
-    normalize: whether embeddings are normalised before they are compared.
+    Args:
+      axis: the classes.
+      columns: (embeddings [B,D], params) -> scores f32[B,rows].
+      normalize: whether the embeddings are normalised before they are compared.
+
+    Returns:
+      The function (params, embeddings [B,D]) -> f32[B,C], without padding.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import class_axis
+      >>> print(class_axis.scores(class_axis.ClassAxis(2))({"prototypes": jnp.eye(2)}, jnp.array([[3.0, 4.0]])))
+      [[0.6 0.8]]
     """
 
     def of(params: dict, embeddings: jax.Array) -> jax.Array:
@@ -134,9 +149,28 @@ def totals(axis: ClassAxis, summarize: Callable[[Piece], Totals], x: jax.Array, 
            rows=(), sample: jax.Array | None = None, columns: Callable = cosines) -> Totals:
     """What `summarize` says of every piece of the class axis, over all classes.
 
-    x: f32[B,D]. classes: arrays whose first axis is `axis.rows` long. labels: i32[B], or multi-hot [B,C].
-    rows: arrays [B] or [] that `summarize` finds in its piece. sample: i32[shards * sampled] of partial_fc.sample.
-    columns: (x, a piece of classes) -> values [B,c].
+    Args:
+      axis: the classes.
+      summarize: turns a piece into the dicts of a `Totals`, with the class axis reduced.
+      x: embeddings f32[B,D], as `columns` wants them.
+      classes: the loss's params, arrays of `axis.rows` rows.
+      labels: i32[B], or multi-hot [B,C].
+      rows: arrays [B] or [] that `summarize` finds in its piece.
+      sample: of `partial_fc.sample`, the rows that take part; None for all.
+      columns: (x, a piece of the params) -> values [B,c].
+
+    Returns:
+      The totals over all classes of all devices, on every device.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import class_axis
+      >>> def summarize(piece):
+      ...     return class_axis.Totals(sums={"cosines": piece.values.sum(axis=-1)}, maxima={}, logs={})
+      >>> found = class_axis.totals(class_axis.ClassAxis(2), summarize, jnp.array([[0.6, 0.8]]),
+      ...                           {"prototypes": jnp.eye(2)}, jnp.array([0]))
+      >>> round(float(found.sums["cosines"][0]), 4)
+      1.4
     """
 
     def local(x, classes, labels, rows, sample):
@@ -155,7 +189,7 @@ def totals(axis: ClassAxis, summarize: Callable[[Piece], Totals], x: jax.Array, 
 
         return _over_shards(axis, _over_chunks(axis.chunk_size, piece, (classes, ids)))
 
-    if labels.ndim == 2:  # multi-hot: split as the classes are, padded to their number
+    if labels.ndim == 2:  # multi-hot labels are split as the classes are, and padded to their number
         labels = jnp.pad(labels, ((0, 0), (0, axis.rows - labels.shape[1])))
     split = P(axis.name)
     in_specs = (split, split, split if labels.ndim == 1 else P(None, axis.name), P(), split)
@@ -163,9 +197,26 @@ def totals(axis: ClassAxis, summarize: Callable[[Piece], Totals], x: jax.Array, 
 
 
 def target_cosines(axis: ClassAxis, x: jax.Array, classes: dict, labels: jax.Array) -> jax.Array:
-    """Cosines of unit rows to the label's prototype(s), f32[B] or f32[B,K], without gradient and without logits.
+    """The cosines of embeddings to the prototypes of their labels, without gradient, and without any logits.
 
-    For losses whose other logits depend on it; the differentiable one comes with the totals.
+    They are for losses whose logits of the other classes depend on them; the cosines with a gradient come with the
+    totals.
+
+    Args:
+      axis: the classes.
+      x: embeddings of length 1, f32[B,D].
+      classes: {"prototypes": f32[rows,D] or f32[rows,K,D]}.
+      labels: i32[B].
+
+    Returns:
+      f32[B] or f32[B,K].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import class_axis
+      >>> print(class_axis.target_cosines(class_axis.ClassAxis(2), jnp.array([[0.6, 0.8]]), {"prototypes": jnp.eye(2)},
+      ...                                 jnp.array([1])))
+      [0.8]
     """
 
     def local(x, prototypes, labels):
@@ -181,32 +232,35 @@ def target_cosines(axis: ClassAxis, x: jax.Array, classes: dict, labels: jax.Arr
 
 
 def logsumexp(x: jax.Array, axis: int) -> jax.Array:
-    """log sum exp along an axis; -inf, with gradient 0, where there is nothing to add but -inf."""
+    """log sum e^x along an axis; -inf, with gradient 0, where there is nothing to add but -inf.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import class_axis
+      >>> class_axis.logsumexp(jnp.log(jnp.array([[1.0, 3.0], [0.0, 0.0]])), axis=1).tolist()   # log 4, log 0
+      [1.386..., -inf]
+    """
     largest = lax.stop_gradient(jnp.max(x, axis=axis, keepdims=True))
     return _shifted_log(x, largest, lambda values: jnp.sum(values, axis=axis), lambda m: jnp.squeeze(m, axis))
 
 
-def on_shards(axis, local: Callable, in_specs, out_specs) -> Callable:
-    """`local` on every device's part; without a mesh, on everything."""
-    if axis.mesh is None:
-        return local
-    return jax.shard_map(local, mesh=axis.mesh, in_specs=in_specs, out_specs=out_specs)
-
-
-def whole_batch(axis, x: jax.Array) -> jax.Array:
-    return x if axis.mesh is None else lax.all_gather(x, axis.name, tiled=True)
-
-
-def psum(axis, x: jax.Array) -> jax.Array:
-    return x if axis.mesh is None else lax.psum(x, axis.name)
-
-
 def first_class(axis: ClassAxis) -> jax.Array | int:
+    """Inside of `on_shards`: the class of this device's first row.
+
+    Example:
+      >>> from geodesic.losses import class_axis
+      >>> class_axis.first_class(class_axis.ClassAxis(2))   # without a mesh
+      0
+    """
     return 0 if axis.mesh is None else lax.axis_index(axis.name) * (axis.rows // axis.shards)
 
 
 def _over_chunks(size: int, piece: Callable, classes) -> Totals:
-    """Of [B, C], the backward pass finds the products alone, or with a chunk size nothing: it computes them again."""
+    """The totals over one device's classes, chunk by chunk.
+
+    Of each chunk's [B,c] the products alone are kept for the backward pass; with a chunk size nothing is, and the
+    backward pass computes the products again.
+    """
     policy = None if size else jax.checkpoint_policies.save_only_these_names("products")
     piece = jax.checkpoint(piece, policy=policy)
     count = jax.tree.leaves(classes)[0].shape[0]
@@ -222,7 +276,15 @@ def _over_chunks(size: int, piece: Callable, classes) -> Totals:
 
 
 def chunk_of(count: int, size: int) -> int:
-    """At most `size`, and if possible a divisor of `count`: a remainder would cost a copy of the prototypes."""
+    """A chunk size of at most `size`, and more than half of it that divides `count` where there is one.
+
+    A remainder would cost a copy of the prototypes.
+
+    Example:
+      >>> from geodesic.losses import class_axis
+      >>> class_axis.chunk_of(100, 30), class_axis.chunk_of(100, 200)
+      (25, 100)
+    """
     if size >= count:
         return count
     divisors = (n for n in range(size, size // 2, -1) if count % n == 0)
@@ -230,12 +292,14 @@ def chunk_of(count: int, size: int) -> int:
 
 
 def _reduce(stacked: Totals) -> Totals:
+    """The totals over chunks that lie along the first axis."""
     return Totals(jax.tree.map(lambda a: jnp.sum(a, axis=0), stacked.sums),
                   jax.tree.map(lambda a: jnp.max(a, axis=0), stacked.maxima),
                   jax.tree.map(lambda a: logsumexp(a, axis=0), stacked.logs))
 
 
 def _over_shards(axis: ClassAxis, result: Totals) -> Totals:
+    """The totals over the devices, from each device's own."""
     maxima = lax.stop_gradient(result.maxima)
     if axis.mesh is None:
         return result._replace(maxima=maxima)
@@ -245,8 +309,9 @@ def _over_shards(axis: ClassAxis, result: Totals) -> Totals:
 
 
 def _shifted_log(x, largest, add, squeeze=lambda largest: largest):
-    # Subtracting the largest keeps exp in range; where all is -inf, subtract nothing.
+    """log of what `add` makes of e^x; `largest` are the largest x, and `squeeze` gives them the shape of the sum."""
+    # Subtracting the largest keeps exp in range. Where all is -inf, nothing is subtracted.
     shift = jnp.where(jnp.isfinite(largest), largest, 0.0)
     total = add(jnp.exp(x - shift))
-    # Double where: log's infinite slope at 0 would turn a masked row's gradient into NaN.
+    # The inner where: log's infinite slope at 0 would turn the gradient of a row that the outer one masks into NaN.
     return squeeze(shift) + jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1.0)), -jnp.inf)

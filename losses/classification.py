@@ -1,23 +1,41 @@
 """Linear classifiers on the embedding: softmax, and one sigmoid per class.
 
-Weights are params["prototypes"] f32[C,D] and params["bias"] f32[C], split by class like any prototypes; embeddings
-are not normalised.
+The logit of class j is <x, w_j> + b_j, of embeddings that are not normalised. Each loss takes its classes first
+(`losses.build` makes the axis); the weights and biases are params {"prototypes": f32[C,D], "bias": f32[C]}, split over
+devices like any prototypes.
 """
 
 import jax
 import jax.numpy as jnp
 
 from ..errors import UserError
-from . import class_axis, cross_entropy, partial_fc
+from . import class_axis, cross_entropy, partial_fc, similarity
 from .class_axis import ClassAxis, Piece, Totals
 from .loss import Loss
 
 
 def softmax(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
-    """Softmax cross-entropy with integer labels [B].
+    """Softmax cross-entropy: -log(e^logit_y / sum_j e^logit_j), averaged over the batch.
 
-    label_smoothing: this share of the target is spread over all classes in the softmax, the label's among them.
-    Szegedy, Vanhoucke, Ioffe, Shlens, Wojna: Rethinking the Inception Architecture, 2015, arXiv:1512.00567.
+    Args:
+      label_smoothing: the share of the target that is spread evenly over all classes in the softmax, the label's among
+        them; in [0, 1).
+
+    Raises:
+      UserError: label_smoothing is no such share.
+
+    References:
+      Szegedy, Vanhoucke, Ioffe, Shlens, Wojna: Rethinking the Inception Architecture, 2015, arXiv:1512.00567, for
+      label smoothing.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic import losses
+      >>> loss = losses.build("softmax", num_classes=2)
+      >>> params = {"prototypes": jnp.eye(2), "bias": jnp.zeros(2)}
+      >>> value, _, _ = loss.apply(params, {}, jnp.array([[3.0, 4.0]]), jnp.array([0]), jax.random.key(0))
+      >>> round(float(value), 4)   # log(1 + exp(4 - 3))
+      1.3133
     """
     _check_smoothing("softmax", label_smoothing)
 
@@ -32,7 +50,7 @@ def softmax(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
     def apply(params, state, embeddings, labels, rng):
         sample, state = partial_fc.sample(axis, state, labels, rng)
         totals = class_axis.totals(axis, summarize, embeddings.astype(jnp.float32), params, labels, sample=sample,
-                                   columns=class_axis.affine)
+                                   columns=similarity.affine)
         target, others = totals.sums["target"], totals.logs["others"]
         losses = cross_entropy.cross_entropy(target, others)
         if label_smoothing:
@@ -44,10 +62,25 @@ def softmax(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
 
 
 def sigmoid(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
-    """Binary cross-entropy of every class, averaged over examples and classes; multi-label.
+    """Binary cross-entropy of every class: log(1 + e^logit_j) - t_j logit_j, averaged over examples and classes.
 
-    labels: i32[B], one class per example, or multi-hot [B,C] of zeros and ones.
-    label_smoothing: targets are 1 - half of it, and half of it.
+    Labels are i32[B], one class for each example, or multi-hot [B,C] of zeros and ones: t_j is 1 for the example's
+    classes, and 0 for the others. The accuracy is the share of (example, class) on the right side of 0.
+
+    Args:
+      label_smoothing: t_j is 1 - label_smoothing / 2 and label_smoothing / 2 in place of 1 and 0; in [0, 1).
+
+    Raises:
+      UserError: label_smoothing is no such share.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic import losses
+      >>> loss = losses.build("sigmoid", num_classes=2)
+      >>> params = {"prototypes": jnp.eye(2), "bias": jnp.zeros(2)}
+      >>> value, _, _ = loss.apply(params, {}, jnp.array([[3.0, 4.0]]), jnp.array([[1, 1]]), jax.random.key(0))
+      >>> round(float(value), 4)   # (log(1 + exp(-3)) + log(1 + exp(-4))) / 2
+      0.0334
     """
     _check_smoothing("sigmoid", label_smoothing)
     on, off = 1 - label_smoothing / 2, label_smoothing / 2
@@ -62,7 +95,7 @@ def sigmoid(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
     def apply(params, state, embeddings, labels, rng):
         sample, state = partial_fc.sample(axis, state, labels, rng)
         totals = class_axis.totals(axis, summarize, embeddings.astype(jnp.float32), params, labels, sample=sample,
-                                   columns=class_axis.affine)
+                                   columns=similarity.affine)
         loss = jnp.mean(totals.sums["entropy"]) / axis.softmax_classes
         accuracy = jnp.mean(totals.sums["right"] / axis.softmax_classes)
         return loss, state, {"accuracy": accuracy}
@@ -80,7 +113,7 @@ def _init(axis: ClassAxis):
 
 
 def _scores(axis: ClassAxis):
-    return class_axis.scores(axis, class_axis.affine, normalize=False)
+    return class_axis.scores(axis, similarity.affine, normalize=False)
 
 
 def _check_smoothing(name: str, label_smoothing: float) -> None:

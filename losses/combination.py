@@ -1,4 +1,4 @@
-"""A weighted sum of losses: each with its own parameters and state, under its name."""
+"""A weighted sum of losses, each with its own parameters and state."""
 
 import jax
 
@@ -6,7 +6,26 @@ from .loss import Loss
 
 
 def weighted_sum(losses: dict[str, Loss], weights: dict[str, float]) -> Loss:
-    """params, state: {name: of that loss}. Scalars are reported as "name/scalar", and each value as "name/loss"."""
+    """The sum over the names of weight times loss.
+
+    Args:
+      losses: name -> loss.
+      weights: name -> factor.
+
+    Returns:
+      The loss, whose params and state have those of each part under its name. It reports the scalars of each part as
+      "name/scalar", and its value before the weight as "name/loss". It has no class scores, as each part may have its
+      own.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic import losses
+      >>> loss = losses.combine({"normface": 1.0, "contrastive": 0.5}, num_classes=3)
+      >>> params, state = loss.init(jax.random.key(0), 2)
+      >>> _, _, scalars = jax.jit(loss.apply)(params, state, jnp.eye(2), jnp.array([0, 1]), jax.random.key(1))
+      >>> list(params), sorted(scalars)[:2]
+      (['contrastive', 'normface'], ['contrastive/active_anchors', 'contrastive/loss'])
+    """
 
     def init(rng, embedding_size):
         params, state = {}, {}

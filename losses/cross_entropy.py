@@ -6,21 +6,49 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import class_axis
+from . import class_axis, similarity
 from .class_axis import ClassAxis, Piece, Totals
 
 
 class Softmax(NamedTuple):
-    """Per row, f32[B]. With a single class there are no others: -inf and -inf."""
+    """What a softmax over all classes needs to know of each example, f32[B] each.
 
-    target: jax.Array   # the label's cosine (or logit), before any margin
-    others: jax.Array   # log sum exp of the other classes' logits
-    largest: jax.Array  # the largest of the others' cosines (or logits), without gradient
+    Attributes:
+      target: the label's cosine (or logit), before any margin.
+      others: log sum e^logit over the other classes; -inf where there is a single class.
+      largest: the largest of the others' cosines (or logits), without gradient; -inf where there is a single class.
+    """
+
+    target: jax.Array
+    others: jax.Array
+    largest: jax.Array
 
 
 def softmax(axis: ClassAxis, x: jax.Array, classes: dict, labels: jax.Array, negative: Callable, *, rows=(),
-            sample: jax.Array | None = None, columns: Callable = class_axis.cosines) -> Softmax:
-    """negative: (values [B,c], rows) -> logits of classes that are not the label's."""
+            sample: jax.Array | None = None, columns: Callable = similarity.cosines) -> Softmax:
+    """Both halves of a softmax over all classes, without its matrix of logits.
+
+    Args:
+      axis: the classes.
+      x: embeddings f32[B,D], as `columns` wants them.
+      classes: the loss's params.
+      labels: i32[B].
+      negative: (values [B,c], rows) -> logits [B,c], of classes that are not the label's.
+      rows: arrays [B] or [] for `negative`.
+      sample: of `partial_fc.sample`.
+      columns: (x, a piece of the params) -> values [B,c].
+
+    Returns:
+      A `Softmax`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import class_axis, cross_entropy
+      >>> rows = cross_entropy.softmax(class_axis.ClassAxis(2), jnp.array([[0.6, 0.8]]), {"prototypes": jnp.eye(2)},
+      ...                              jnp.array([0]), lambda cosines, rows: 10 * cosines)
+      >>> [round(float(value[0]), 3) for value in rows]
+      [0.6, 8.0, 0.8]
+    """
 
     def summarize(piece: Piece) -> Totals:
         others = piece.valid & ~piece.own
@@ -34,10 +62,32 @@ def softmax(axis: ClassAxis, x: jax.Array, classes: dict, labels: jax.Array, neg
 
 
 def cross_entropy(logit: jax.Array, others: jax.Array) -> jax.Array:
-    """-log(e^logit / (e^logit + e^others)), f32[B]; never negative, and precise where it is tiny."""
+    """-log(e^logit / (e^logit + e^others)), never negative, and precise where it is tiny.
+
+    Args:
+      logit: of the label, f32[B].
+      others: log sum e^logit of the other classes, f32[B].
+
+    Returns:
+      f32[B].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import cross_entropy
+      >>> round(float(cross_entropy.cross_entropy(jnp.float32(1.0), jnp.float32(1.0))), 4)   # log 2
+      0.6931
+    """
     return jax.nn.softplus(others - logit)
 
 
 def scalars(rows: Softmax) -> dict:
-    """Accuracy without margin, and how close embeddings are to their prototypes."""
+    """What class losses report: the accuracy without margin, and the mean cosine of embeddings to their prototypes.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import cross_entropy
+      >>> rows = cross_entropy.Softmax(target=jnp.array([0.6, 0.2]), others=jnp.zeros(2), largest=jnp.array([0.5, 0.5]))
+      >>> {name: round(float(value), 3) for name, value in cross_entropy.scalars(rows).items()}
+      {'accuracy': 0.5, 'target_cosine': 0.4}
+    """
     return {"accuracy": jnp.mean(rows.target > rows.largest), "target_cosine": jnp.mean(rows.target)}

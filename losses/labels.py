@@ -1,4 +1,4 @@
-"""Labels that a loss can use: integers within its classes. A label out of range would silently count as no class."""
+"""Labels that a loss can use: integers within its classes. Unchecked, one out of range would count as no class."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,23 @@ from .loss import Loss
 
 
 def check_labels(labels, num_classes: int) -> None:
-    """labels: integers [N], or multi-hot [N,C]. Raises UserError for another shape, type or range."""
+    """Refuses labels that are not those of so many classes.
+
+    Args:
+      labels: integers [N], or multi-hot [N,C]. Of labels under jit, and of those that other hosts hold a part of, the
+        range cannot be seen, and is not checked.
+      num_classes: C.
+
+    Raises:
+      UserError: the shape, the type or the range is another.
+
+    Example:
+      >>> import numpy as np
+      >>> from geodesic import losses
+      >>> losses.check_labels(np.array([0, 3]), num_classes=3)
+      Traceback (most recent call last):
+      geodesic.errors.UserError: labels run from 0 to 3, but the loss has 3 classes, 0 to 2: ...
+    """
     if labels.ndim not in (1, 2):
         raise UserError(f"labels are integers [B] or multi-hot [B,C]; got an array of shape {tuple(labels.shape)}")
     if labels.ndim == 2:
@@ -30,7 +46,26 @@ def check_labels(labels, num_classes: int) -> None:
 
 
 def checked(loss: Loss, num_classes: int) -> Loss:
-    """The loss, refusing what it cannot use. Under jit it sees shapes and types only: check the data's labels first."""
+    """The loss, which then refuses embeddings and labels that it cannot use.
+
+    Under jit it sees shapes and types only, so a program checks the labels of its data first (`check_labels`).
+
+    Args:
+      loss: any loss.
+      num_classes: its classes.
+
+    Returns:
+      The loss; its `apply` raises UserError for other shapes, for labels out of range, and for multi-hot labels unless
+      `loss.multi_hot`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic import losses
+      >>> loss = losses.build("contrastive", num_classes=3)   # `build` returns a loss that checks
+      >>> loss.apply({}, {}, jnp.eye(2), jnp.array([0, 1, 2]), jax.random.key(0))
+      Traceback (most recent call last):
+      geodesic.errors.UserError: a loss takes embeddings [B,D] and as many labels; got (2, 2) and (3,)
+    """
 
     def apply(params, state, embeddings, labels, rng):
         if embeddings.ndim != 2 or labels.shape[:1] != embeddings.shape[:1]:

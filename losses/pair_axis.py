@@ -1,8 +1,8 @@
 """The pairs of a batch: every example as an anchor, against all the others and against a memory of earlier ones.
 
-A pair loss is a function of one anchor's similarities [N] to everything, N = B + memory. Here is the rest: with a mesh,
-every device computes its own examples' rows against the whole batch; with a chunk size, so many anchors at a time,
-computed again for the backward pass, so that gradients are exact in O(chunk * N) memory instead of O(B * N).
+A pair loss is a function of one anchor's similarities [N] to everything, N = B + memory. The rest is here. With a mesh,
+every device computes its own examples' rows against the whole batch. With a chunk size, so many anchors are computed at
+a time, and again in the backward pass: gradients are exact in O(chunk * N) memory instead of O(B * N).
 """
 
 from collections.abc import Callable
@@ -14,12 +14,22 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 
 from . import memory
-from .class_axis import PRECISION, chunk_of, on_shards, unit, whole_batch
+from .class_axis import chunk_of
 from .loss import Loss
+from .shards import on_shards, whole_batch
+from .similarity import PRECISION, unit
 
 
 class PairAxis(NamedTuple):
-    """chunk_size: anchors at a time on a device, 0 for all. memory_size: examples remembered, 0 for none."""
+    """How the pairs of a loss are computed.
+
+    Attributes:
+      mesh: the devices that share the anchors; None keeps all on one device.
+      name: the mesh's axis.
+      chunk_size: anchors at a time on one device; 0 takes all at once.
+      memory_size: examples of earlier batches to compare with; 0 for none.
+      memory_start_step: batches before the first one that is remembered.
+    """
 
     mesh: jax.sharding.Mesh | None = None
     name: str = "data"
@@ -29,29 +39,60 @@ class PairAxis(NamedTuple):
 
 
 class Anchor(NamedTuple):
-    """One example, as it sees the batch and the memory."""
+    """One example, as it sees the N examples of the batch and the memory.
 
-    similarity: jax.Array   # f32[N], cosines (or products)
-    positive: jax.Array     # bool[N]: of the same class, and not itself
-    negative: jax.Array     # bool[N]: of another class
-    index: jax.Array        # i32[], its place in the global batch
-    common: object          # what the loss gave for all anchors
+    Attributes:
+      similarity: f32[N], cosines, or products of embeddings that are not normalised.
+      positive: bool[N], whether an example is of the same class, and not the anchor itself.
+      negative: bool[N], whether it is of another class.
+      index: i32[], the anchor's place in the global batch.
+      common: what the loss lets all anchors know.
+      embedding_size: D.
+    """
+
+    similarity: jax.Array
+    positive: jax.Array
+    negative: jax.Array
+    index: jax.Array
+    common: object
     embedding_size: int
 
 
 class Terms(NamedTuple):
-    """A loss is sum(values) / sum(weights) over all anchors; if these are dicts, the sum of that over the keys."""
+    """One anchor's part of a loss, which is sum(values) / sum(weights) over all anchors.
 
-    values: object  # f32[] or a dict of them
+    Attributes:
+      values, weights: f32[], or dicts with the same keys. Of dicts, the loss is the sum of that ratio over the keys.
+    """
+
+    values: object
     weights: object
 
 
 def pair_loss(axis: PairAxis, rule: Callable[..., Terms], *, normalize: bool = True, common: Callable | None = None,
               penalty: Callable | None = None) -> Loss:
-    """The loss of a rule, (one Anchor) -> Terms.
+    """The loss of a rule for one anchor.
 
-    normalize: similarities are cosines. common: (per_anchor, labels, rng) -> what all anchors are to know, where
-    `per_anchor(function)` maps a function of one Anchor over all. penalty: embeddings -> added to the loss.
+    Args:
+      axis: how pairs are computed.
+      rule: Anchor -> Terms.
+      normalize: whether embeddings are normalised, so that similarities are cosines.
+      common: (per_anchor, labels, rng) -> what all anchors are to know, with a leading axis B or none;
+        `per_anchor(function)` gives a function of an Anchor for all of them. None: nothing.
+      penalty: embeddings -> f32[], added to the loss. None: nothing.
+
+    Returns:
+      The loss, without params. Its state is the memory, and it reports the share of anchors that have any weight.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic.losses import pair_axis
+      >>> def mean_positive(anchor):
+      ...     return pair_axis.Terms(jnp.sum(anchor.similarity * anchor.positive), jnp.sum(anchor.positive))
+      >>> loss = pair_axis.pair_loss(pair_axis.PairAxis(), mean_positive)
+      >>> value, _, _ = loss.apply({}, {}, jnp.array([[1.0, 0.0], [0.6, 0.8]]), jnp.array([0, 0]), jax.random.key(0))
+      >>> round(float(value), 4)
+      0.6
     """
 
     def init(rng, embedding_size):
@@ -69,7 +110,7 @@ def pair_loss(axis: PairAxis, rule: Callable[..., Terms], *, normalize: bool = T
         loss = sum(jax.tree.leaves(jax.tree.map(_mean, terms.values, terms.weights)))
         if penalty is not None:
             loss += penalty(embeddings)
-        # An anchor takes part if anything of it has a weight.
+        # An anchor takes part if any of its terms has a weight.
         active = jnp.mean(sum(jax.tree.leaves(terms.weights)) > 0)
         state = memory.remember(state, x, labels, axis.memory_start_step)
         return loss, state, {"active_anchors": active}
@@ -83,7 +124,27 @@ def _mean(values, weights):
 
 
 def over_anchors(axis: PairAxis, function: Callable, x: jax.Array, labels: jax.Array, remembered, common=()):
-    """`function` of every Anchor: whatever it returns, with a leading axis B."""
+    """A function of every anchor of the batch.
+
+    Args:
+      axis: how pairs are computed.
+      function: Anchor -> a tree of arrays.
+      x: embeddings f32[B,D].
+      labels: i32[B].
+      remembered: `memory.Contents`.
+      common: what every Anchor gets as its `common`.
+
+    Returns:
+      The tree with a leading axis B.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import memory, pair_axis
+      >>> positives = pair_axis.over_anchors(pair_axis.PairAxis(), lambda anchor: anchor.positive.sum(), jnp.eye(3),
+      ...                                    jnp.array([0, 0, 1]), memory.contents({}, 3))
+      >>> positives.tolist()
+      [1, 1, 0]
+    """
 
     def local(x, labels, remembered, common):
         references = jnp.concatenate([whole_batch(axis, x), remembered.embeddings.astype(x.dtype)])
@@ -109,6 +170,7 @@ def over_anchors(axis: PairAxis, function: Callable, x: jax.Array, labels: jax.A
 
 
 def _in_chunks(size: int, chunk: Callable, anchors):
+    """`chunk` of all anchors, `size` at a time; the last ones may be fewer."""
     count = anchors[1].shape[0]
     if not size or size >= count:
         return chunk(anchors)
@@ -124,11 +186,26 @@ def _in_chunks(size: int, chunk: Callable, anchors):
 
 
 def distance(cosine: jax.Array) -> jax.Array:
-    """Euclidean distance of unit vectors, with gradient 0 (not infinite) where they meet."""
+    """The Euclidean distance of vectors of length 1, from their cosine, with gradient 0 (not infinite) where they meet.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import pair_axis
+      >>> print(pair_axis.distance(jnp.array([1.0, 0.5, -1.0])))
+      [0. 1. 2.]
+    """
     squared = 2.0 - 2.0 * cosine
     apart = squared > 1e-8
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
 
 
 def masked_sum(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """The sum of the values whose mask is True; the others may be infinite.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import pair_axis
+      >>> pair_axis.masked_sum(jnp.array([1.0, jnp.inf]), jnp.array([True, False])).item()
+      1.0
+    """
     return jnp.sum(jnp.where(mask, values, 0.0))

@@ -1,12 +1,13 @@
-"""Partial FC: every step's softmax over the batch's own classes and a random sample of the others.
-
-An, Deng, Guo, Feng, Zhu, Yang, Liu: Killing Two Birds with One Stone, 2022, arXiv:2203.15565; the `sampled` update
-is that of the first version, An et al.: Partial FC, 2020, arXiv:2010.05222.
+"""Partial FC: every step's softmax is over the batch's own classes and a random sample of the others.
 
 `update` says what becomes of the prototypes that a step has not sampled:
-  all      their gradient is zero, and momentum and weight decay move them on
-  sampled  they, and what the optimizer remembers of them, stay exactly as they are; the loss names the others in
-           its state, {"sampled": {"prototypes": bool[rows]}}, and the training step keeps the rest
+
+    all      their gradient is 0, and momentum and weight decay move them on;
+    sampled  they stay exactly as they are, and so does what the optimizer remembers of them. The loss notes in its
+             state, {"sampled": {"prototypes": bool[rows]}}, which were sampled, and the training step keeps the others.
+
+An, Deng, Guo, Feng, Zhu, Yang, Liu: Killing Two Birds with One Stone, 2022, arXiv:2203.15565. The `sampled` update is
+that of the first version, An et al.: Partial FC, 2020, arXiv:2010.05222.
 """
 
 import jax
@@ -14,13 +15,21 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 from ..errors import UserError
-from .class_axis import ClassAxis, first_class, on_shards, whole_batch
+from .class_axis import ClassAxis, first_class
+from .shards import on_shards, whole_batch
 
 UPDATES = ("all", "sampled")
 
 
 def check(axis: ClassAxis) -> None:
-    """Raises UserError for a rate or an update that cannot be."""
+    """Raises UserError for an `axis.sample_rate` that is no share, and for an `axis.update` that is not in UPDATES.
+
+    Example:
+      >>> from geodesic.losses import class_axis, partial_fc
+      >>> partial_fc.check(class_axis.ClassAxis(10, sample_rate=1.5))
+      Traceback (most recent call last):
+      geodesic.errors.UserError: sample_rate is the share of the classes in one step's softmax, in (0, 1]; got 1.5
+    """
     if not 0 < axis.sample_rate <= 1:
         raise UserError(f"sample_rate is the share of the classes in one step's softmax, in (0, 1]; "
                          f"got {axis.sample_rate}")
@@ -29,17 +38,44 @@ def check(axis: ClassAxis) -> None:
 
 
 def init_state(axis: ClassAxis) -> dict:
+    """The part of a loss's state that notes what is sampled; {} where nobody asks for it.
+
+    Example:
+      >>> from geodesic.losses import class_axis, partial_fc
+      >>> partial_fc.init_state(class_axis.ClassAxis(3, sample_rate=0.5, update="sampled"))
+      {'sampled': {'prototypes': Array([False, False, False], dtype=bool)}}
+    """
     if axis.sample_rate == 1 or axis.update == "all":
         return {}
     return {"sampled": {"prototypes": jnp.zeros(axis.rows, bool)}}
 
 
 def sample(axis: ClassAxis, state: dict, labels: jax.Array, rng: jax.Array) -> tuple[jax.Array | None, dict]:
-    """(rows in this step's softmax, i32[shards * sampled], ascending and counted from each shard's first; the state).
+    """The classes of one step's softmax.
 
-    Each shard takes the classes of the global batch that it holds, and fills up with others, uniformly and with its
-    own key. None at sample_rate 1: all of them.
-    Raises UserError where the batch may hold more classes of one shard than its sample has room for.
+    Each device takes the classes of the global batch that it holds, and fills up with others, drawn evenly with a key
+    of its own.
+
+    Args:
+      axis: the classes.
+      state: the loss's state.
+      labels: i32[B].
+      rng: the step's key.
+
+    Returns:
+      (rows, state). The rows are i32[shards * sampled], ascending, and counted from the first row of their device; None
+      where the sample rate is 1, for all rows. The state notes them where it has a place for it.
+
+    Raises:
+      UserError: the batch may hold more classes of one device than its sample has room for.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic.losses import class_axis, partial_fc
+      >>> axis = class_axis.ClassAxis(10, sample_rate=0.4)
+      >>> rows, _ = partial_fc.sample(axis, {}, jnp.array([7, 2]), jax.random.key(0))
+      >>> len(rows), {2, 7} <= set(rows.tolist())
+      (4, True)
     """
     if axis.sample_rate == 1:
         return None, state
@@ -56,7 +92,7 @@ def sample(axis: ClassAxis, state: dict, labels: jax.Array, rng: jax.Array) -> t
     ids, mask = on_shards(axis, lambda labels, rng: _sample_shard(axis, labels, rng), (P(axis.name), P()),
                           (P(axis.name), P(axis.name)))(labels, rng)
     if "sampled" in state:
-        # Accumulated: an update may be made of several parts, each with its own sample.
+        # The parts of an accumulated update have samples of their own: the note is of all of them.
         state = {**state, "sampled": {"prototypes": state["sampled"]["prototypes"] | mask}}
     return ids, state
 
@@ -67,9 +103,9 @@ def _sample_shard(axis: ClassAxis, labels: jax.Array, rng: jax.Array) -> tuple[j
     if axis.mesh is not None:
         rng = jax.random.fold_in(rng, jax.lax.axis_index(axis.name))
     priority = jax.random.uniform(rng, (rows,))
-    priority = jnp.where(first + jnp.arange(rows) < axis.num_classes, priority, -1.0)  # padding comes last
+    priority = jnp.where(first + jnp.arange(rows) < axis.num_classes, priority, -1.0)  # padding is taken last
     row = whole_batch(axis, labels) - first
-    row = jnp.where((row >= 0) & (row < rows), row, rows)  # past the end: dropped
+    row = jnp.where((row >= 0) & (row < rows), row, rows)  # labels of other devices: past the end, so dropped
     priority = priority.at[row].set(2.0, mode="drop")
     ids = jnp.sort(jax.lax.top_k(priority, axis.sampled)[1])
     return ids, jnp.zeros(rows, bool).at[ids].set(True)

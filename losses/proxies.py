@@ -1,37 +1,56 @@
-"""Proxy losses: pairs of examples and learnt proxies of classes, params["prototypes"].
+"""Proxy losses: pair losses between examples and learnt proxies of the classes.
 
-They go through the class axis, so they are sharded, streamed and sampled as the margin losses are.
+Proxies are params {"prototypes": f32[C,D]}, and each loss takes its classes first (`losses.build` makes the axis): they
+are sharded, streamed and sampled as those of the margin losses are. cos_j is the cosine of an embedding and proxy j.
 """
 
 import jax
 import jax.numpy as jnp
 
 from ..errors import UserError
-from . import class_axis, cross_entropy, partial_fc
+from . import class_axis, cross_entropy, partial_fc, similarity
 from .class_axis import ClassAxis, Piece, Totals
 from .loss import Loss
 from .margin import init_prototypes
 
 
 def proxy_nca(axis: ClassAxis, *, scale: float = 1.0, denominator: str = "all") -> Loss:
-    """-log(e^(-s d_y) / sum e^(-s d_j)), d the squared distance of normalised embedding and proxy.
+    """Proxy-NCA: -log(e^(-scale d_y) / sum_j e^(-scale d_j)), averaged over the batch.
 
-    denominator: the sum over `all` proxies, as in pytorch-metric-learning and Proxy-NCA++, or over the `others`, as in
-    the paper, where the loss goes below zero. Raises UserError for another.
-    Movshovitz-Attias, Toshev, Leung, Ioffe, Singh: No Fuss Distance Metric Learning, 2017, arXiv:1703.07464.
+    d_j = 2 - 2 cos_j is the squared Euclidean distance of the normalised embedding and proxy j.
+
+    Args:
+      scale: what multiplies the distances.
+      denominator: "all", the sum over all proxies, as in pytorch-metric-learning and Proxy-NCA++; or "others", over
+        those of other classes, as in the paper, with which the loss goes below zero.
+
+    Raises:
+      UserError: the denominator is another.
+
+    References:
+      Movshovitz-Attias, Toshev, Leung, Ioffe, Singh: No Fuss Distance Metric Learning, 2017, arXiv:1703.07464.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic import losses
+      >>> loss = losses.build("proxy_nca", num_classes=2)
+      >>> value, _, _ = loss.apply({"prototypes": jnp.eye(2)}, {}, jnp.array([[3.0, 4.0]]), jnp.array([0]),
+      ...                          jax.random.key(0))
+      >>> round(float(value), 4)   # d are .8 and .4: log(1 + exp(.8 - .4))
+      0.913
     """
     if denominator not in ("all", "others"):
         raise UserError(f"proxy_nca: unknown denominator {denominator!r}; known: all, others")
 
     def apply(params, state, embeddings, labels, rng):
         sample, state = partial_fc.sample(axis, state, labels, rng)
-        # d = 2 - 2 cos, and the 2 cancels.
-        rows = cross_entropy.softmax(axis, class_axis.unit(embeddings), params, labels,
+        # The 2 of d = 2 - 2 cos is in every term, so it cancels.
+        rows = cross_entropy.softmax(axis, similarity.unit(embeddings), params, labels,
                                      lambda cosines, _: 2 * scale * cosines, sample=sample)
         logit = 2 * scale * rows.target
         if denominator == "all":
             losses = cross_entropy.cross_entropy(logit, rows.others)
-        else:  # of a single class there are no others
+        else:  # a single class has no others: their logarithm is -inf
             losses = jnp.where(jnp.isfinite(rows.others), rows.others - logit, 0.0)
         return jnp.mean(losses), state, cross_entropy.scalars(rows)
 
@@ -39,10 +58,27 @@ def proxy_nca(axis: ClassAxis, *, scale: float = 1.0, denominator: str = "all") 
 
 
 def proxy_anchor(axis: ClassAxis, *, margin: float = 0.1, alpha: float = 32.0) -> Loss:
-    """Every proxy against the batch: log(1 + sum exp(-alpha (s - margin))) over its own examples, averaged over proxies
-    that have some, and log(1 + sum exp(alpha (s + margin))) over the other examples, averaged over all proxies.
+    """Proxy-Anchor: every proxy against the whole batch.
 
-    s are cosines. Kim, Kim, Cho, Kwak: Proxy Anchor Loss, 2020, arXiv:2003.13911.
+    With the cosines s of a proxy and the examples, the loss is the sum of
+    log(1 + sum e^(-alpha (s - margin))) over the proxy's own examples, averaged over the proxies that have some, and
+    log(1 + sum e^(alpha (s + margin))) over the other examples, averaged over all proxies.
+
+    Args:
+      margin: in units of cosine.
+      alpha: what multiplies the cosines.
+
+    References:
+      Kim, Kim, Cho, Kwak: Proxy Anchor Loss, 2020, arXiv:2003.13911.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic import losses
+      >>> loss = losses.build("proxy_anchor", num_classes=2, margin=0.0, alpha=1.0)
+      >>> value, _, _ = loss.apply({"prototypes": jnp.eye(2)}, {}, jnp.array([[3.0, 4.0]]), jnp.array([0]),
+      ...                          jax.random.key(0))
+      >>> round(float(value), 4)   # log(1 + exp(-.6)) / 1 + log(1 + exp(.8)) / 2
+      1.023
     """
 
     def summarize(piece: Piece) -> Totals:
@@ -57,7 +93,7 @@ def proxy_anchor(axis: ClassAxis, *, margin: float = 0.1, alpha: float = 32.0) -
 
     def apply(params, state, embeddings, labels, rng):
         sample, state = partial_fc.sample(axis, state, labels, rng)
-        totals = class_axis.totals(axis, summarize, class_axis.unit(embeddings), params, labels, sample=sample)
+        totals = class_axis.totals(axis, summarize, similarity.unit(embeddings), params, labels, sample=sample)
         sums, largest = totals.sums, totals.maxima["largest"]
         loss = sums["near"] / sums["present"] + sums["far"] / axis.softmax_classes
         scalars = {"accuracy": jnp.mean(sums["target"] > largest), "target_cosine": jnp.mean(sums["target"])}
@@ -68,23 +104,44 @@ def proxy_anchor(axis: ClassAxis, *, margin: float = 0.1, alpha: float = 32.0) -
 
 def soft_triple(axis: ClassAxis, *, k: int = 10, la: float = 20.0, gamma: float = 0.1, tau: float = 0.2,
                 margin: float = 0.01) -> Loss:
-    """Softmax over classes of k centres each; params["prototypes"] is f32[C,k,D].
+    """SoftTriple: the softmax over classes of k centres each, params {"prototypes": f32[C,k,D]}.
 
-    A class's similarity is the mean of its centres' cosines under softmax(cosines / gamma); logits are la times it,
-    less the margin at the label. tau weighs the mean distance of a class's centres, which merges those not needed;
-    it reaches every class, those that Partial FC has not sampled too.
-    Qian, Shang, Sun, Hu, Li, Jin: SoftTriple Loss, 2019, arXiv:1909.05235.
+    A class's similarity is the mean of its centres' cosines with the weights softmax(cosines / gamma). The logits are
+    la * (similarity - margin) for the label and la * similarity for the others. `centre_distances` times tau is added
+    to the loss: it merges centres that are not needed, also of classes that Partial FC has not sampled.
+
+    Args:
+      k: centres of a class, at least 1.
+      la: what multiplies the similarities.
+      gamma: the temperature among a class's centres, in units of cosine.
+      tau: the weight of the distances between centres.
+      margin: in units of cosine.
+
+    Raises:
+      UserError: k is below 1.
+
+    References:
+      Qian, Shang, Sun, Hu, Li, Jin: SoftTriple Loss, 2019, arXiv:1909.05235.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic import losses
+      >>> loss = losses.build("soft_triple", num_classes=2, k=1, la=1.0, margin=0.4)   # one centre: as cosface
+      >>> value, _, _ = loss.apply({"prototypes": jnp.eye(2)[:, None]}, {}, jnp.array([[3.0, 4.0]]), jnp.array([0]),
+      ...                          jax.random.key(0))
+      >>> round(float(value), 4)
+      1.0375
     """
     if k < 1:
         raise UserError(f"soft_triple: k is the number of centres of a class, at least 1; got {k}")
 
     def relaxed(x, classes):
-        cosines = class_axis.cosines(x, classes)
+        cosines = similarity.cosines(x, classes)
         return jnp.sum(jax.nn.softmax(cosines / gamma, axis=-1) * cosines, axis=-1)
 
     def apply(params, state, embeddings, labels, rng):
         sample, state = partial_fc.sample(axis, state, labels, rng)
-        rows = cross_entropy.softmax(axis, class_axis.unit(embeddings), params, labels, lambda s, _: la * s,
+        rows = cross_entropy.softmax(axis, similarity.unit(embeddings), params, labels, lambda s, _: la * s,
                                      sample=sample, columns=relaxed)
         loss = jnp.mean(cross_entropy.cross_entropy(la * (rows.target - margin), rows.others))
         if tau and k > 1:
@@ -95,11 +152,25 @@ def soft_triple(axis: ClassAxis, *, k: int = 10, la: float = 20.0, gamma: float 
 
 
 def centre_distances(prototypes: jax.Array, num_classes: int) -> jax.Array:
-    """Half the mean distance of two centres of one class, as published; of [C,K,D], f32[]."""
+    """Half the mean Euclidean distance of two normalised centres of a class, as published.
+
+    Args:
+      prototypes: the centres, f32[rows,K,D].
+      num_classes: the rows that are classes; those past it are padding.
+
+    Returns:
+      f32[].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import proxies
+      >>> round(float(proxies.centre_distances(jnp.array([[[1.0, 0.0], [0.0, 1.0]]]), 1)), 4)   # sqrt(2) / 2
+      0.7071
+    """
     rows, k, _ = prototypes.shape
-    centres = class_axis.unit(prototypes)
-    cosines = jnp.einsum("ckd,cld->ckl", centres, centres, precision=class_axis.PRECISION)
+    centres = similarity.unit(prototypes)
+    cosines = jnp.einsum("ckd,cld->ckl", centres, centres, precision=similarity.PRECISION)
     pairs = jnp.triu(jnp.ones((k, k), bool), 1) & (jnp.arange(rows) < num_classes)[:, None, None]
-    # 1e-5 as published; it also keeps the slope finite where centres have merged.
+    # The 1e-5 is as published, and keeps the slope finite where centres have merged.
     distances = jnp.sqrt(jnp.where(pairs, jnp.maximum(2 - 2 * cosines, 0.0), 0.0) + 1e-5)
     return jnp.sum(jnp.where(pairs, distances, 0.0)) / (num_classes * k * (k - 1))

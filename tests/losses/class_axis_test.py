@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from geodesic import losses
-from geodesic.losses import class_axis
+from geodesic.losses import class_axis, similarity
 from tests.losses import cases
 
 CLASSES, SIZE, BATCH, DEVICES = 2**20, 512, 1024, 8
@@ -98,7 +98,7 @@ def test_target_cosines():
     for devices in 0, 8:
         axis = class_axis.ClassAxis(cases.CLASSES, cases.mesh_of(devices))
         sharded, _ = cases.init("arcface", devices)
-        found = jax.jit(class_axis.target_cosines, static_argnums=0)(axis, class_axis.unit(embeddings), sharded, labels)
+        found = jax.jit(class_axis.target_cosines, static_argnums=0)(axis, similarity.unit(embeddings), sharded, labels)
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geodesic import losses
-from geodesic.losses import class_axis, cross_entropy, partial_fc
+from geodesic.losses import cross_entropy, partial_fc, similarity
 from geodesic.losses.class_axis import ClassAxis
 from tests.losses import cases
 
@@ -45,7 +45,7 @@ def test_a_sample_of_all_is_the_full_softmax():
     embeddings, labels = cases.batch()
 
     def value(params, sample):
-        x = class_axis.unit(embeddings)
+        x = similarity.unit(embeddings)
         rows = cross_entropy.softmax(axis, x, params, labels, lambda cosines, _: 8 * cosines, sample=sample)
         return jnp.sum(cross_entropy.cross_entropy(rows.target, rows.others)), rows
 
