@@ -18,7 +18,8 @@ from geodesic.embedders.cpu import backend
 from geodesic.experiments.compiled import collectives, memory_traffic
 from geodesic.experiments.process import cli, runtime
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.training import data, model
+from geodesic.experiments.training import data
+from geodesic.experiments.training import model as models
 from geodesic.experiments.training import step as steps
 
 
@@ -32,7 +33,7 @@ GIB = 2**30
 class Program(NamedTuple):
     """A training step, compiled and not run."""
 
-    state: model.TrainState     # its arrays' shapes
+    state: models.TrainState     # its arrays' shapes
     batch: dict
     jaxpr: core.Jaxpr
     compiled: jax.stages.Compiled
@@ -72,9 +73,9 @@ def compile_step(config, mesh: jax.sharding.Mesh) -> Program:
         source = data.train_source(config)
         classes, examples = source.num_classes, len(source)
     with backend.compiling_for(mesh.devices.flat[0].platform):
-        built = model.build(config, classes, examples, mesh)
-        state, batch = model.abstract_state(built, config, mesh), steps.abstract_batch(config, mesh)
-        traced = steps.make_train_step(built, config, mesh).trace(state, batch)
+        model = models.build(config, classes, examples, mesh)
+        state, batch = models.abstract_state(model, config, mesh), steps.abstract_batch(config, mesh)
+        traced = steps.make_train_step(model, config, mesh).trace(state, batch)
     return Program(state, batch, traced.jaxpr.jaxpr, traced.lower().compile())
 
 
@@ -105,7 +106,7 @@ def describe(plan: Plan, memory_gib: float) -> str:
     return "\n".join(lines)
 
 
-def _arrays(state: model.TrainState, batch: dict) -> dict[str, int]:
+def _arrays(state: models.TrainState, batch: dict) -> dict[str, int]:
     """Bytes of one device's part of everything that the step is given."""
     local = lambda leaf: leaf.dtype.itemsize * _count(leaf.sharding.shard_shape(leaf.shape))
     bytes_of = lambda tree: sum(local(leaf) for leaf in jax.tree.leaves(tree))
@@ -123,7 +124,7 @@ def _arrays(state: model.TrainState, batch: dict) -> dict[str, int]:
     }
 
 
-def _logits(config, state: model.TrainState, mesh: jax.sharding.Mesh) -> int:
+def _logits(config, state: models.TrainState, mesh: jax.sharding.Mesh) -> int:
     """float32, every example of an accumulation step against the prototypes that a device handles at a time."""
     rows = [leaf.shape[0] // mesh.size * _count(leaf.shape[1:-1]) for path, leaf in
             jax.tree_util.tree_leaves_with_path(state.params["loss"]) if getattr(path[-1], "key", None) == "prototypes"]

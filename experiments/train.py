@@ -18,7 +18,8 @@ from geodesic.experiments.process import cli, hosts, lock, progress, stop_signal
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.protocols import evaluation
 from geodesic.experiments.trained import embedding
-from geodesic.experiments.training import data, guards, init_from, model, resume, summary
+from geodesic.experiments.training import data, guards, init_from, resume, summary
+from geodesic.experiments.training import model as models
 from geodesic.experiments.training import step as steps
 
 
@@ -42,7 +43,7 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0) -> int:
     if extend_to_epochs:
         config = resume.extended(config, extend_to_epochs)
     source, test = data.train_source(config), data.test_source(config)
-    built = model.build(config, data.num_classes(config, source), len(source), mesh)
+    model = models.build(config, data.num_classes(config, source), len(source), mesh)
     batches = data.CountedBatches(source, config)
     hosts.first_does(lambda: resume.check_config(workdir, config, resume.LENGTH if extend_to_epochs else ()))
     known = resume.Data(source, test, config)
@@ -50,8 +51,8 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0) -> int:
         hosts.first_does(lambda: stack.enter_context(lock.held(workdir)))
         watch = stack.enter_context(watchdog.Watchdog(config.run.stall_timeout_seconds, workdir))
         checkpoints = stack.enter_context(checkpoint.Checkpoints(
-            workdir, keep=config.run.checkpoints_to_keep, best=config.run.keep_best, num_classes=built.num_classes))
-        run = _Run(config, workdir, built, mesh, known, batches, test, checkpoints, watch,
+            workdir, keep=config.run.checkpoints_to_keep, best=config.run.keep_best, num_classes=model.num_classes))
+        run = _Run(config, workdir, model, mesh, known, batches, test, checkpoints, watch,
                    stop or stop_signal.StopSignal(), bool(extend_to_epochs))
         stack.callback(run.close)
         return run.run()
@@ -60,14 +61,14 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0) -> int:
 class _Run:
     """evaluate -> save -> next batch -> step -> report the step before. Exact resume depends on this order."""
 
-    def __init__(self, config, workdir, built, mesh, known, batches, test, checkpoints, watch, stop, extended):
-        self.config, self.workdir, self.model, self.mesh = config, workdir, built, mesh
+    def __init__(self, config, workdir, model, mesh, known, batches, test, checkpoints, watch, stop, extended):
+        self.config, self.workdir, self.model, self.mesh = config, workdir, model, mesh
         self.data, self.batches, self.test = known, batches, test
         self.checkpoints, self.watch, self.stop = checkpoints, watch, stop
-        self.train_step = steps.make_train_step(built, config, mesh)
+        self.train_step = steps.make_train_step(model, config, mesh)
         self.profiler = profile.Profiler(workdir, config, lambda: self.train_step.lower(
-            model.abstract_state(built, config, mesh), steps.abstract_batch(config, mesh)).compile())
-        self.embed = embedding.make_embed_step(built.embedder, config, mesh)
+            models.abstract_state(model, config, mesh), steps.abstract_batch(config, mesh)).compile())
+        self.embed = embedding.make_embed_step(model.embedder, config, mesh)
         self.guard = guards.Guard(workdir, config.run.max_rollbacks)
         self.agreement = hosts.Agreement(mesh)
         self.bad, self.extended = (), extended
@@ -89,7 +90,7 @@ class _Run:
         while True:
             self.open_records(step)
             try:
-                return self.steps(state, step)
+                return self.loop(state, step)
             except guards.NotFiniteError as error:
                 failed, state = error.step, None  # what the exception holds on to would fill the device
             self.guard.skip(failed)
@@ -103,11 +104,11 @@ class _Run:
         with self.watch.phase("start"):
             self.checkpoints.wait()
             if hosts.from_first(self.checkpoints.latest_step()) is None:
-                state = model.init_state(self.model, self.config, self.mesh)
+                state = models.init_state(self.model, self.config, self.mesh)
                 if self.config.init_from:
                     state = init_from.initialise(state, self.config.init_from, self.config)
                 return state, 0
-            state, position = self.checkpoints.restore(model.abstract_state(self.model, self.config, self.mesh))
+            state, position = self.checkpoints.restore(models.abstract_state(self.model, self.config, self.mesh))
             self.data.check(position, self.workdir)
             self.bad = position["bad"]
             return state, int(state.step)
@@ -124,7 +125,7 @@ class _Run:
         if self.metrics is not None:
             self.metrics.close()
 
-    def steps(self, state: model.TrainState, first_step: int) -> int:
+    def loop(self, state: models.TrainState, first_step: int) -> int:
         """From `first_step` to the end, or to a signal. Raises NotFiniteError."""
         total, unreported = self.model.total_steps, None
         self.batches.set_state({"step": first_step, "bad": self.bad})
@@ -162,7 +163,7 @@ class _Run:
                 clock.restart(step + 1)
         raise AssertionError("the last step ends the run")
 
-    def end(self, step: int, state: model.TrainState, stop: int) -> int:
+    def end(self, step: int, state: models.TrainState, stop: int) -> int:
         """The exit status of a run that has come to `step`, after the disk has."""
         if self.failure():  # it may have been a moment's: a clock set forward, a file server that restarted
             self.saved = None
@@ -214,7 +215,7 @@ class _Run:
     def save_is_due(self, step: int) -> bool:
         return step % self.config.run.checkpoint_every_steps == 0
 
-    def evaluate(self, step: int, state: model.TrainState) -> int:
+    def evaluate(self, step: int, state: models.TrainState) -> int:
         """0, or the signal that cut it short: it will be done again."""
         stop = 0
 
@@ -227,7 +228,7 @@ class _Run:
 
         with self.watch.phase("evaluation"):
             try:
-                embedded = embedding.embed_source(self.embed, model.embedder_variables(state), self.test, self.config,
+                embedded = embedding.embed_source(self.embed, models.embedder_variables(state), self.test, self.config,
                                                   self.mesh, progress=after_batch)
             except InterruptedError:
                 return stop
@@ -247,7 +248,7 @@ class _Run:
         kept = embedded.readable
         return evaluation.score(embedded.embeddings[kept], self.test.labels[kept], self.config)
 
-    def save(self, step: int, state: model.TrainState) -> None:
+    def save(self, step: int, state: models.TrainState) -> None:
         if step not in (0, self.saved):
             with self.watch.phase("save"):
                 place = self.data.position(step) | self.batches.get_state()

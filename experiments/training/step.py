@@ -50,15 +50,15 @@ def make_train_step(model: Model, config, mesh: jax.sharding.Mesh) -> Callable:
                 state.params, batch_stats, loss_state, images, labels, jax.random.fold_in(rng, index))
             return (jax.tree.map(jnp.add, gradients, new), batch_stats, loss_state), scalars
 
-        steps = config.accumulation_steps
+        parts = config.accumulation_steps
         carry = (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats, clear_sampled(state.loss_state))
-        if steps == 1:  # a scan of one would keep a second copy of the gradients
+        if parts == 1:  # a scan of one would keep a second copy of the gradients
             carry, scalars = part(carry, (0, batch["image"][0], batch["label"][0]))
         else:
-            carry, scalars = jax.lax.scan(part, carry, (jnp.arange(steps), batch["image"], batch["label"]))
+            carry, scalars = jax.lax.scan(part, carry, (jnp.arange(parts), batch["image"], batch["label"]))
             scalars = jax.tree.map(lambda values: jnp.mean(values, axis=0), scalars)
         gradients, batch_stats, loss_state = carry
-        return jax.tree.map(lambda g: g / steps, gradients), batch_stats, loss_state, scalars
+        return jax.tree.map(lambda g: g / parts, gradients), batch_stats, loss_state, scalars
 
     def step(state: TrainState, batch):
         rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
@@ -87,9 +87,9 @@ def skip(state: TrainState) -> TrainState:
 
 def put_train_batch(mesh: jax.sharding.Mesh, config, batch: dict) -> dict:
     """A host's batch, cut into its accumulation steps and placed."""
-    steps = config.accumulation_steps
-    parts = {key: value.reshape(steps, value.shape[0] // steps, *value.shape[1:]) for key, value in batch.items()}
-    return meshes.put_batch(mesh, parts, P(None, AXIS))
+    parts = config.accumulation_steps
+    cut = {key: value.reshape(parts, value.shape[0] // parts, *value.shape[1:]) for key, value in batch.items()}
+    return meshes.put_batch(mesh, cut, P(None, AXIS))
 
 
 def abstract_batch(config, mesh: jax.sharding.Mesh) -> dict:
