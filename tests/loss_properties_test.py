@@ -1,4 +1,7 @@
-"""Whatever batch the trunk produces: no loss is NaN, infinite or negative, nor is any of its gradients."""
+"""Whatever batch the trunk produces: no loss is NaN, infinite or negative, nor is any of its gradients.
+
+Split over devices and taken in chunks, class losses are what their formulas say.
+"""
 
 import functools
 
@@ -10,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geodesic import losses
-from tests.losses import cases
+from tests.losses import cases, plain
 
 # What a row of the batch is made to be; "own" and "other" are prototypes, so that cosines reach +-1.
 ROWS = ("random", "zero", "first", "own", "minus own", "other", "minus other", "axis", "huge", "tiny", "underflowing")
-BATCHES = st.tuples(st.integers(0, 2**32 - 1), st.lists(st.sampled_from(ROWS), min_size=8, max_size=8),
-                    st.one_of(st.lists(st.integers(0, cases.CLASSES - 1), min_size=8, max_size=8),
-                              st.integers(0, cases.CLASSES - 1).map(lambda label: [label] * 8)))
+LABELS = st.one_of(st.lists(st.integers(0, cases.CLASSES - 1), min_size=8, max_size=8),
+                   st.integers(0, cases.CLASSES - 1).map(lambda label: [label] * 8))
+BATCHES = st.tuples(st.integers(0, 2**32 - 1), st.lists(st.sampled_from(ROWS), min_size=8, max_size=8), LABELS)
 
 
 @pytest.fixture(scope="module", params=sorted(losses.LOSSES))
@@ -91,6 +94,25 @@ def hypothesis(examples):
 @given(batch=BATCHES)
 def test_losses_and_gradients_are_finite(name, batch):
     check(name, batch)
+
+
+@pytest.mark.parametrize("class_name", sorted(losses.CLASS_LOSSES))
+def test_class_losses_split_and_chunked_are_their_plain_formulas(class_name):
+    """11 classes, padded to two for each device; away from cosines of +-1, where float32 is another number already."""
+    params, state = cases.init(class_name, 8)
+    rows = st.lists(st.sampled_from(("random", "first", "huge", "tiny")), min_size=8, max_size=8)
+
+    @hypothesis(20)
+    @given(batch=st.tuples(st.integers(0, 2**32 - 1), rows, LABELS))
+    def compare(batch):
+        rng, (_, x, labels) = np.random.default_rng((batch[0], 1)), make(batch)
+        drawn = {name: rng.normal(size=values.shape).astype(np.float32) for name, values in params.items()}
+        found = cases.applied(class_name, 8, chunk_size=1)(drawn, state, x, labels, cases.key())[0]
+        classes = {name: values[:cases.CLASSES].astype(np.float64) for name, values in drawn.items()}
+        expected = getattr(plain, class_name)(x.astype(np.float64), classes, labels, cases.key())
+        assert float(found) == pytest.approx(expected, rel=2e-5, abs=1e-5)
+
+    compare()
 
 
 @pytest.mark.slow
