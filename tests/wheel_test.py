@@ -1,5 +1,6 @@
 """The package as people get it: a wheel in a fresh environment, in a folder that is no checkout."""
 
+import itertools
 import os
 import pathlib
 import re
@@ -31,7 +32,7 @@ def test_pins_lie_within_the_ranges():
     from packaging.requirements import Requirement
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    wanted = project["dependencies"] + [*itertools.chain(*project["optional-dependencies"].values())]
     pins = [Requirement(line.split("#")[0]) for line in (ROOT / "requirements.txt").read_text().splitlines()
             if line.split("#")[0].strip()]
     for requirement in map(Requirement, wanted):
@@ -44,10 +45,11 @@ def test_pins_lie_within_the_ranges():
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """(the commands of a fresh environment, a folder outside of the checkout). Its dependencies are those of this one."""
+    """(commands of a fresh environment, a folder outside of the checkout). Its dependencies are those of this one."""
     folder = tmp_path_factory.mktemp("wheel")
     # A copy: setuptools leaves a build folder behind, whose old modules would be in the next wheel.
-    shutil.copytree(ROOT, folder / "source", ignore=shutil.ignore_patterns(".*", "runs", "build", "*.egg-info", "results"))
+    left_out = shutil.ignore_patterns(".*", "runs", "build", "*.egg-info", "results")
+    shutil.copytree(ROOT, folder / "source", ignore=left_out)
     subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation",
                     "--wheel-dir", folder, folder / "source"], check=True)
     venv.create(folder / "env", with_pip=True)
@@ -91,7 +93,8 @@ def test_the_programs_run_there(installed):
     line = run(installed, "geodesic", "verify", "--workdir=w", "photos/00.pgm", "photos/01.pgm", status=2)
     assert "has no threshold: set one with `geodesic calibrate" in line
     assert "report in" in run(installed, "geodesic", "report", "--workdir=w")
-    assert "error: no run in" in run(installed, "python", "-m", "geodesic.experiments.evaluate", "--workdir=x", status=1)
+    line = run(installed, "python", "-m", "geodesic.experiments.evaluate", "--workdir", "x", status=1)
+    assert "error: no run in" in line
 
 
 @pytest.mark.slow
