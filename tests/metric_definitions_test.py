@@ -27,7 +27,7 @@ def unit_rows(count=80, size=5, seed=0):
 
 
 def test_which_metrics_are_better_when_lower():
-    """With what follows the @, and every name in which an analysis or a protocol gives an error or a spread."""
+    """What follows the @ does not matter."""
     for name in ("eer", "fnmr@fmr=0.001", "calibration_error", "hubness", "alignment", "uniformity"):
         assert metrics.lower_is_better(name), name
     for name in ("map@r", "recall@1", "tar@far=0.001", "accuracy_10fold", "effective_rank", "eer_like"):
@@ -166,7 +166,7 @@ def test_the_three_switches_of_templates():
 
 
 def test_listed_episodes_are_answered_as_they_stand():
-    """As Lake's runs are: one example of each class, and the answers written down."""
+    """Lake's runs are such: one example of each class, and the answers written down."""
     rows = np.array([[1, 0], [0, 1], [0.9, 0.2], [0.3, 0.8], [0.8, 0.1]])
     episode = few_shot.Episode(np.array([[0], [1]]), np.array([2, 3, 4]), np.array([0, 1, 1]))
     result = few_shot.accuracy(rows, [episode])

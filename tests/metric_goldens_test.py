@@ -40,14 +40,14 @@ def rankings(case: str) -> retrieval.PerQuery:
 @pytest.mark.parametrize("case", SELF + GALLERY)
 @pytest.mark.parametrize("search", ["faiss", "by_index"])
 def test_ranking_scores_equal_pytorch_metric_learning(case, search):
-    """By its own search, IndexFlatL2, and by one that gives ties to the lower index. Both leave out lone queries."""
+    """The peer searches by IndexFlatL2, or by one that gives ties to the lower index. Both leave out lone queries."""
     ours = scores(case)
     for name, peer in PEER_NAMES.items():
         assert ours[name] == pytest.approx(golden()[f"pml/{search}/{case}/{peer}"], abs=1e-12), name
 
 
 def test_multi_hot_scores_equal_pytorch_metric_learning():
-    """Told that rows match where they share a label; ten rows have none."""
+    """The peer is told that rows match where they share a label; ten rows have none."""
     ours = scores("several")
     assert ours["queries_without_match"] == 10
     for name, peer in PEER_NAMES.items():
@@ -115,7 +115,9 @@ def test_collapsed_embeddings_are_refused_and_scored_by_the_order_of_rows_elsewh
 
 @pytest.mark.parametrize("case", SELF)
 def test_agreement_equals_pytorch_metric_learning_on_its_own_clusters(case):
-    """Of its k-means, which draws other first centres; of duplicates and lone rows some clusters stay empty."""
+    """The clusters are of the peer's k-means, which draws other first centres; of duplicates and lone rows some stay
+    empty.
+    """
     found = clustering.agreement(arrays(case)[1], golden()[f"pml/clusters/{case}/assignment"])
     assert found["nmi"] == pytest.approx(golden()[f"pml/clusters/{case}/NMI"], abs=1e-9)
     assert found["ami"] == pytest.approx(golden()[f"pml/clusters/{case}/AMI"], abs=1e-9)
@@ -166,7 +168,7 @@ def test_fnmr_at_fmr_equals_open_metric_learning():
 
 
 def test_cameras_equal_torchreid():
-    """Of a query's own person and camera nothing is ranked; queries without another image are left out by both."""
+    """Nothing of a query's own person and camera is ranked; both leave out queries without another image."""
     given = goldens.load("cameras")
     exclude = retrieval.same_source(given["query_labels"], given["query_cameras"], given["labels"], given["cameras"])
     ours = retrieval.rank(given["queries"], given["query_labels"], given["rows"], given["labels"], exclude=exclude)

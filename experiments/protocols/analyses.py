@@ -14,13 +14,6 @@ from geodesic.metrics import health as diagnosis
 _VOTES, _DEPTH, _FPIR = (1, 5, 20), 20, (0.1, 0.01)
 
 
-def check(names) -> None:
-    """Raises UserError for a name that is no analysis."""
-    unknown = [name for name in names if name not in ANALYSES]
-    if unknown:
-        raise UserError(f"no analysis {unknown[0]!r}; known: {', '.join(ANALYSES)}")
-
-
 def run(names, embeddings, labels, *, seed: int = 0) -> dict[str, dict]:
     """Makes the named analyses.
 
@@ -36,7 +29,9 @@ def run(names, embeddings, labels, *, seed: int = 0) -> dict[str, dict]:
     Raises:
         UserError: a name is unknown, or the data cannot show what an analysis looks for.
     """
-    check(names)
+    unknown = [name for name in names if name not in ANALYSES]
+    if unknown:
+        raise UserError(f"no analysis {unknown[0]!r}; known: {', '.join(ANALYSES)}")
     embeddings, labels = np.asarray(embeddings, np.float32), np.asarray(labels)
     return {name: ANALYSES[name](embeddings, labels, seed) for name in names}
 
