@@ -1,6 +1,6 @@
 """Runs a sweep: every trial that is not done yet. The same command again does only what is missing.
 
-    geodesic sweep --sweep=configs/sweeps/margins.py --workdir=runs/margins [--workers=2]
+    geodesic sweep --sweep=margins --workdir=runs/margins [--workers=2]
     geodesic sweep --sweep=... --workdir=... --dry_run
     geodesic sweep --sweep=... --workdir=... --launcher=slurm --slurm=timeout_min=600,gpus_per_node=1
     geodesic sweep --sweep=... --workdir=... --trial=$JOB_COMPLETION_INDEX
@@ -9,6 +9,7 @@
 """
 
 import os
+import shlex
 import signal
 import time
 
@@ -17,12 +18,12 @@ import rich.table
 from absl import flags
 
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, progress
+from geodesic.experiments.process import cli, config_files, progress
 from geodesic.experiments.sweeping import local, running, search, slurm, trials
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("sweep", "", "The file of the sweep, with a get_sweep().")
+    flags.DEFINE_string("sweep", "", "The sweep: a file with a get_sweep(), or the name of one of configs/sweeps.")
     flags.DEFINE_bool("dry_run", False, "Print the trials, their folders and what would run; start nothing.")
     flags.DEFINE_integer("workers", 0, "Trials at once; 0 = one for each GPU or four cores (Slurm: all).")
     flags.DEFINE_float("trial_memory_gib", 0.0, "A trial that takes more is stopped and has failed; 0 = no limit.")
@@ -34,7 +35,7 @@ def define_flags() -> None:
 
 
 def main(_, values) -> int:
-    """Exit status 0, 1 where a trial failed, 143 where it was stopped."""
+    """Exit status 0 where all trials are done, 1 where one is not, 143 where the sweep was stopped."""
     sweep = trials.load_sweep(values.sweep)
     if sweep.search:
         return _search(sweep, values)
@@ -44,10 +45,11 @@ def main(_, values) -> int:
     if values.dry_run:
         return _show_plan(expanded)
     chosen = range(len(expanded)) if values.trial < 0 else [values.trial]
-    missing = [number for number in chosen if running.read(expanded[number])["state"] not in ("done", "running")]
+    states = {number: running.read(expanded[number])["state"] for number in chosen}
+    missing = [number for number, state in states.items() if state != "done"]
     print(f"{len(expanded)} trials, {len(missing)} to run, in {values.workdir}", flush=True)
     if values.launcher == "slurm":
-        return _submit(values, missing)
+        return _submit(values, [number for number in missing if states[number] != "running"])
     return _run(expanded, missing, values)
 
 
@@ -64,13 +66,17 @@ def _run(expanded: list[trials.Trial], missing: list[int], values) -> int:
         print(f"[{len(ended)}/{len(missing)}] {describe(trial, record)}  ETA {progress.duration(eta)}", flush=True)
 
     local.run([expanded[number] for number in missing], workers, values.trial_memory_gib, stop, tell)
-    states = [running.read(expanded[number])["state"] for number in missing]
     if stop.asked:
         print("stopped; the same command goes on from there", flush=True)
         return 128 + signal.SIGTERM
-    print(f"{states.count('done')} done, {states.count('failed')} failed; "
-          f"`geodesic sweep_report --sweep={values.sweep} --workdir={values.workdir}` has the table")
-    return int("failed" in states)
+    left = [(expanded[number], running.read(expanded[number])) for number in missing]
+    states = [record["state"] for _, record in left]
+    undone = [describe(trial, record) for trial, record in left if record["state"] not in ("done", "failed")]
+    report = shlex.join(["geodesic", "sweep_report", f"--sweep={values.sweep}", f"--workdir={values.workdir}"])
+    print(f"{states.count('done')} done, {states.count('failed')} failed; `{report}` has the table")
+    if undone:
+        print(f"{len(undone)} undone: {'; '.join(undone)}")
+    return int(states.count("done") < len(states))
 
 
 def describe(trial: trials.Trial, record: dict) -> str:
@@ -90,7 +96,8 @@ def _submit(values, missing: list[int]) -> int:
             raise UserError(f"--slurm takes name=value,...; got {option!r}")
         options[name] = int(value) if value.isdigit() else value
     os.makedirs(values.workdir, exist_ok=True)
-    jobs = slurm.submit(values.sweep, values.workdir, missing, values.workers, options) if missing else []
+    path = config_files.find(values.sweep, "get_sweep")
+    jobs = slurm.submit(path, values.workdir, missing, values.workers, options) if missing else []
     print(f"submitted {len(jobs)} jobs: {', '.join(job.job_id for job in jobs)}")
     return 0
 

@@ -1,7 +1,6 @@
 """The table of a sweep, live while it runs: means over seeds, intervals, differences to the baseline, plots.
 
-    geodesic sweep_report --sweep=configs/sweeps/margins.py --workdir=runs/margins [--watch]
-        [--baseline=LABEL]
+    geodesic sweep_report --sweep=margins --workdir=runs/margins [--watch] [--baseline=LABEL]
 
 Writes report.md, report.csv and report.html (one file that opens offline) into the workdir, or to --out.
 """
@@ -25,7 +24,7 @@ _SECONDS = 2.0
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("sweep", "", "The file of the sweep, with a get_sweep().")
+    flags.DEFINE_string("sweep", "", "The sweep: a file with a get_sweep(), or the name of one of configs/sweeps.")
     flags.DEFINE_bool("watch", False, "Show the table again every two seconds until no trial waits or runs.")
     flags.DEFINE_string("baseline", "", "Label of the point that others are compared with; default: the sweep's.")
     flags.DEFINE_string("out", "", "Where to write .md, .csv, .html and .png; default: report in --workdir.")

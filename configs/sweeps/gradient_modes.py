@@ -1,6 +1,6 @@
 """What arcface does past theta + m = pi, on Omniglot characters never trained on, 3 seeds.
 
-    geodesic sweep --sweep=configs/sweeps/gradient_modes.py --workdir=runs/margins
+    geodesic sweep --sweep=gradient_modes --workdir=runs/margins
 
 In the workdir of configs/sweeps/margins.py it finds the trials of "fallback", which are the same runs.
 """
@@ -11,5 +11,5 @@ from geodesic.configs import sweeps
 def get_sweep():
     modes = ("fallback", "full", "easy", "detached", "clip")
     points = [{"label": mode, "loss.arcface.margin": 0.5, "loss.arcface.gradient": mode} for mode in modes]
-    return sweeps.sweep(config="configs/omniglot.py", axes=[points], seeds=range(3),
+    return sweeps.sweep(config="omniglot", axes=[points], seeds=range(3),
                         metrics=("map@r", "recall@1", "eer"))

@@ -1,7 +1,7 @@
 """The margins of the 2018 ablation (Deng et al., arXiv:1801.07698), on Omniglot characters never trained on, 5 seeds.
 
-    geodesic sweep --sweep=configs/sweeps/margins.py --workdir=runs/margins
-    geodesic sweep_report --sweep=configs/sweeps/margins.py --workdir=runs/margins
+    geodesic sweep --sweep=margins --workdir=runs/margins
+    geodesic sweep_report --sweep=margins --workdir=runs/margins
 
 Needs omniglot.npz in the current folder. There the margins are (factor of the angle, radians, cosine) on faces; here on
 300 characters, at scale 32, for 3 epochs: what is compared is the margins' order, not the figures. The paper's own
@@ -32,7 +32,7 @@ def get_sweep():
         *({"label": f"combined {margins}", "loss.name": "combined", "loss.combined.margins": margins}
           for margins in _COMBINED),
     ]
-    return sweeps.sweep(config="configs/omniglot.py", axes=[points], seeds=range(5),
+    return sweeps.sweep(config="omniglot", axes=[points], seeds=range(5),
                         metrics=("map@r", "recall@1", "eer"),
                         baseline="normalised softmax",
                         paper={label: dict(zip(("LFW", "CFP-FP", "AgeDB-30"), figures, strict=True))

@@ -1,6 +1,6 @@
 """ArcFace's scale and margin together, on Omniglot characters never trained on, 3 seeds.
 
-    geodesic sweep --sweep=configs/sweeps/scale_margin.py --workdir=runs/margins
+    geodesic sweep --sweep=scale_margin --workdir=runs/margins
 """
 
 from geodesic.configs import sweeps
@@ -8,5 +8,5 @@ from geodesic.configs import sweeps
 
 def get_sweep():
     axes = [sweeps.grid({"loss.arcface.scale": (16.0, 32.0, 64.0), "loss.arcface.margin": (0.1, 0.3, 0.5)})]
-    return sweeps.sweep(config="configs/omniglot.py", axes=axes, seeds=range(3), metrics=("map@r", "recall@1"),
+    return sweeps.sweep(config="omniglot", axes=axes, seeds=range(3), metrics=("map@r", "recall@1"),
                         baseline="scale=32, margin=0.5")

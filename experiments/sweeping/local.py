@@ -31,7 +31,8 @@ def gpus() -> list[str]:
 
 def run(trials: list[Trial], workers: int, trial_memory_gib: float, stop: running.Stop,
         ended: Callable[[Trial, dict], None]) -> None:
-    """Runs the trials, `workers` at a time, each on its share of the cores or on its GPU.
+    """Runs the trials, `workers` at a time, each on its share of the cores or on its GPU. Those that another process
+    runs already come last: they are waited for, and taken up where that leaves them undone.
 
     ended: called with each trial and its record.
     """
@@ -39,21 +40,27 @@ def run(trials: list[Trial], workers: int, trial_memory_gib: float, stop: runnin
     memory = _Memory()
     free, lock = list(places), threading.Lock()
 
-    def one(trial: Trial) -> None:
+    def one(trial: Trial, wait: bool) -> bool:
+        """False where another process runs it."""
         memory.enter(stop)
         if stop.asked:
-            return
+            return True
         with lock:
             place = free.pop(0)
-        record = running.run(trial, place._replace(memory_gib=trial_memory_gib), stop)
+        record = running.run(trial, place._replace(memory_gib=trial_memory_gib), stop, wait=wait)
         memory.leave(record)
         with lock:
             free.append(place)
-        ended(trial, record)
+        if record["state"] != "running":
+            ended(trial, record)
+        return record["state"] != "running"
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        for future in [pool.submit(one, trial) for trial in trials]:
-            future.result()
+        left = [trial for trial, over in zip(trials, pool.map(lambda trial: one(trial, False), trials), strict=True)
+                if not over]
+        if left and not stop.asked:
+            print(f"waiting for {len(left)} trials that another process runs", flush=True)
+        list(pool.map(lambda trial: one(trial, True), left))
 
 
 def _places(workers: int) -> list[running.Limits]:

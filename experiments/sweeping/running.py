@@ -23,9 +23,8 @@ from geodesic.configs.stored import as_dict
 from geodesic.experiments.process import workdir
 from geodesic.experiments.sweeping.trials import Trial
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# Lines of a failed trial's output that are kept beside its state, and seconds between two looks at a running one.
-_LAST_LINES, _POLL = 12, 0.5
+# Lines of a failed trial's output that are kept beside its state, and seconds between two looks at a trial.
+_LAST_LINES, _LOOK_SECONDS = 12, 0.5
 
 # What a trial runs, one after the other.
 PROGRAMS = (("geodesic.experiments.train",), ("geodesic.experiments.evaluate", "--nobaselines"))
@@ -33,7 +32,7 @@ STATES = ("waiting", "running", "interrupted", "pruned", "failed", "done")
 
 
 class Limits(NamedTuple):
-    """Of one trial on this machine."""
+    """What one trial may use of this machine."""
 
     cores: tuple[int, ...] = ()   # it runs on these; () = all
     gpu: str = ""                 # CUDA_VISIBLE_DEVICES; "" = as it is
@@ -48,6 +47,10 @@ class Stop:
 
     def ask(self, *_) -> None:
         self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is asked within so many seconds."""
+        return self._event.wait(seconds)
 
     @property
     def asked(self) -> bool:
@@ -71,16 +74,20 @@ def read(trial: Trial) -> dict:
     return record
 
 
-def run(trial: Trial, limits: Limits, stop: Stop,
-        prune: Callable[[str], bool] = lambda run: False) -> dict:
-    """Runs what is missing of a trial; its record. Does nothing where it is done, or where another process runs it.
+def run(trial: Trial, limits: Limits, stop: Stop, prune: Callable[[str], bool] = lambda run: False,
+        wait: bool = False) -> dict:
+    """Runs what is missing of a trial; its record. Does nothing where it is done.
 
     prune: asked now and then with the trial's workdir; True ends the trial as "pruned".
+    wait: where another process runs the trial, waits for that, and does what is then missing; without it, returns a
+    record of the state "running". The other may be a program that a killed sweep has left.
     """
     os.makedirs(trial.folder, exist_ok=True)
-    with _lock(trial) as lock:
+    with _lock(trial, give_up=lambda: not wait or stop.wait(_LOOK_SECONDS)) as lock:
         record = _stored(trial)
-        if lock is None or record["state"] in ("done", "pruned"):
+        if lock is None:
+            return record | {"state": "running"}
+        if record["state"] in ("done", "pruned"):
             return record
         record = {"state": "running", "label": trial.label, "seed": trial.seed, "point": trial.point,
                   "seconds": record["seconds"] + _unaccounted(record, trial), "started": time.time()}
@@ -97,10 +104,9 @@ def run(trial: Trial, limits: Limits, stop: Stop,
 def _run_programs(trial: Trial, limits: Limits, stop: Stop, prune, lock: int) -> dict:
     config = os.path.join(trial.folder, "config.json")
     workdir.write_json(config, as_dict(trial.config))
-    stored = f"--config={os.path.join(ROOT, 'configs', 'stored.py')}:{config}"
     peak = 0.0
     for program, *options in PROGRAMS:
-        command = [sys.executable, "-m", program, *options, f"--workdir={run_path(trial)}", stored]
+        command = [sys.executable, "-m", program, *options, f"--workdir={run_path(trial)}", f"--config=stored:{config}"]
         status, reason, memory = _run_program(command, trial, limits, stop, prune, lock)
         peak = max(peak, memory)
         if stop.asked:
@@ -120,9 +126,7 @@ def _run_programs(trial: Trial, limits: Limits, stop: Stop, prune, lock: int) ->
 def _run_program(command: list[str], trial: Trial, limits: Limits, stop: Stop, prune, lock: int):
     """(exit status, reason, peak GiB). The program holds the trial's lock: should this process die, nobody else starts
     the trial while it lives."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))}
-    if limits.gpu:
-        environment["CUDA_VISIBLE_DEVICES"] = limits.gpu
+    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": limits.gpu} if limits.gpu else {})
     with open(log_path(trial), "ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                    env=environment, pass_fds=(lock,), start_new_session=True)
@@ -138,7 +142,8 @@ def _run_program(command: list[str], trial: Trial, limits: Limits, stop: Stop, p
         if not asked and (stop.asked or prune(run_path(trial))):
             asked, reason = True, reason or ("" if stop.asked else "pruned")
             _signal(process, signal.SIGTERM)
-        time.sleep(_POLL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK_SECONDS)
     if process.returncode == -signal.SIGKILL:
         reason = reason or "killed by the system: out of memory?"
     return process.returncode, reason, peak
@@ -176,16 +181,24 @@ def _unaccounted(record: dict, trial: Trial) -> float:
 
 
 @contextlib.contextmanager
-def _lock(trial: Trial):
-    """The descriptor of the trial's lock, or None where another holds it. The system frees it with its holders."""
+def _lock(trial: Trial, give_up: Callable[[], bool] = lambda: True):
+    """The descriptor of the trial's lock; None where another holds it and `give_up()` says so. The system frees a lock
+    with its holders."""
     descriptor = os.open(os.path.join(trial.folder, "lock"), os.O_CREAT | os.O_RDWR)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    except BlockingIOError:
-        yield None
+        while not (held := _flock(descriptor)) and not give_up():
+            pass
+        yield descriptor if held else None
     finally:
         os.close(descriptor)
+
+
+def _flock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_locked(trial: Trial) -> bool:

@@ -18,9 +18,9 @@ from geodesic.errors import UserError
 from geodesic.experiments.process import progress
 from geodesic.experiments.sweeping import running, trials
 
-_STARTUP_TRIALS = 5     # that are never pruned: a median of fewer says little
+_STARTUP_TRIALS = 5      # are never pruned: a median of fewer says little
 _HEARTBEAT_SECONDS = 60  # of a host, to a storage that many share
-_ABANDONED = "abandoned"  # of a trial that was stopped, and whose point has been asked again
+_AGAIN = "again"  # an attribute of a trial that asks a stopped one's point again: the number of that one
 
 
 class FailedError(Exception):
@@ -56,7 +56,7 @@ def run(sweep: sweeps.Sweep, folder: str, storage: str, workers: int, trial_memo
         study = _open_study(sweep, folder, storage)
         if not storage:  # with a storage that others use, heartbeats tell who is gone
             for left in study.get_trials(states=[TrialState.RUNNING]):
-                _ask_again(study, optuna.Trial(study, left._trial_id))
+                _ask_again(study, left)
                 study.tell(left.number, state=TrialState.FAIL)
         remaining = sweep.search.trials - _counted(study)
         if remaining > 0:
@@ -92,7 +92,7 @@ def _value(sweep, folder, trial, point, limits, stop, ended) -> float | None:
     for seed in sweep.seeds:
         made = trials.make(sweep, point, seed, folder)
         prune = _pruner(trial, sweep.search.metric) if not scores else lambda run: False
-        record = running.run(made, limits, stop, prune)
+        record = running.run(made, limits, stop, prune, wait=True)
         if stop.asked and record["state"] != "done":
             return None
         ended(made, record)
@@ -118,15 +118,16 @@ def _pruner(trial: optuna.Trial, metric: str) -> Callable[[str], bool]:
     return prune
 
 
-def _ask_again(study: optuna.Study, trial: optuna.Trial) -> None:
-    trial.set_user_attr(_ABANDONED, True)
-    study.enqueue_trial(trial.params)
+def _ask_again(study: optuna.Study, trial) -> None:
+    study.enqueue_trial(trial.params, user_attrs={_AGAIN: trial.number})
 
 
 def _counted(study: optuna.Study) -> int:
-    """Trials that ended, one way or another: where all fail, the search ends too."""
+    """How many trials have ended, one way or another: where all fail, the search ends too. Those whose points have been
+    asked again do not count."""
+    again = {trial.user_attrs[_AGAIN] for trial in study.get_trials(deepcopy=False) if _AGAIN in trial.user_attrs}
     ended = study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
-    return sum(_ABANDONED not in trial.user_attrs for trial in ended)
+    return sum(trial.number not in again for trial in ended)
 
 
 def _suggest(trial: optuna.Trial, field: str, values: sweeps.Range | tuple):

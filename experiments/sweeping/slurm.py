@@ -7,18 +7,18 @@ import sys
 import submitit
 
 from geodesic.errors import UserError
-from geodesic.experiments.sweeping.running import ROOT
 
 
 class Job:
     """What a node of the cluster runs: one trial, by its number. Preempted, it is queued again and goes on."""
 
     def __init__(self, sweep: str, workdir: str):
+        self.folder = os.getcwd()  # what paths in the sweep's file go by
         self.command = [sys.executable, "-m", "geodesic.experiments.sweep", f"--sweep={os.path.abspath(sweep)}",
                         f"--workdir={os.path.abspath(workdir)}"]
 
     def __call__(self, number: int) -> int:
-        return subprocess.run([*self.command, f"--trial={number}"], cwd=ROOT, check=False).returncode
+        return subprocess.run([*self.command, f"--trial={number}"], cwd=self.folder, check=False).returncode
 
     def checkpoint(self, number: int) -> submitit.helpers.DelayedSubmission:
         """Called by submitit when Slurm takes the node away or the time is over."""

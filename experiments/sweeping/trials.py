@@ -1,11 +1,11 @@
 """From a sweep to its trials. A trial is its content: its folder has the hash of its resolved configuration."""
 
-import importlib.util
 import os
 from typing import Any, NamedTuple
 
 from geodesic.configs import stored, sweeps
 from geodesic.errors import UserError
+from geodesic.experiments.process import config_files
 
 
 class Trial(NamedTuple):
@@ -22,11 +22,12 @@ class Trial(NamedTuple):
 
 
 def load_sweep(path: str) -> sweeps.Sweep:
-    """What `get_sweep()` of a file returns. Raises FileNotFoundError, or UserError for a file that has none."""
-    try:
-        result = _module(path).get_sweep()
-    except AttributeError as error:
-        raise UserError(f"{path} has no get_sweep(): see configs/sweeps/ for examples") from error
+    """What `get_sweep()` of a file returns.
+
+    path: of the file, or the name of a sweep that comes with this code. Raises UserError where there is no such file,
+    and for whatever goes wrong in it.
+    """
+    result = config_files.call(config_files.find(path, "get_sweep"), "get_sweep")
     if not isinstance(result, sweeps.Sweep):
         raise UserError(f"get_sweep() of {path} returns a {type(result).__name__}; return configs.sweeps.sweep(...)")
     return result
@@ -58,10 +59,13 @@ def make(sweep: sweeps.Sweep, point: sweeps.Point, seed: int, folder: str) -> Tr
 
 
 def resolve(path: str, fields: dict) -> tuple[Any, str]:
-    """(configuration, "") or (None, why a value does not fit). Raises UserError for a field that does not exist."""
+    """(configuration, "") or (None, why a value does not fit).
+
+    path: FILE or FILE:ARGUMENT, as --config takes them. Raises UserError for a field that does not exist, and for
+    whatever goes wrong in the file.
+    """
     file, _, argument = path.partition(":")
-    module = _module(file)
-    config = module.get_config(argument) if argument else module.get_config()
+    config = config_files.call(config_files.find(file, "get_config"), "get_config", *filter(None, [argument]))
     for name, value in fields.items():
         section, _, key = name.rpartition(".")
         try:
@@ -88,15 +92,3 @@ def label(point: sweeps.Point) -> str:
 
 def _short(value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _module(path: str):
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"no file {path!r}: see configs/ and configs/sweeps/ for those that there are")
-    spec = importlib.util.spec_from_file_location(os.path.basename(path).removesuffix(".py"), path)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError) as error:
-        raise UserError(f"{path}: {error}") from error
-    return module

@@ -1,12 +1,11 @@
 import csv
-import types
 
 import numpy as np
 import pytest
 
 from geodesic.experiments import sweep, sweep_report
-from geodesic.experiments.sweeping import running, trials
-from tests.experiments.sweeping.sweeps import write
+from geodesic.experiments.sweeping import running
+from tests.experiments.sweeping.sweeps import flags, write
 
 LARGE_FAILURE = 0.9
 
@@ -14,31 +13,24 @@ LARGE_FAILURE = 0.9
 @pytest.fixture(autouse=True)
 def fake(monkeypatch):
     monkeypatch.setattr(running, "PROGRAMS", (("tests.experiments.sweeping.fake_program",),))
-    monkeypatch.setattr(running, "_POLL", 0.02)
     monkeypatch.setattr(sweep.signal, "signal", lambda *_: None)
-
-
-def values(tmp_path, path, **changes):
-    given = {"sweep": path, "workdir": str(tmp_path / "runs"), "dry_run": False, "workers": 1, "trial_memory_gib": 0.0,
-             "trial": -1, "launcher": "local", "slurm": [], "storage": "", "watch": False, "out": "", "baseline": ""}
-    return types.SimpleNamespace(**given | changes)
 
 
 def test_from_sweep_to_report(tmp_path, capsys):
     path = write(tmp_path / "s.py", (0.3, 0.5, LARGE_FAILURE), seeds=(0, 1, 2), extra=(
         "paper={'margin=0.5': {'map@r': .77, 'LFW': 99.83}}"))
-    assert sweep.main(None, values(tmp_path, path, dry_run=True)) == 0
+    assert sweep.main(None, flags(tmp_path, path, dry_run=True)) == 0
     assert "9 trials" in capsys.readouterr().out and not (tmp_path / "runs").exists()
-    assert sweep.main(None, values(tmp_path, path)) == 1
+    assert sweep.main(None, flags(tmp_path, path)) == 1
     assert "6 done, 3 failed" in capsys.readouterr().out
-    sweep_report.main(None, values(tmp_path, path))
+    sweep_report.main(None, flags(tmp_path, path))
     markdown, page = ((tmp_path / "runs" / f"report.{end}").read_text() for end in ("md", "html"))
     # The two points differ by .2 with every seed: a mean of .51 and no spread of the difference.
     assert "| margin=0.5 | 0.5100 (0.4852, 0.5348) | +0.2000 (+0.2000, +0.2000) | <0.001 | 0.77 |" in markdown
     assert "* map@r. Above 'margin=0.3': margin=0.5. Below: none. May be chance (p of 0.05 or more): none." in markdown
     assert "| paper: LFW | seeds |" in markdown and "| 99.83 | 3 |" in markdown
     assert "| margin=0.9 | failed |" in markdown and "6 trials done, 3 failed" in markdown
-    assert "ArithmeticError: the fake one fails" in page and "--config=configs/stored.py:" in page
+    assert "ArithmeticError: the fake one fails" in page and "geodesic train --config=stored:" in page
     assert "http" not in page.replace("http-equiv", "")  # opens offline
     with open(tmp_path / "runs" / "report.csv") as file:
         rows = list(csv.DictReader(file))
@@ -46,43 +38,25 @@ def test_from_sweep_to_report(tmp_path, capsys):
     assert float(rows[2]["difference"]) == pytest.approx(0.2) and rows[2]["values"].startswith("0:0.500000 1:0.510000")
 
 
-def test_the_same_command_again_and_one_more_value(tmp_path, capsys):
-    path = write(tmp_path / "s.py", (0.3,))
-    assert sweep.main(None, values(tmp_path, path)) == 0
-    write(tmp_path / "s.py", (0.2, 0.3))
-    capsys.readouterr()
-    assert sweep.main(None, values(tmp_path, path)) == 0
-    assert "4 trials, 2 to run" in capsys.readouterr().out
-
-
-def test_one_trial_by_its_number(tmp_path):
-    path = write(tmp_path / "s.py", (0.2, 0.3))
-    assert sweep.main(None, values(tmp_path, path, trial=2)) == 0
-    states = [running.read(trial)["state"] for trial in trials.expand(trials.load_sweep(path), str(tmp_path / "runs"))]
-    assert states == ["waiting", "waiting", "done", "waiting"]
-    with pytest.raises(ValueError, match="the sweep has trials 0 to 3"):
-        sweep.main(None, values(tmp_path, path, trial=4))
-
-
 def test_a_baseline_that_is_no_point(tmp_path):
     path = write(tmp_path / "s.py", (0.2,), extra="baseline='margin=9'")
-    sweep.main(None, values(tmp_path, path))
+    sweep.main(None, flags(tmp_path, path))
     with pytest.raises(ValueError, match=r"'margin=9' is not a point of the sweep: margin=0\.2"):
-        sweep_report.main(None, values(tmp_path, path))
+        sweep_report.main(None, flags(tmp_path, path))
 
 
 def test_another_baseline(tmp_path, capsys):
     path = write(tmp_path / "s.py", (0.3, 0.5), seeds=(0, 1))
-    sweep.main(None, values(tmp_path, path))
-    sweep_report.main(None, values(tmp_path, path, baseline="margin=0.5", out=str(tmp_path / "other")))
+    sweep.main(None, flags(tmp_path, path))
+    sweep_report.main(None, flags(tmp_path, path, baseline="margin=0.5", out=str(tmp_path / "other")))
     assert "* map@r. Above 'margin=0.5': none. Below: margin=0.3." in (tmp_path / "other.md").read_text()
 
 
 def test_before_anything_ran(tmp_path, capsys):
     path = write(tmp_path / "s.py", (0.2,))
     with pytest.raises(FileNotFoundError, match="start it with"):
-        sweep_report.main(None, values(tmp_path, path))
+        sweep_report.main(None, flags(tmp_path, path))
     (tmp_path / "runs").mkdir()
-    sweep_report.main(None, values(tmp_path, path))
+    sweep_report.main(None, flags(tmp_path, path))
     assert "no trial has finished" in capsys.readouterr().out
     assert np.array_equal(list((tmp_path / "runs").iterdir()), [])

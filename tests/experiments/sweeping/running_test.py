@@ -15,7 +15,6 @@ from tests.experiments.sweeping.sweeps import write
 @pytest.fixture(autouse=True)
 def fake(monkeypatch):
     monkeypatch.setattr(running, "PROGRAMS", (("tests.experiments.sweeping.fake_program",),))
-    monkeypatch.setattr(running, "_POLL", 0.02)
 
 
 def expand(tmp_path, margins, **options) -> list[trials.Trial]:
@@ -65,9 +64,52 @@ def test_stopping_interrupts_and_a_running_trial_is_left_alone(tmp_path):
     _child_of(trial)
     assert running.read(trial)["state"] == "running"
     assert run(trial)["state"] == "running"  # by the other
+    asked = running.Stop()
+    asked.ask()
+    assert run(trial, stop=asked, wait=True)["state"] == "running"
     stop.ask()
     thread.join(20)
     assert results[0]["state"] == running.read(trial)["state"] == "interrupted"
+
+
+def test_a_trial_whose_sweep_was_killed_is_waited_for_and_taken_up(tmp_path):
+    """The program that it left still holds the lock."""
+    trial, = expand(tmp_path, (0.3,), seeds=(0,))
+    os.makedirs(trial.folder)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(run(trial, wait=True)))
+    with running._lock(trial) as orphan:
+        running._write(trial, {"state": "running", "seconds": 5.0, "started": time.time()})
+        assert orphan is not None
+        thread.start()
+        thread.join(1.0)
+        assert thread.is_alive() and running.read(trial)["state"] == "running"
+    thread.join(20)
+    assert results[0]["state"] == "done" and results[0]["scores"]["map@r"] == pytest.approx(0.3)
+    assert results[0]["seconds"] >= 5.0
+
+
+def test_others_run_before_those_that_another_process_runs(tmp_path):
+    elsewhere, *others = expand(tmp_path, (0.1, 0.2, 0.3), seeds=(0,))
+    os.makedirs(elsewhere.folder)
+    ended, released = [], threading.Event()
+
+    def tell(trial, record):
+        ended.append((trial.label, record["state"]))
+        if len(ended) == 2:
+            released.set()
+
+    def orphan():
+        with running._lock(elsewhere):
+            held.set()
+            released.wait(20)
+
+    held, thread = threading.Event(), threading.Thread(target=orphan)
+    thread.start()
+    held.wait(20)
+    local.run([elsewhere, *others], 1, 0.0, running.Stop(), tell)
+    thread.join(20)
+    assert ended == [("margin=0.2", "done"), ("margin=0.3", "done"), ("margin=0.1", "done")]
 
 
 def test_pruning(tmp_path):

@@ -7,7 +7,6 @@ from tests.experiments.sweeping.sweeps import write
 @pytest.fixture(autouse=True)
 def fake(monkeypatch):
     monkeypatch.setattr(running, "PROGRAMS", (("tests.experiments.sweeping.fake_program",),))
-    monkeypatch.setattr(running, "_POLL", 0.02)
 
 
 def load(tmp_path, **fields):

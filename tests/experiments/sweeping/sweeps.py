@@ -1,6 +1,7 @@
 """A sweep file for the tests, and its text with other values."""
 
 import textwrap
+import types
 
 
 def write(path, margins, seeds=(0, 1), extra="", config="configs/quickstart.py") -> str:
@@ -12,3 +13,10 @@ def write(path, margins, seeds=(0, 1), extra="", config="configs/quickstart.py")
                                 seeds={seeds!r}, {extra})
         """))
     return str(path)
+
+
+def flags(tmp_path, path, **changes) -> types.SimpleNamespace:
+    """Of `geodesic sweep` and `geodesic sweep_report`, as if they had been given."""
+    given = {"sweep": path, "workdir": str(tmp_path / "runs"), "dry_run": False, "workers": 1, "trial_memory_gib": 0.0,
+             "trial": -1, "launcher": "local", "slurm": [], "storage": "", "watch": False, "out": "", "baseline": ""}
+    return types.SimpleNamespace(**given | changes)

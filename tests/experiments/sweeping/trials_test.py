@@ -2,7 +2,8 @@ import glob
 
 import pytest
 
-from geodesic.configs import stored, sweeps
+from geodesic.configs import quickstart, stored, sweeps
+from geodesic.errors import UserError
 from geodesic.experiments.sweeping import trials
 from tests.experiments.sweeping.sweeps import write
 
@@ -81,7 +82,30 @@ def test_the_sweeps_that_come_with_the_code(path):
 
 def test_files_of_sweeps(tmp_path):
     assert trials.load_sweep(write(tmp_path / "s.py", (0.1, 0.2))).seeds == (0, 1)
-    with pytest.raises(FileNotFoundError, match=r"no file 'nowhere\.py'"):
+    with pytest.raises(UserError, match=r"no sweep 'nowhere\.py'"):
         trials.load_sweep("nowhere.py")
-    with pytest.raises(ValueError, match=r"has no get_sweep"):
-        trials.load_sweep("configs/quickstart.py")
+    with pytest.raises(UserError, match=r"has no get_sweep"):
+        trials.load_sweep(quickstart.__file__)
+
+
+def test_a_sweep_and_its_configuration_by_name_in_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    by_name = trials.expand(trials.load_sweep(write(tmp_path / "s.py", (0.3,), config="quickstart")), "runs")
+    by_path = trials.expand(trials.load_sweep(write(tmp_path / "s.py", (0.3,), config=quickstart.__file__)), "runs")
+    assert [trial.folder for trial in by_name] == [trial.folder for trial in by_path]
+    of_row = write(tmp_path / "s.py", (0.3,), config="papers/omniglot:background")
+    assert trials.expand(trials.load_sweep(of_row), "runs")[0].config.paper == "omniglot:background"
+    assert len(trials.expand(trials.load_sweep("margins"), "runs")) == 40
+
+
+def test_an_error_in_a_file_is_told_as_it_is(tmp_path):
+    """Not as a missing get_sweep(), nor as a field that does not exist."""
+    sweep = tmp_path / "s.py"
+    sweep.write_text("from geodesic.configs import sweeps\n\n\ndef get_sweep():\n"
+                     "    return sweeps.sweep(config='quickstart', axes=[sweeps.grdi({})])\n")
+    with pytest.raises(UserError, match=rf"^{sweep}:5: AttributeError: module 'geodesic.configs.sweeps' has no.*grdi"):
+        trials.load_sweep(str(sweep))
+    config = tmp_path / "c.py"
+    config.write_text("MARGINS = {}\n\n\ndef get_config():\n    return MARGINS['large']\n")
+    with pytest.raises(UserError, match=rf"^{config}:5: KeyError: 'large'$"):
+        trials.expand(trials.load_sweep(write(sweep, (0.3,), config=str(config))), "runs")
