@@ -1,6 +1,6 @@
 """Looks at data before a run does: counts, labels, sizes, damage, duplicates, and leaks from training to test.
 
-    geodesic inspect_data --config=configs/quickstart.py --out=inspection
+    geodesic inspect_data --config=quickstart --out=inspection
     geodesic inspect_data --source=image_folder --path=photos --out=inspection
 
 Prints a report, and writes inspection.json and samples.png into --out. Exit status 1 where an image of the test data is
@@ -13,17 +13,16 @@ import os
 
 import cv2
 import numpy as np
-import rich.progress
 from absl import flags
 
 from geodesic import datasets
 from geodesic.datasets import crops, duplicates
 from geodesic.datasets.sources import array_record
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, hosts, workdir
+from geodesic.experiments.process import cli, hosts, progress, workdir
 from geodesic.experiments.training import data
 
-# Of long lists, in the report and in the file.
+# How much of a long list the report and the file have.
 _PRINTED, _LISTED = 5, 1000
 _SHEET_CLASSES, _SHEET_IMAGES, _SHEET_PIXELS = 12, 8, 96
 
@@ -33,7 +32,7 @@ def define_flags() -> None:
     flags.DEFINE_string("path", "", "Folder or file of that source.")
     flags.DEFINE_string("out", "inspection", "Folder for inspection.json and samples.png.")
     flags.DEFINE_integer("distance", 3, "Near duplicates differ in at most so many of 64 bits; -1: look for none.")
-    flags.DEFINE_integer("threads", os.cpu_count() or 1, "That read and decode.")
+    flags.DEFINE_integer("threads", os.cpu_count() or 1, "Threads that read and decode.")
 
 
 def main(config, values) -> int:
@@ -56,7 +55,7 @@ def main(config, values) -> int:
 
 
 def look(source: datasets.Source, name: str, threads: int) -> list[dict]:
-    """What each image is: {"problem"}, or {"height", "width", "bytes", "file", "pixels", "hash"}."""
+    """Looks at every image: {"problem"}, or {"height", "width", "bytes", "file", "pixels", "hash"}."""
 
     def one(index: int) -> dict:
         try:
@@ -64,19 +63,21 @@ def look(source: datasets.Source, name: str, threads: int) -> list[dict]:
             image = datasets.decode(record)
         except (ValueError, OSError) as error:
             return {"problem": str(error)}
+        finally:
+            advance(1)
         content = record["image"] if isinstance(record["image"], bytes) else b""
         return {"height": image.shape[0], "width": image.shape[1], "bytes": len(content),
                 "file": hashlib.sha256(content).hexdigest() if content else None,
                 "pixels": duplicates.pixel_digest(image), "hash": duplicates.difference_hash(image)}
 
     cv2.setNumThreads(0)  # these threads are the parallelism; OpenCV's own would fight them
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool, rich.progress.Progress(
-            *rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn()) as bar:
-        return list(bar.track(pool.map(one, range(len(source))), total=len(source), description=f"reading {name}"))
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool, progress.bar(
+            f"reading {name}", len(source)) as advance:
+        return list(pool.map(one, range(len(source))))
 
 
 def describe(source: datasets.Source, seen: list[dict]) -> dict:
-    """One part of the data, by itself."""
+    """What is to be said of one part of the data by itself."""
     counts = np.bincount(source.labels, minlength=source.num_classes)
     read = [image for image in seen if "problem" not in image]
     problems = [image["problem"] for image in seen if "problem" in image]

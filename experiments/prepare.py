@@ -8,9 +8,9 @@ The same command goes on where a killed one stopped, shard by shard. Train on it
 import concurrent.futures
 import json
 import os
+from collections.abc import Callable
 
 import cv2
-import rich.progress
 import simplejpeg
 from absl import flags
 
@@ -18,9 +18,9 @@ from geodesic import datasets
 from geodesic.datasets import crops
 from geodesic.datasets.sources import array_record
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, hosts, workdir
+from geodesic.experiments.process import cli, hosts, progress, workdir
 
-# Images of a shard, where --shards=0: some 100 MB of 256-pixel JPEGs.
+# How many images a shard has where --shards=0: some 100 MB of 256-pixel JPEGs.
 _PER_SHARD = 4096
 # What all shards of a folder share; and the entry of each shard that is done.
 _REQUEST, _DONE = "request.json", "done-{}.json"
@@ -31,9 +31,9 @@ def define_flags() -> None:
     flags.DEFINE_string("path", "", "Folder or file of the source.")
     flags.DEFINE_string("out", "", "Folder to write.")
     flags.DEFINE_integer("short_side", 256, "Pixels; larger images are shrunk to it. 0 keeps every image as it is.")
-    flags.DEFINE_integer("quality", 95, "Of the JPEGs of images that are shrunk, 1..100.")
+    flags.DEFINE_integer("quality", 95, "Quality of the JPEGs of images that are shrunk, 1..100.")
     flags.DEFINE_integer("shards", 0, f"Number of files; 0: one for every {_PER_SHARD} images.")
-    flags.DEFINE_integer("threads", os.cpu_count() or 1, "That decode and encode.")
+    flags.DEFINE_integer("threads", os.cpu_count() or 1, "Threads that decode and encode.")
 
 
 def main(config, values) -> int:
@@ -47,11 +47,8 @@ def main(config, values) -> int:
                "classes": source.num_classes, "short_side": values.short_side, "quality": values.quality,
                "shards": shards}
     _open(values.out, request)
-    with rich.progress.Progress(*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn(),
-                                rich.progress.TimeElapsedColumn()) as bar:
-        task = bar.add_task("preparing", total=len(source))
-        entries = [_shard(source, values, shard, shards, lambda images: bar.advance(task, images))
-                   for shard in range(shards)]
+    with progress.bar("preparing", len(source)) as advance:
+        entries = [_shard(source, values, shard, shards, advance) for shard in range(shards)]
     unreadable = [line for entry in entries for line in entry.pop("unreadable")]
     kept = sum(entry["images"] for entry in entries)
     if not kept:
@@ -83,8 +80,8 @@ def _open(folder: str, request: dict) -> None:
     workdir.write_json(path, request)
 
 
-def _shard(source: datasets.Source, values, shard: int, shards: int, progress) -> dict:
-    """The entry of a shard, made now or before."""
+def _shard(source: datasets.Source, values, shard: int, shards: int, advance: Callable[[int], None]) -> dict:
+    """The entry of a shard, made now or before. advance: told of images that are done, from any thread."""
     name = f"{shard:05}-of-{shards:05}"
     start, stop = len(source) * shard // shards, len(source) * (shard + 1) // shards
     done = os.path.join(values.out, _DONE.format(name))
@@ -93,7 +90,7 @@ def _shard(source: datasets.Source, values, shard: int, shards: int, progress) -
             entry = json.load(file)
         path = os.path.join(values.out, entry["file"])
         if os.path.exists(path) and os.path.getsize(path) == entry["bytes"]:
-            progress(stop - start)
+            advance(stop - start)
             return entry
 
     def convert(index: int):
@@ -102,7 +99,7 @@ def _shard(source: datasets.Source, values, shard: int, shards: int, progress) -
             result = record["label"], record["path"], encode(record, values.short_side, values.quality)
         except (ValueError, OSError) as error:
             result = str(error)
-        progress(1)
+        advance(1)
         return result
 
     cv2.setNumThreads(0)  # these threads are the parallelism; OpenCV's own would fight them

@@ -101,7 +101,8 @@ def read_metrics(workdir: str) -> list[dict]:
 
 @contextlib.contextmanager
 def bar(what: str, total: int):
-    """A bar of `total` on a terminal, with the rate and the time to go; gives the function that moves it on."""
+    """Shows a bar of `total` on a terminal, with the time to go; gives the function that moves it on, from any thread.
+    """
     columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
     console = rich.console.Console(stderr=True)
     with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:

@@ -1,6 +1,8 @@
 import errno
 import os
 
+import pytest
+
 from geodesic.experiments.process import progress
 
 
@@ -79,3 +81,14 @@ def test_tensorboard_gets_the_scalars(tmp_path):
     assert len(files) == 2
     for path in files:
         assert b"loss" in path.read_bytes() and b"other" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_for_a_terminal(terminal, monkeypatch, capsys):
+    monkeypatch.setenv("TTY_INTERACTIVE", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", str(int(terminal)))
+    with progress.bar("reading photographs", 3) as advance:
+        for _ in range(3):
+            advance(1)
+    out, err = capsys.readouterr()
+    assert out == "" and ("reading photographs" in err and "3/3" in err) == terminal
