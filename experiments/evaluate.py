@@ -12,7 +12,7 @@ import time
 from absl import flags
 
 from geodesic.experiments.process import cli, progress
-from geodesic.experiments.protocols import protocol_run, run_scores, selection
+from geodesic.experiments.protocols import follow, run_scores, selection
 from geodesic.experiments.trained import loading
 from geodesic.experiments.training import data
 
@@ -22,14 +22,14 @@ def define_flags() -> None:
     flags.DEFINE_bool("baselines", True, "Score raw pixels, eigenfaces and the untrained network too.")
     flags.DEFINE_list("also", [], f"What else to say of the embeddings: {', '.join(run_scores.ALSO)}.")
     flags.DEFINE_bool("overwrite", False, "Replace an evaluation of this run on other test data.")
-    protocol_run.define_flags()
+    follow.define_flags()
 
 
 def main(config, values) -> None:
     if values.protocol:
-        protocol_run.run(config, values)
+        follow.run(config, values)
         return
-    protocol_run.check_unused(values)
+    follow.check_unused(values)
     run_scores.check_also(values.also)
     evaluate(loading.load(values.workdir, config, step=None if values.step < 0 else values.step),
              baselines=values.baselines, also=tuple(values.also), overwrite=values.overwrite,
@@ -50,7 +50,7 @@ def evaluate(run, *, baselines: bool = True, also: tuple[str, ...] = (), overwri
         scores = run_scores.measure(run, test, baselines=baselines, also=also, progress=advance,
                                     rule="last step" if selected.step is None else "step given by hand")
     path = run_scores.write(run.workdir, scores)
-    followed = protocol_run.record_own(run, selected, scores.unit, scores.labels, scores.record["unreadable"], started)
+    followed = follow.record_own(run, selected, scores.unit, scores.labels, scores.record["unreadable"], started)
     run_scores.print_table(scores.record)
     print(f"written to {path}" + (f" and, with intervals, to {followed}" if followed else ""))
     return scores.record

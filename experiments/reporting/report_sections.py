@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from geodesic.experiments import compare
-from geodesic.experiments.protocols import intervals, protocol_run, record
+from geodesic.experiments.protocols import follow, intervals, record
 from geodesic.experiments.reporting import galleries, page, pictures
 from geodesic.experiments.trained import thresholds
 from geodesic.metrics import bootstrap, verification
@@ -40,7 +40,7 @@ def _record(measured: dict) -> str:
         [] if protocol["complete"] else ["not the protocol's images, or not all"])
     title = (f"{protocol['data']}, protocol {protocol['name']}, step {measured['checkpoint']['step']} "
              f"({measured['selection']['rule']})" + (f" · MARKED: {', '.join(marks)}" if marks else ""))
-    body = [(name, f"{metric['value']:.4f}", protocol_run.span(metric)) for name, metric in measured["metrics"].items()]
+    body = [(name, f"{metric['value']:.4f}", follow.span(metric)) for name, metric in measured["metrics"].items()]
     by_text = {}
     for name, text in measured["definitions"].items():
         by_text.setdefault(text, []).append(name)

@@ -13,10 +13,21 @@ from geodesic import datasets
 from geodesic.configs import protocols, stored
 from geodesic.errors import UserError
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.protocols import intervals, measure, ranking, record, selection
+from geodesic.experiments.protocols import classifying, episodes, faces, intervals, ranking, record, selection
 from geodesic.experiments.protocols import task as tasks
 from geodesic.experiments.trained import loading
 from geodesic.experiments.trained.run import Run
+
+# A protocol's task -> how it is measured.
+TASKS = {
+    "retrieval": ranking.measure,
+    "classification": classifying.measure,
+    "ten_fold": faces.ten_fold,
+    "templates": faces.template_pairs,
+    "few_shot": episodes.few_shot,
+    "one_shot": episodes.one_shot,
+    "pair_accuracy": episodes.pair_accuracy,
+}
 
 
 def define_flags() -> None:
@@ -45,7 +56,7 @@ def run(config, values) -> dict:
     selected = _select(config, options, values, protocol)
     runs = [loading.load(values.workdir, options, step=selected.step)]
     runs += [_other(workdir, protocol, values.data) for workdir in values.concatenate]
-    measured = measure.measure(protocol, runs, config.seed, values.data)
+    measured = _measure(protocol, runs, config.seed, values.data)
     for problem in measured.problems:
         print(f"left out of the evaluation: {problem}")
     task = tasks.Task(protocol, runs, config.seed)
@@ -54,6 +65,11 @@ def run(config, values) -> dict:
     print_record(written)
     print(f"written to {path}")
     return written
+
+
+def _measure(protocol, runs: list[Run], seed: int, root: str) -> tasks.Measured:
+    """runs: loaded with `tasks.options_of` their configurations; root: the --data folder or ""."""
+    return TASKS[protocol.task](tasks.Task(protocol, runs, seed), root)
 
 
 def _make(config, task: tasks.Task, selected: selection.Selected, measured: tasks.Measured, started: float) -> dict:
@@ -87,7 +103,7 @@ def _select(config, options, values, protocol) -> selection.Selected:
     if values.step >= 0:
         return selection.given(values.step)
     if values.select_on_test:
-        return selection.on_test(options, values.workdir, protocol, lambda run: measure.measure(
+        return selection.on_test(options, values.workdir, protocol, lambda run: _measure(
             protocol, [run], config.seed, values.data).metrics[protocol.primary]["value"])
     if values.select == "validation":
         if "validation" not in protocol.select_on:

@@ -11,7 +11,7 @@ import pytest
 
 from geodesic.configs import protocols
 from geodesic.experiments import train
-from geodesic.experiments.protocols import protocol_run, record
+from geodesic.experiments.protocols import follow, record
 from tests.datasets import images
 from tests.datasets.sources import ijb_test
 from tests.experiments import tiny
@@ -29,12 +29,12 @@ def run(tmp_path_factory):
     return config, root
 
 
-def follow(run, protocol, data="", **changes):
+def followed(run, protocol, data="", **changes):
     """The record, read back from the file."""
     config, root = run
     flags = dict(workdir=str(root / "run"), protocol=protocol, data=str(data), step=-1, select="last",
                  select_on_test=False, concatenate=[])
-    written = protocol_run.run(config, types.SimpleNamespace(**flags | changes))
+    written = follow.run(config, types.SimpleNamespace(**flags | changes))
     marked = written["selection"]["rule"] == record.TEST
     name = written["protocol"]["name"] + (".selected_on_test" if marked else "")
     assert record.read(record.path(str(root / "run"), name)) == json.loads(json.dumps(written))
@@ -43,7 +43,7 @@ def follow(run, protocol, data="", **changes):
 
 
 def test_classification_is_marked_where_the_images_are_others(run, capsys):
-    written = follow(run, "grocery_classification", run[1] / "photos")
+    written = followed(run, "grocery_classification", run[1] / "photos")
     assert written["metrics"].keys() == {"top1"} and written["counts"] == {"images": 20, "classes": 5}
     assert not written["protocol"]["complete"] and "MARKED: these are not the images" in capsys.readouterr().out
     assert written["checkpoint"]["step"] == 2 and written["selection"]["rule"] == "last"
@@ -60,18 +60,18 @@ def test_retrieval_with_a_gallery_of_other_labels(run, tmp_path):
     (tmp_path / "list_eval_partition.txt").write_text(
         "5\nimage_name item_id evaluation_status\na.jpg id_1 query\nb.jpg id_2 query\nc.jpg id_3 query\n"
         "b2.jpg id_2 gallery\na2.jpg id_1 gallery\n" + "".join(f"c2.jpg id_{9 + i} gallery\n" for i in range(60)))
-    written = follow(run, "in_shop", tmp_path)
+    written = followed(run, "in_shop", tmp_path)
     assert written["counts"] == {"images": 3, "classes": 3, "queries": 2, "queries_without_match": 1, "gallery": 62}
     assert written["metrics"]["recall@1"]["value"] == written["metrics"]["map@r"]["value"] == 1
 
 
 def test_models_side_by_side(run):
-    written = follow(run, "grocery_retrieval", _disjoint(run), concatenate=[str(run[1] / "run")])
+    written = followed(run, "grocery_retrieval", _disjoint(run), concatenate=[str(run[1] / "run")])
     assert written["protocol"]["models"] == 2
-    single = follow(run, "grocery_retrieval", _disjoint(run))
+    single = followed(run, "grocery_retrieval", _disjoint(run))
     assert written["metrics"]["map@r"]["value"] == pytest.approx(single["metrics"]["map@r"]["value"])
     with pytest.raises(ValueError, match="no run in"):
-        follow(run, "grocery_retrieval", _disjoint(run), concatenate=["nowhere"])
+        followed(run, "grocery_retrieval", _disjoint(run), concatenate=["nowhere"])
 
 
 def _disjoint(run) -> pathlib.Path:
@@ -87,23 +87,23 @@ def _disjoint(run) -> pathlib.Path:
 
 
 def test_selection_is_written_down_and_a_test_selection_is_apart(run, capsys):
-    chosen = follow(run, "grocery_retrieval", _disjoint(run), select="validation")
+    chosen = followed(run, "grocery_retrieval", _disjoint(run), select="validation")
     assert chosen["selection"]["rule"] == "best on validation"
     assert [candidate["step"] for candidate in chosen["selection"]["candidates"]] == [1, 2]
-    marked = follow(run, "grocery_retrieval", _disjoint(run), select_on_test=True)
+    marked = followed(run, "grocery_retrieval", _disjoint(run), select_on_test=True)
     assert marked["selection"]["rule"] == "best on test" and "selected on the test set" in capsys.readouterr().out
     best = max(candidate["score"] for candidate in marked["selection"]["candidates"])
     assert marked["metrics"]["map@r"]["value"] == pytest.approx(best)
-    assert follow(run, "grocery_retrieval", _disjoint(run), step=1)["selection"]["rule"] == "given by hand"
+    assert followed(run, "grocery_retrieval", _disjoint(run), step=1)["selection"]["rule"] == "given by hand"
 
 
 def test_selection_refuses_what_is_reported(run):
     with pytest.raises(ValueError, match=r"20 images of config\.test_data are among those to be reported"):
-        follow(run, "grocery_classification", run[1] / "photos", select="validation")
+        followed(run, "grocery_classification", run[1] / "photos", select="validation")
     with pytest.raises(ValueError, match="exclude each other"):
-        follow(run, "grocery_classification", run[1] / "photos", select="validation", select_on_test=True)
+        followed(run, "grocery_classification", run[1] / "photos", select="validation", select_on_test=True)
     with pytest.raises(ValueError, match="leave out --select"):
-        follow(run, "grocery_classification", run[1] / "photos", step=1, select_on_test=True)
+        followed(run, "grocery_classification", run[1] / "photos", step=1, select_on_test=True)
 
 
 def test_ten_folds_of_pairs(run, tmp_path):
@@ -111,7 +111,7 @@ def test_ten_folds_of_pairs(run, tmp_path):
     pairs = [(images.pixels(seed), images.pixels(seed if seed % 2 else seed + 100)) for seed in range(20)]
     encoded = [images.encoded(image) for pair in pairs for image in pair]
     (tmp_path / "lfw.bin").write_bytes(pickle.dumps((encoded, [bool(seed % 2) for seed in range(20)])))
-    written = follow(run, "lfw", tmp_path)
+    written = followed(run, "lfw", tmp_path)
     assert written["metrics"]["accuracy_10fold"]["value"] > 0.5 and written["interval"]["over"] == "folds"
     assert written["protocol"]["average_horizontal_flips"] and written["protocol"]["image_size"] == 112
     assert written["counts"] == {"images": 40, "pairs": 20}
@@ -119,7 +119,7 @@ def test_ten_folds_of_pairs(run, tmp_path):
 
 def test_templates_and_their_switches(run, tmp_path):
     root = ijb_test.folder(tmp_path)
-    values = [follow(run, name, root.parent)["metrics"] for name in ("ijb_b", "ijb_b_n0d1f1")]
+    values = [followed(run, name, root.parent)["metrics"] for name in ("ijb_b", "ijb_b_n0d1f1")]
     assert values[0].keys() == {"tar@far=0.001", "tar@far=0.0001", "tar@far=1e-05", "tar@far=1e-06"}
     assert values[0]["tar@far=0.0001"]["value"] == 1  # template 7 against itself
 
@@ -147,19 +147,19 @@ def test_omniglots_trials(run, tmp_path, monkeypatch):
         if smaller.ways_shots:  # six drawings of a character are one shot and five queries
             smaller.ways_shots = ((5, 1),)
         monkeypatch.setitem(protocols.PROTOCOLS, name, smaller)
-    one_shot = follow(run, "omniglot_one_shot_lake", data)
+    one_shot = followed(run, "omniglot_one_shot_lake", data)
     assert one_shot["counts"] == {"images": 150, "classes": 25, "episodes": 20}
     assert one_shot["metrics"]["one_shot_20way"]["value"] > 0.05
-    verification = follow(run, "omniglot_verification", data)
+    verification = followed(run, "omniglot_verification", data)
     assert 0.4 < verification["metrics"]["pair_accuracy"]["value"] <= 1
-    few_shot = follow(run, "omniglot_few_shot_vinyals", data)
+    few_shot = followed(run, "omniglot_few_shot_vinyals", data)
     assert few_shot["metrics"].keys() == {"5way_1shot"}
 
 
 def test_unknown_names_and_missing_images_are_said(run):
     with pytest.raises(ValueError, match="unknown protocol 'cub'"):
-        follow(run, "cub")
+        followed(run, "cub")
     with pytest.raises(ValueError, match=r"source 'sop' are needed: say where they lie with --data"):
-        follow(run, "sop")
+        followed(run, "sop")
     with pytest.raises(FileNotFoundError, match="no folder"):
-        follow(run, "cub200", "/nowhere")
+        followed(run, "cub200", "/nowhere")
