@@ -4,6 +4,8 @@
     variables = embedder.init(rng, images)
     embeddings = embedder.apply(variables, images, train=False)
     layers = embedder.apply(variables, images, method="features")     # every named layer
+
+A network of one's own is an `Embedder` with a `trunk`, and a line in EMBEDDERS.
 """
 
 import dataclasses
@@ -27,9 +29,10 @@ def _resnext(stage_sizes: tuple[int, ...], groups: int, group_width: int) -> fun
     return functools.partial(ResNet, stage_sizes=stage_sizes, block=block)
 
 
+# Name -> the embedder's class, with the fields in which it differs from others of its class.
 EMBEDDERS = {
-    # For small images on a CPU: three stages of one block, as the paper's networks for CIFAR-10 (6n + 2 layers, n = 1),
-    # twice as wide and behind a stem of stride 2.
+    # For small images on a CPU, there are three stages of one block, as in the paper's networks for CIFAR-10 (6n + 2
+    # layers, n = 1), twice as wide and behind a stem of stride 2.
     "resnet8": functools.partial(ResNet, stage_sizes=(1, 1, 1), block=BasicBlock, width=32, stem="half",
                                  layer="stage3"),
     "resnet18": functools.partial(ResNet, stage_sizes=_RESNET18, block=BasicBlock),
@@ -37,9 +40,9 @@ EMBEDDERS = {
     "resnet50": functools.partial(ResNet, stage_sizes=_RESNET50, block=BottleneckBlock),
     "resnet101": functools.partial(ResNet, stage_sizes=_RESNET101, block=BottleneckBlock),
     "resnet152": functools.partial(ResNet, stage_sizes=(3, 8, 36, 3), block=BottleneckBlock),
-    # The same of ResNeXt's blocks: 16 groups, of 4 channels in the first stage.
+    # resnet8 with ResNeXt's blocks has 16 groups, of 4 channels in the first stage.
     "resnext11_16x4d": functools.partial(_resnext((1, 1, 1), 16, 8), width=32, stem="half", layer="stage3"),
-    # For images of 32 px: three stages and a stem that keeps the size.
+    # For images of 32 px, there are three stages and a stem that keeps the size.
     "resnext29_32x4d": functools.partial(_resnext(_RESNEXT29, 32, 4), stem="small", layer="stage3"),
     "resnext29_8x64d": functools.partial(_resnext(_RESNEXT29, 8, 64), stem="small", layer="stage3"),
     "resnext50_32x4d": _resnext(_RESNET50, 32, 4),
@@ -65,6 +68,7 @@ PUBLIC_LAYOUTS = {
     **dict.fromkeys(("iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200"), ("insightface",)),
 }
 
+# What `build` checks of fields: their choices, and which are shares.
 _CHOICES = {
     "pooling": tuple(neck.POOLINGS),
     "neck": neck.NECKS,
@@ -78,7 +82,27 @@ _SHARES = ("dropout", "drop_path", "bn_momentum")
 
 
 def build(name: str, **fields) -> nn.Module:
-    """The named embedder with these fields. Raises UserError for an unknown name, field or choice."""
+    """The named embedder.
+
+    Args:
+      name: of EMBEDDERS.
+      **fields: fields of its class (`Embedder` and the family's own) in place of the embedder's defaults.
+
+    Returns:
+      A Flax module: `init(rng, images)` gives its variables, `apply(variables, images, train)` embeddings f32[B,D].
+
+    Raises:
+      UserError: a name, field or choice is unknown.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic import embedders
+      >>> embedder = embedders.build("resnet8", embedding_size=16, pooling="max")
+      >>> images = jnp.zeros((2, 32, 32, 3))
+      >>> variables = jax.eval_shape(embedder.init, jax.random.key(0), images)   # shapes alone
+      >>> jax.eval_shape(embedder.apply, variables, images)
+      ShapeDtypeStruct(shape=(2, 16), dtype=float32)
+    """
     if name not in EMBEDDERS:
         raise UserError(f"unknown embedder {name!r}; known: {', '.join(EMBEDDERS)}")
     family = getattr(EMBEDDERS[name], "func", EMBEDDERS[name])

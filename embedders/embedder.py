@@ -1,4 +1,4 @@
-"""What every family is: fields that papers vary, named layers, and an embedding from one of them."""
+"""What every embedder is: fields that papers vary, named layers, and an embedding from one of them."""
 
 import functools
 from collections.abc import Callable
@@ -11,18 +11,35 @@ from . import layers, neck
 
 
 class Embedder(nn.Module, kw_only=True):
-    """images [B,H,W,3], already mean and std normalised -> f32[B,D], not L2-normalised.
+    """A network from images [B,H,W,3], already shifted and scaled, to embeddings f32[B,D], not normalised.
 
-    layer: the named layer whose pooled output goes through the neck.
-    pooling: average | max | average_max | generalised_mean | flatten. neck: see `neck.Neck`.
-    embedding_size: D; None or 0 takes the pooled layer as it is.
-    dropout: share dropped before the neck's last layer.
-    dtype: float32 or bfloat16, of the trunk; parameters, statistics and the neck stay float32.
-    batch_norm: local | synchronised | frozen, see `layers.batch_norm`. "synchronised" needs the mesh axis "data"
-      in scope (`jax.shard_map`) when train is True. batch_norm_group_size: devices that share statistics; 0 = all.
-    bn_momentum: share of the running statistics that stays; .9 is PyTorch's .1. bn_epsilon: added to the variance.
-    convolution: a form of `convolution.FORMS`; "auto" is the fastest on this backend, "native" is plain XLA.
-    remat: stages whose activations are computed again in the backward pass instead of being kept.
+    Families derive from it and bring their `trunk`. The neck follows: it pools and projects one of the trunk's layers.
+
+    Attributes:
+      layer: the named layer whose pooled output goes through the neck.
+      pooling: one of `neck.POOLINGS`: average, max, average_max, generalised_mean or flatten.
+      neck: one of `neck.NECKS`, see `neck.Neck`.
+      embedding_size: D; None or 0 takes the pooled layer as it is, without a neck.
+      dropout: the share dropped before the neck's last layer.
+      dtype: float32 or bfloat16, of the trunk; parameters, statistics and the neck stay float32.
+      batch_norm: local, synchronised or frozen, see `layers.batch_norm`. "synchronised" needs the mesh axis "data" in
+        scope (`jax.shard_map`) where `train` is True.
+      batch_norm_group_size: how many devices share synchronised statistics; 0 for all.
+      bn_momentum: the share of the running statistics that stays; .9 is PyTorch's .1.
+      bn_epsilon: what is added to the variance.
+      convolution: one of `cpu.convolution.FORMS`; "auto" is the fastest on this backend, "native" is plain XLA.
+      remat: the stages whose activations are computed again in the backward pass instead of being kept.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic.embedders.embedder import Embedder
+      >>> class Blur(Embedder):
+      ...     layer: str = "blurred"
+      ...     def trunk(self, images, train):
+      ...         return {"blurred": self.conv()(4, 3)(images)}
+      >>> embeddings, variables = Blur(embedding_size=2).init_with_output(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
+      >>> embeddings.shape, sorted(variables["params"])
+      ((1, 2), ['Conv_0', 'neck'])
     """
 
     layer: str
@@ -39,12 +56,28 @@ class Embedder(nn.Module, kw_only=True):
     remat: tuple[int, ...] = ()
 
     def trunk(self, images: jnp.ndarray, train: bool) -> dict[str, jnp.ndarray]:
-        """The family's named layers, in order, from images of the trunk's dtype."""
+        """The family's own part.
+
+        Args:
+          images: [B,H,W,3] of the trunk's dtype.
+          train: whether BatchNorm takes the batch's statistics, and branches are dropped.
+
+        Returns:
+          Name -> layer [B,h,w,C], in order.
+        """
         raise NotImplementedError
 
     @nn.compact
     def features(self, images: jnp.ndarray, train: bool = False) -> dict[str, jnp.ndarray]:
-        """Every named layer, then "pool" and "embedding". Raises UserError for a `layer` that is not there."""
+        """Every named layer of the trunk, and then "pool" and "embedding", both f32.
+
+        Args:
+          images: [B,H,W,3].
+          train: as of `trunk`.
+
+        Raises:
+          UserError: `layer` is not among the trunk's.
+        """
         named = self.trunk(images.astype(self.dtype), train)
         if self.layer not in named:
             raise UserError(f"no layer {self.layer!r}; this embedder has {', '.join(named)}")
@@ -54,17 +87,18 @@ class Embedder(nn.Module, kw_only=True):
         return named
 
     def __call__(self, images: jnp.ndarray, train: bool = False) -> jnp.ndarray:
+        """The embeddings f32[B,D] of images [B,H,W,3]. Raises as `features` does."""
         return self.features(images, train)["embedding"]
 
     def conv(self) -> Callable[..., nn.Module]:
-        """Conv(features, kernel, strides) with this embedder's dtype and form."""
+        """`layers.Conv` with this embedder's dtype and form: conv(features, kernel, strides) is a module."""
         return functools.partial(layers.Conv, dtype=self.dtype, form=self.convolution)
 
     def norm(self, train: bool) -> Callable[..., nn.Module]:
-        """BatchNorm() as this embedder's fields say."""
+        """`normalization.BatchNorm` as this embedder's fields say: norm() is a module."""
         return layers.batch_norm(self.batch_norm, train, self.dtype, momentum=self.bn_momentum, epsilon=self.bn_epsilon,
                                  group_size=self.batch_norm_group_size)
 
     def rematerialised(self, module: Callable, stage: int) -> Callable:
-        """`module`, or, where the stage is one of `remat`, the module that forgets what it computed inside."""
+        """The module, which, where the stage is one of `remat`, computes its inside again in the backward pass."""
         return nn.remat(module) if stage in self.remat else module

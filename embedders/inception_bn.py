@@ -1,8 +1,10 @@
-"""Inception with BatchNorm (Ioffe, Szegedy: Batch Normalization, 2015, arXiv:1502.03167).
+"""Inception with BatchNorm. Its layers are conv1/7x7_s2, pool1/3x3_s2, conv2/3x3, pool2/3x3_s2, inception_3a/concat to
+inception_5b/concat, pool and embedding.
 
 Names, widths and pooling are those of the public Caffe model and its PyTorch conversion: convolutions have a bias
-before BatchNorm, and max-pools round their size up. The layers that can be named are conv1/7x7_s2, pool1/3x3_s2,
-conv2/3x3, pool2/3x3_s2, inception_3a/concat .. inception_5b/concat, pool and embedding.
+before BatchNorm, and max-pools round their size up.
+
+Ioffe, Szegedy: Batch Normalization, 2015, arXiv:1502.03167.
 """
 
 from collections.abc import Callable
@@ -16,7 +18,15 @@ from .embedder import Embedder
 
 
 class Widths(NamedTuple):
-    """Channels of a module's branches. one, projection: 0 where the module reduces the map and has none."""
+    """The channels of a module's branches.
+
+    Attributes:
+      one: of the 1x1 branch; 0 where the module halves the map and has none.
+      three_reduce, three: of the 3x3 branch's two convolutions.
+      double_reduce, double: of the double 3x3 branch's first convolution, and of its two others.
+      pool: "average" or "max", of the pooling branch.
+      projection: of the pooling branch's convolution; 0 where the module halves the map and has none.
+    """
 
     one: int
     three_reduce: int
@@ -27,6 +37,7 @@ class Widths(NamedTuple):
     projection: int
 
 
+# The modules in their order; the digit is the stage.
 MODULES = {
     "3a": Widths(64, 64, 64, 64, 96, "average", 32),
     "3b": Widths(64, 64, 96, 64, 96, "average", 64),
@@ -42,7 +53,12 @@ MODULES = {
 
 
 class Unit(nn.Module):
-    """Convolution with bias, BatchNorm, ReLU."""
+    """A convolution with bias, BatchNorm and ReLU, [B,H,W,C] -> [B,ceil(H/strides),ceil(W/strides),features].
+
+    Attributes:
+      features, kernel, strides: as of `layers.Conv`.
+      conv, norm: constructors that carry dtype, form and statistics.
+    """
 
     features: int
     kernel: int
@@ -53,13 +69,20 @@ class Unit(nn.Module):
     @nn.compact
     def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
         norm = self.norm(name="bn", activate=True)
+        # The batch's mean takes a bias away again; only the running mean leaves it a gradient.
         conv = self.conv(self.features, self.kernel, self.strides, use_bias=True, bias_learns=norm.use_running_average,
                          name="conv")
         return norm(conv(x))
 
 
 class Inception(nn.Module):
-    """1x1, 3x3, double 3x3 and pooling branches side by side: [B,H,W,C] -> [B,H,W,F], or half the map without 1x1."""
+    """Branches of 1x1, 3x3, double 3x3 and pooling, side by side: [B,H,W,C] -> [B,H,W,F], or half the map without 1x1.
+
+    Attributes:
+      widths: the branches' channels.
+      conv, norm: constructors that carry dtype, form and statistics.
+      form: of the pools, as of `cpu.pools.max_pool`.
+    """
 
     widths: Widths
     conv: Callable
@@ -88,17 +111,35 @@ class Inception(nn.Module):
 
 
 def max_pool_up(x: jnp.ndarray, form: str, odd: tuple[int, int] = (0, 0)) -> jnp.ndarray:
-    """3x3, stride 2, size rounded up: an even side gets one more pixel of -inf at its end.
+    """A max-pool of 3x3 windows with stride 2 that rounds sizes up: even sides get one more pixel of -inf at the end.
 
-    odd: pixels before and after an odd side. Beside convolutions it is (1, 1), so that maps of an odd side fit
-    together; the public model raises there.
+    Args:
+      x: [B,H,W,C].
+      form: as of `cpu.pools.max_pool`.
+      odd: pixels of -inf before and after an odd side. Beside convolutions it is (1, 1), so that maps of an odd side
+        fit together; the public model raises there.
+
+    Returns:
+      [B,h,w,C].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.embedders import inception_bn
+      >>> inception_bn.max_pool_up(jnp.zeros((1, 112, 7, 4)), "auto").shape
+      (1, 56, 3, 4)
     """
     height, width = x.shape[1:3]
     return pools.max_pool(x, 2, tuple((0, 1) if side % 2 == 0 else odd for side in (height, width)), form)
 
 
 class InceptionBN(Embedder, kw_only=True):
-    """See `Embedder` for the fields. Stages, for `remat`, are 3, 4 and 5: the digit of a module's name."""
+    """Ten inception modules behind two convolutions. The fields are `Embedder`'s; stages, for `remat`, are 3, 4 and 5.
+
+    Example:
+      >>> from geodesic import embedders
+      >>> embedders.build("inception_bn", embedding_size=64).layer
+      'inception_5b/concat'
+    """
 
     layer: str = "inception_5b/concat"
 

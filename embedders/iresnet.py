@@ -1,8 +1,10 @@
-"""IResNet 18, 34, 50, 100, 200: the face variant of Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698.
+"""IResNet, the ResNet for faces. Its layers are stem, stage1 to stage4, pool and embedding.
 
-As published with arcface_torch: no reduction in the stem, blocks of BN-conv-BN-PReLU-conv-BN without a last
-activation, the stride on the second convolution, and a neck of BN-dropout-FC-BN on the flattened 7x7 map of a
-112 px face. Layers: stem, stage1 .. stage4, pool and embedding.
+It is as published with arcface_torch: the stem keeps the image's size, a block is BN-conv-BN-PReLU-conv-BN without a
+last activation and has its stride on the second convolution, and the neck is BN-dropout-FC-BN on the flattened 7x7 map
+of a 112 px face.
+
+Deng, Guo, Xue, Zafeiriou: ArcFace, 2018, arXiv:1801.07698.
 """
 
 from collections.abc import Callable
@@ -13,12 +15,12 @@ from flax import linen as nn
 from . import layers
 from .embedder import Embedder
 
-# The published initialisation of the convolutions; every one is followed by BatchNorm.
+# This is the published initialisation; its size matters little, as BatchNorm follows every convolution.
 _CONV_INIT = nn.initializers.normal(0.1)
 
 
 class IResNetBlock(nn.Module):
-    """[B,H,W,C] -> [B,H/strides,W/strides,features]. The fields are those of `resnet.Block`."""
+    """A residual block, [B,H,W,C] -> [B,H/strides,W/strides,features]. The fields are those of `resnet.Block`."""
 
     features: int
     strides: int
@@ -42,10 +44,24 @@ class IResNetBlock(nn.Module):
 
 
 class IResNet(Embedder, kw_only=True):
-    """Four stages, each of which halves the map; see `Embedder` for the fields that all families have.
+    """Four stages, each of which halves the map and, after the first, doubles the width.
 
-    stage_sizes: blocks of each stage. width: channels of the stem and the first stage.
-    drop_path: of the last block; it grows linearly from 0 at the first.
+    Attributes:
+      stage_sizes: the blocks of each stage.
+      width: the channels of the stem and of the first stage.
+      drop_path: the share of images that skip the last block's branch; it grows linearly from 0 at the first block.
+      zero_init_last_scale: `resnet.Block.zero_init` of all blocks.
+      Other fields are `Embedder`'s.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic.embedders.iresnet import IResNet
+      >>> iresnet = IResNet(stage_sizes=(1, 1), width=8, layer="stage2", embedding_size=4)
+      >>> shapes = jax.eval_shape(lambda rng, x: iresnet.init_with_output(rng, x, method="features")[0],
+      ...                         jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+      >>> [(name, shapes[name].shape) for name in ("stem", "stage1", "stage2", "pool", "embedding")]
+      [('stem', (1, 32, 32, 8)), ('stage1', (1, 16, 16, 8)), ('stage2', (1, 8, 8, 16)), ('pool', (1, 1024)),
+       ('embedding', (1, 4))]
     """
 
     stage_sizes: tuple[int, ...]

@@ -1,8 +1,10 @@
-"""BatchNorm (Ioffe, Szegedy: Batch Normalization, 2015, arXiv:1502.03167), with the ReLU that follows it.
+"""BatchNorm, with the ReLU that follows it.
 
-nn.BatchNorm's parameters, statistics and values. The gradients are written out: by autodiff, the sums over a map that
-scale, bias and statistics ask for are taken in several sweeps over memory, and the ReLU's result is read to know where
-it was positive; here they are taken in one, and where it was positive is computed again.
+Parameters, statistics and values are those of nn.BatchNorm. The gradients are written out: autodiff would take the sums
+over a map that scale, bias and statistics ask for in several sweeps over memory, and read the ReLU's result to know
+where it was positive. Here, one sweep takes them all, and where the result was positive is computed again.
+
+Ioffe, Szegedy: Batch Normalization, 2015, arXiv:1502.03167.
 """
 
 import functools
@@ -15,14 +17,31 @@ from jax import lax
 
 
 class BatchNorm(nn.Module):
-    """[...,C] -> [...,C] in `dtype`: each channel less its mean, over its deviation, times scale, plus bias.
+    """scale * (x - mean) / sqrt(variance + epsilon) + bias of each channel, [...,C] -> [...,C].
 
-    Statistics, running averages, scale and bias are float32, and the running variance is the biased one.
+    Statistics, running averages, scale and bias are float32, and the running variance is the biased one. The variance
+    is the mean of squares less the squared mean, as in Flax.
 
-    use_running_average: the running averages, which then do not change, in place of the batch's statistics.
-    momentum: share of the running averages that stays. epsilon: added to the variance.
-    axis_name: the devices' axis whose statistics are shared; None for those of the device itself.
-    group_size: consecutive devices that share; 0 = all. activate: the result goes through a ReLU.
+    Attributes:
+      use_running_average: whether the running averages, which then do not change, take the place of the batch's
+        statistics.
+      momentum: the share of the running averages that stays.
+      epsilon: what is added to the variance.
+      dtype: of the result.
+      axis_name: the mesh's axis over whose devices statistics are shared; None for a device's own.
+      group_size: how many consecutive devices share them; 0 for all.
+      use_scale: whether there is a scale, or it is 1.
+      activate: whether the result goes through a ReLU.
+      scale_init: how the scale starts.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic.embedders.normalization import BatchNorm
+      >>> norm = BatchNorm(use_running_average=False, momentum=0.9, epsilon=0.0, dtype="float32", activate=True)
+      >>> x = jnp.array([[1.0], [3.0]])
+      >>> y, updated = norm.apply(norm.init(jax.random.key(0), x), x, mutable=["batch_stats"])
+      >>> y[:, 0].tolist(), round(updated["batch_stats"]["mean"].item(), 4)   # .9 * 0 + .1 * 2
+      ([0.0, 1.0], 0.2)
     """
 
     use_running_average: bool
@@ -59,6 +78,7 @@ class BatchNorm(nn.Module):
 
 
 def _over_devices(means, axis_name: str, group_size: int):
+    """The mean of each device's means over its group."""
     if not group_size:
         return lax.pmean(means, axis_name)
     # `axis_index_groups` is not implemented inside `jax.shard_map`. Every group's statistics are summed in a row of
@@ -70,18 +90,19 @@ def _over_devices(means, axis_name: str, group_size: int):
 
 
 def _means(x):
-    """Of every channel, and of its square: f32[C] each."""
+    """The means of every channel and of its square, f32[C] each."""
     values, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
     return values.mean(axes), (values * values).mean(axes)
 
 
 def _varying(value, x):
-    """`value`, typed as one that may differ between devices where x may: its gradient does."""
+    """The value, typed as one that may differ between devices where x may, because its gradient does."""
     return value + jnp.zeros_like(x, shape=value.shape, dtype=value.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _normalise(activate: bool, dtype: str, x, mean, factor, bias):
+    """(x - mean) * factor + bias, and the ReLU of it where it is to be activated."""
     y = ((x - mean) * factor + bias).astype(dtype)
     return jnp.where(y <= 0, 0, y) if activate else y
 
@@ -91,10 +112,11 @@ def _forward(activate, dtype, *operands):
 
 
 def _backward(activate, dtype, operands, gradient):
+    """The gradients by x, mean, factor and bias."""
     x, mean, factor, bias = operands
     axes, centred, gradient = tuple(range(x.ndim - 1)), x - mean, gradient.astype(jnp.float32)
     if activate:
-        # Where y > 0. Asked in y's own words, XLA would know it from the forward pass, and keep a byte of every value.
+        # This is where y > 0. Written as y was, XLA would take it from the forward pass, and keep a byte of each value.
         gradient = jnp.where(centred * factor > -bias, gradient, 0.0)
     summed, projected = gradient.sum(axes), (gradient * centred).sum(axes)
     return (gradient * factor).astype(x.dtype), -factor * summed, projected, summed

@@ -1,6 +1,8 @@
-"""ResNeXt 29, 50 and 101 (Xie, Girshick, Dollár, Tu, He: Aggregated Residual Transformations, 2016, arXiv:1611.05431).
+"""ResNeXt: a ResNet whose 3x3 convolutions work on groups of channels.
 
-A ResNet whose 3x3 convolutions work on groups of channels: 32x4d is 32 groups, of 4 channels in the first stage.
+32x4d means 32 groups, of 4 channels in the first stage.
+
+Xie, Girshick, Dollár, Tu, He: Aggregated Residual Transformations for Deep Neural Networks, 2016, arXiv:1611.05431.
 """
 
 import jax.numpy as jnp
@@ -10,7 +12,17 @@ from .resnet import Block
 
 
 class ResNeXtBlock(Block):
-    """1x1, grouped 3x3, 1x1. group_width: channels of a group in a stage of 64 features; it grows with the features."""
+    """A residual block of 1x1, grouped 3x3 and 1x1 convolutions, [B,H,W,C] -> [B,H/strides,W/strides,4*features].
+
+    Attributes:
+      groups: how many groups of channels.
+      group_width: the channels of a group in a stage of 64 features, with which they grow. Other fields are `Block`'s.
+
+    Example:
+      >>> from geodesic import embedders
+      >>> embedders.build("resnext50_32x4d").block.keywords
+      {'groups': 32, 'group_width': 4}
+    """
 
     groups: int
     group_width: int

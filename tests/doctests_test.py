@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 PARTS = ("configs", "datasets", "embedders", "heads", "losses", "metrics")
 # Parts of which every public function has an example.
-HELD = ("metrics",)
+HELD = ("embedders", "heads", "losses", "metrics")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 

@@ -1,5 +1,7 @@
-"""3x3 pools of maps. XLA's own have slow gradients on CPUs, and on GPUs that of the greatest is a scatter, which moves
-more and adds in any order: there, they are made of shifted slices.
+"""3x3 pools of maps, made of shifted slices where XLA's own are slow.
+
+XLA's pools have slow gradients on CPUs. On GPUs, the gradient of its max-pool is a scatter, which moves more memory,
+and adds in an order that changes from run to run.
 """
 
 import functools
@@ -13,7 +15,25 @@ from .convolution import shifted
 
 
 def max_pool(x: jax.Array, strides: int, padding: tuple[tuple[int, int], ...], form: str = "auto") -> jax.Array:
-    """3x3: [B,H,W,C] -> [B,h,w,C]. strides: 1 or 2. padding: pixels of -inf before and after, of each axis."""
+    """The largest of every 3x3 window.
+
+    Args:
+      x: [B,H,W,C].
+      strides: 1 or 2, pixels from one window to the next along both axes.
+      padding: ((top, bottom), (left, right)) pixels of -inf.
+      form: "native" is XLA's own; "auto" is XLA's own on TPUs alone.
+
+    Returns:
+      [B,h,w,C]. The gradient goes to the first of equals in a window, as in PyTorch.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.embedders.cpu import pools
+      >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+      >>> print(pools.max_pool(x, strides=2, padding=((1, 1), (1, 1)))[0, :, :, 0])
+      [[ 5.  7.]
+       [13. 15.]]
+    """
     if form == "native" or backend.name() == "tpu":
         return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, strides, strides, 1),
                                  ((0, 0), *padding, (0, 0)))
@@ -22,12 +42,12 @@ def max_pool(x: jax.Array, strides: int, padding: tuple[tuple[int, int], ...], f
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _pool(x: jax.Array, strides: int, padding: tuple, sides: tuple[int, int]) -> jax.Array:
-    """sides: height and width of x."""
+    """The pool of shifted slices, with a gradient of its own, for which `sides` are the height and width of x."""
     return _pool_forward(x, strides, padding, sides)[0]
 
 
 def _pool_forward(x, strides, padding, sides):
-    """The greatest, and which tap it is: the first of equals, as in PyTorch."""
+    """The largest of each window, and at which of its nine taps it is, the first of equals."""
     del sides
     greatest, *others = shifted(x, 3, strides, padding, fill=-jnp.inf)
     where = jnp.zeros(greatest.shape, jnp.int8)
@@ -38,8 +58,10 @@ def _pool_forward(x, strides, padding, sides):
 
 
 def _pool_backward(strides, padding, sides, where, gradient):
-    """Every pixel takes the gradients of the windows that found it: it lies in 2 // strides + 1 of them along an axis.
-    Pixels that are in the same taps of their windows, every strides-th, are found together.
+    """The gradient of each pixel: the sum over the windows that found it to be their largest.
+
+    Along an axis, a pixel lies in at most 2 // strides + 1 windows. Pixels at the same place within a stride are at the
+    same taps of their windows, so these are summed together.
     """
     reach = 2 // strides
     rows, columns = (side + reach for side in where.shape[1:3])
@@ -60,7 +82,22 @@ _pool.defvjp(_pool_forward, _pool_backward)
 
 
 def average_pool(x: jax.Array, form: str = "auto") -> jax.Array:
-    """3x3, stride 1: [B,H,W,C] -> [B,H,W,C]. The padding of zeros counts: the border is divided by nine too."""
+    """The mean of every 3x3 window, with stride 1. The padding of zeros counts: the border is divided by nine too.
+
+    Args:
+      x: [B,H,W,C].
+      form: "native" is XLA's own; "auto" is XLA's own on accelerators alone.
+
+    Returns:
+      [B,H,W,C].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.embedders.cpu import pools
+      >>> print(pools.average_pool(9 * jnp.ones((1, 2, 3, 1)))[0, :, :, 0])
+      [[4. 6. 4.]
+       [4. 6. 4.]]
+    """
     if form == "native" or backend.name() != "cpu":
         return lax.reduce_window(x, 0.0, lax.add, (1, 3, 3, 1), (1, 1, 1, 1), ((0, 0), (1, 1), (1, 1), (0, 0))) / 9
     return sum(shifted(x, 3, 1)) / 9
