@@ -93,7 +93,7 @@ def test_what_a_run_leaves_is_checked_when_it_goes_on(one_device, tmp_path, caps
     assert train.train(config, str(folder), StopAt()) == 0
     assert "is finished: 6 steps. Nothing to do." in capsys.readouterr().out
     (tmp_path / "faces" / "class2" / "3.jpg").unlink()
-    with pytest.raises(ValueError, match="training data are not those of step 6: .*class2"):
+    with pytest.raises(ValueError, match=r"training data are not those of step 6: .*class2"):
         train.train(config, str(folder), StopAt())
 
 
