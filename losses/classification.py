@@ -58,7 +58,7 @@ def softmax(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
         accuracy = jnp.mean(target > totals.maxima["largest"])
         return jnp.mean(losses), state, {"accuracy": accuracy}
 
-    return Loss(_init(axis), apply, _scores(axis))
+    return Loss(_init(axis), apply, _scores(axis), probabilities=jax.nn.softmax)
 
 
 def sigmoid(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
@@ -100,7 +100,7 @@ def sigmoid(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
         accuracy = jnp.mean(totals.sums["right"] / axis.softmax_classes)
         return loss, state, {"accuracy": accuracy}
 
-    return Loss(_init(axis), apply, _scores(axis), multi_hot=True)
+    return Loss(_init(axis), apply, _scores(axis), probabilities=jax.nn.sigmoid, multi_hot=True)
 
 
 def _init(axis: ClassAxis):

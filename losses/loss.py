@@ -19,6 +19,8 @@ class Loss(NamedTuple):
         scale; the largest is the predicted class. None for a loss that learns no classes, or several sets of them.
       start_loss: (embedding_size) -> float, the loss to expect before the first step, when the directions of
         embeddings and prototypes are independent. None where there is no such estimate.
+      probabilities: (scores [B,C]) -> f32[B,C], of a loss whose scores are the logits of probabilities; None where
+        they are cosines.
       multi_hot: whether labels may also be multi-hot, [B,C] of zeros and ones.
 
     Example:
@@ -35,4 +37,5 @@ class Loss(NamedTuple):
     apply: Callable
     scores: Callable | None = None
     start_loss: Callable[[int], float] | None = None
+    probabilities: Callable | None = None
     multi_hot: bool = False

@@ -19,6 +19,11 @@ class Classifier(NamedTuple):
     loss: losses.Loss
     params: dict
 
+    def predict(self, embeddings: np.ndarray) -> np.ndarray:
+        """f32[N,C] of embeddings f32[N,D] that are not normalised: probabilities, or cosines of an angular margin."""
+        scores = self.scores(embeddings)
+        return scores if self.loss.probabilities is None else np.asarray(self.loss.probabilities(scores))
+
     def scores(self, embeddings: np.ndarray) -> np.ndarray:
         """f32[N,C] of embeddings f32[N,D] that are not normalised: how well each fits each class, without margin."""
         return np.asarray(jax.jit(self.loss.scores)(self.params, embeddings))

@@ -105,7 +105,7 @@ class Run:
         They are probabilities of a softmax or sigmoid classifier, and cosines to the class's nearest prototype of an
         angular margin. Raises UserError where the loss has learnt no classes.
         """
-        return self.classifier.scores(self.embed(images, normalized=False))
+        return self.classifier.predict(self.embed(images, normalized=False))
 
     @functools.cached_property
     def classifier(self) -> classifier.Classifier:
