@@ -1,10 +1,10 @@
 #!/bin/bash
 # Trains on a Slurm cluster, one process per accelerator; preempted, it saves, and is queued again to go on.
 #
-#   sbatch --nodes=4 --gpus-per-node=8 --ntasks-per-node=8 launch/slurm.sh --config=configs/quickstart.py --workdir=/shared/runs/faces
+#   sbatch --nodes=4 --gpus-per-node=8 --ntasks-per-node=8 launch/slurm.sh --config=quickstart --workdir=/shared/runs/faces
 #
-# The workdir must lie on a file system that all nodes see. Everything after the script's name goes to
-# geodesic train; MODULE=geodesic evaluate (or embed, search) runs that instead. PYTHON names the interpreter.
+# The workdir must lie on a file system that all nodes see. Everything after the script's name goes to `geodesic train`;
+# PROGRAM=evaluate (or embed, search) runs that instead. GEODESIC is the command, where it is not that of .venv.
 #SBATCH --job-name=geodesic
 #SBATCH --output=%x-%j.log
 #SBATCH --open-mode=append
@@ -14,11 +14,11 @@
 #SBATCH --requeue
 set -u
 
-PYTHON=${PYTHON:-.venv/bin/python}
-MODULE=${MODULE:-geodesic train}
+GEODESIC=${GEODESIC:-.venv/bin/geodesic}
+PROGRAM=${PROGRAM:-train}
 
 # --kill-on-bad-exit: a process that is lost takes the others with it at once. jax finds them by Slurm's environment.
-srun --kill-on-bad-exit=1 --wait=60 "$PYTHON" -m "$MODULE" "$@" &
+srun --kill-on-bad-exit=1 --wait=60 $GEODESIC "$PROGRAM" "$@" &
 step=$!
 # --signal reaches the steps, a preempting scheduler this script alone: hand it on.
 trap 'scancel --signal=TERM "$SLURM_JOB_ID"' TERM

@@ -30,8 +30,8 @@ def cluster(tmp_path, monkeypatch):
     folder = str(tmp_path / "slurm")
     monkeypatch.setenv("PATH", f"/usr/sbin:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_CONF", f"{folder}/slurm.conf")
-    monkeypatch.setenv("PYTHON", sys.executable)
-    monkeypatch.setenv("MODULE", "tests.faults.train")
+    monkeypatch.setenv("GEODESIC", f"{sys.executable} -m")
+    monkeypatch.setenv("PROGRAM", "tests.faults.train")
     monkeypatch.setenv("NPROC", "32")
     subprocess.run([SETUP, "start", folder], check=True)
     yield

@@ -27,6 +27,7 @@ _MARK = 255
 
 
 def define_flags() -> None:
+    train.define_flags()
     flags.DEFINE_string("record", "", "Append a line for each batch drawn: step, first row, a checksum of each row.")
     flags.DEFINE_integer("poison", 0, "The batch of this step is not a number on the device.")
     flags.DEFINE_integer("loader_dies", 0, "A thread of the loader raises in the batch of this step.")
