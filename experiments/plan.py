@@ -22,43 +22,64 @@ from geodesic.experiments.training import data
 from geodesic.experiments.training import model as models
 from geodesic.experiments.training import step as steps
 
-
-def define_flags() -> None:
-    flags.DEFINE_integer("devices", 0, "Plan for this many devices, here or not; 0 is this machine's own.")
-    flags.DEFINE_float("memory_gib", 0.0, "Memory of one device in GiB, to say whether the run fits; 0 says nothing.")
-
 GIB = 2**30
 
 
 class Program(NamedTuple):
-    """A training step, compiled and not run."""
+    """A training step, compiled and not run.
 
-    state: models.TrainState     # its arrays' shapes
+    Attributes:
+      state, batch: what the step is given, as shapes, dtypes and shardings.
+      jaxpr: the step as written.
+      compiled: the step as compiled.
+    """
+
+    state: models.TrainState
     batch: dict
     jaxpr: core.Jaxpr
     compiled: jax.stages.Compiled
 
 
 class Plan(NamedTuple):
-    """Of one device, in bytes."""
+    """What one step needs on one device, in bytes unless stated.
+
+    Attributes:
+      devices: how many the step is compiled for.
+      arrays: what the step is given, by what it is.
+      temporaries: what the step needs besides: activations, gradients, logits.
+      outputs: results that do not take the place of what was given.
+      logits: the share of the temporaries that is one copy of the largest piece of logits at a time; 0 for none.
+      moved: kind of collective -> the results of all of this kind.
+      flops: floating-point operations; a loop whose turns the compiler does not know counts once.
+      traffic: what moves to and from main memory, as the compiler fuses and places.
+      least_traffic: what would move if convolutions and products alone moved each operand and result once.
+      convolutions: how many convolutions there are, and how they are fused.
+    """
 
     devices: int
-    arrays: dict[str, int]      # what the step is given, by what it is
-    temporaries: int            # what it needs besides: activations, gradients, logits
-    outputs: int                # results that do not take the place of what was given
-    logits: int                 # of the temporaries, one copy of the largest piece of logits at a time; 0 for none
-    moved: dict[str, int]       # results of collectives in one step, by kind
-    flops: float = 0.0          # of one step; loops of which the compiler does not know the turns count once
-    traffic: int = 0            # to and from main memory in one step, as the compiler fuses and places
-    least_traffic: int = 0      # if convolutions and products alone moved anything, each operand and result once
+    arrays: dict[str, int]
+    temporaries: int
+    outputs: int
+    logits: int
+    moved: dict[str, int]
+    flops: float = 0.0
+    traffic: int = 0
+    least_traffic: int = 0
     convolutions: memory_traffic.Convolutions = memory_traffic.Convolutions(0, 0, 0)
 
     @property
     def total(self) -> int:
+        """The memory that the step takes."""
         return sum(self.arrays.values()) + self.temporaries + self.outputs
 
 
+def define_flags() -> None:
+    flags.DEFINE_integer("devices", 0, "Plan for this many devices, here or not; 0 is this machine's own.")
+    flags.DEFINE_float("memory_gib", 0.0, "Memory of one device in GiB, to say whether the run fits; 0 says nothing.")
+
+
 def main(config, flags) -> int:
+    """Prints the plan. The status is 1 where it does not fit into --memory_gib."""
     if flags.devices:
         runtime.start(flags.devices)
     plan = make_plan(config, meshes.make())
@@ -67,7 +88,15 @@ def main(config, flags) -> int:
 
 
 def compile_step(config, mesh: jax.sharding.Mesh) -> Program:
-    """Compiles the training step of `config` for `mesh`. Raises UserError where the configuration cannot be run."""
+    """The training step of a configuration, compiled for the devices of a mesh.
+
+    Args:
+      config: the run's configuration. Without `loss.num_classes`, the training data are opened to count their classes.
+      mesh: the devices, which may be fake.
+
+    Raises:
+      UserError: the configuration cannot be run.
+    """
     classes, examples = config.loss.num_classes, config.batch_size
     if not classes:
         source = data.train_source(config)
@@ -80,7 +109,7 @@ def compile_step(config, mesh: jax.sharding.Mesh) -> Program:
 
 
 def make_plan(config, mesh: jax.sharding.Mesh) -> Plan:
-    """Raises UserError where the configuration cannot be run."""
+    """The plan of a configuration's training step. Arguments and errors are those of `compile_step`."""
     program = compile_step(config, mesh)
     compiled, text = program.compiled, program.compiled.as_text()
     memory = compiled.memory_analysis()
@@ -91,7 +120,7 @@ def make_plan(config, mesh: jax.sharding.Mesh) -> Plan:
 
 
 def describe(plan: Plan, memory_gib: float) -> str:
-    """The plan, one fact a line, and a verdict if there is a memory to fit."""
+    """The plan, one fact a line, and a verdict where there is a memory (GiB of one device, not 0) to fit into."""
     lines = [f"per device, of {plan.devices}:"]
     rows = plan.arrays | {"temporaries": plan.temporaries, "outputs": plan.outputs, "in all": plan.total}
     lines += [f"  {name:<22}{_size(count)}" for name, count in rows.items()]
@@ -107,7 +136,7 @@ def describe(plan: Plan, memory_gib: float) -> str:
 
 
 def _arrays(state: models.TrainState, batch: dict) -> dict[str, int]:
-    """Bytes of one device's part of everything that the step is given."""
+    """What the step is given: the bytes of one device's part, by what it is."""
     local = lambda leaf: leaf.dtype.itemsize * _count(leaf.sharding.shard_shape(leaf.shape))
     bytes_of = lambda tree: sum(local(leaf) for leaf in jax.tree.leaves(tree))
     split = lambda tree, wanted: [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -125,7 +154,7 @@ def _arrays(state: models.TrainState, batch: dict) -> dict[str, int]:
 
 
 def _logits(config, state: models.TrainState, mesh: jax.sharding.Mesh) -> int:
-    """float32, every example of an accumulation step against the prototypes that a device handles at a time."""
+    """Bytes of the logits, float32, of an accumulation step's examples and the prototypes a device takes at a time."""
     rows = [leaf.shape[0] // mesh.size * _count(leaf.shape[1:-1]) for path, leaf in
             jax.tree_util.tree_leaves_with_path(state.params["loss"]) if getattr(path[-1], "key", None) == "prototypes"]
     if not rows:
