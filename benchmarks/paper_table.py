@@ -10,19 +10,18 @@ import os
 from absl import flags
 
 from geodesic.configs import papers
-from geodesic.experiments import compare
 from geodesic.experiments.process import cli, workdir
-from geodesic.experiments.protocols import record
+from geodesic.experiments.protocols import comparison, record
 
 _INTRODUCTION = """# Published figures and the configurations that should give them
 
 Written by `python -m benchmarks.paper_table` from `configs/papers/` and from the records in
 `benchmarks/results/records/`; a test holds this page to them. No result is typed.
 
-A row runs with `geodesic train --config=configs/papers/FILE.py:ROW --workdir=runs/ROW` and the paths of
-its data (each file's docstring has the whole command), is measured with
-`geodesic evaluate --workdir=runs/ROW --protocol=PROTOCOL --data=FOLDER`, and is held against the paper
-with `geodesic compare runs/ROW`. Figures and tolerances are in per cent; the tolerance is what a single
+A row runs with `geodesic train --config=papers/FILE:ROW --workdir=runs/ROW` and the paths of its data (each file's
+docstring has the whole command), is measured with
+`geodesic evaluate --workdir=runs/ROW --protocol=PROTOCOL --data=FOLDER`, and is held against the paper with
+`geodesic compare runs/ROW`. Figures and tolerances are in per cent; the tolerance is what a single
 run may be off. A record is compared only where protocol, split, crop, mirrored views, selection, number of models and
 recipe are the paper's; otherwise the verdict is "not comparable", with the reason.
 
@@ -48,29 +47,29 @@ def page(records: str) -> str:
     measured = {}
     for folder, _, names in sorted(os.walk(records)):
         for name in sorted(name for name in names if name.endswith(".json")):
-            for row in compare.compare(record.read(os.path.join(folder, name)), name):
+            for row in comparison.compare(record.read(os.path.join(folder, name)), name):
                 measured.setdefault((row["paper"], row["protocol"], row["metric"]), []).append(row)
     parts = [_INTRODUCTION]
     for file in papers.FILES:
         module = papers.load(file)
         parts += [f"## {module.__doc__.splitlines()[0].rstrip('.')}\n",
-                  "| `configs/papers/` | protocol | metric | published | here |", "|---|---|---|---|---|"]
+                  "| `--config=papers/...` | protocol | metric | published | here |", "|---|---|---|---|---|"]
         parts += [line for row in module.ROWS for line in _lines(file, row, module.expected(row), measured)]
         parts.append("")
     return "\n".join(parts)
 
 
 def _lines(file: str, row: str, figures: list[dict], measured: dict) -> list[str]:
-    name = f"`{file}.py:{row}`"
+    name = f"`{file}:{row}`"
     if not figures:
         return [f"| {name} | | | not published | not run here |"]
     lines = []
     for figure in figures:
         found = measured.get((f"{file}:{row}", figure["protocol"], figure["metric"]), [])
-        here = "; ".join(f"{compare.cells(entry)[1]}, {compare.verdict(entry)}" for entry in found) or "not run here"
+        here = "; ".join(f"{comparison.cells(entry)[1]}, {comparison.verdict(entry)}" for entry in found)
         note = f" ({figure['note']})" if figure["note"] else ""
         lines.append(f"| {name} | {figure['protocol']} | {figure['metric']} | {100 * figure['value']:.2f} ± "
-                     f"{100 * figure['tolerance']:.2f}{note} | {here} |")
+                     f"{100 * figure['tolerance']:.2f}{note} | {here or 'not run here'} |")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Published figures and the recipes behind them: `--config=configs/papers/FILE.py:ROW` is a run that should give one.
+"""Published figures and the recipes behind them: `--config=papers/FILE:ROW` is a run that should give one.
 
 A file has one recipe family: ROWS names its rows, `get_config(row)` is a row's configuration, and `expected(row)` the
 figures that were published for it, with the tolerance within which a single run counts as a reproduction.
@@ -13,6 +13,19 @@ from geodesic.errors import UserError
 FILES = ("arcface_torch", "margin_ablation", "reality_check", "proxy_anchor", "imagenet", "cifar10", "omniglot")
 
 LAST, VALIDATION, TEST = "last", "best on validation", "best on test"
+# Fields that do not make a configuration another recipe, and sections of such (with a dot at the end): a run that
+# differs from its row in these alone is compared with the row's figures.
+FREE = (
+    # What the run is called, and its seed.
+    "paper", "template", "seed",
+    # Where data and weights lie; what is tested on, the protocol says.
+    "train_data.path", "train_data.name", "train_data.fold", "test_data.", "calibration_data.", "init_from",
+    # How the run is watched, and what becomes of an image that cannot be read.
+    "run.", "evaluation.", "invalid_data_tolerance_percent",
+    # How the same numbers are computed.
+    "accumulation_steps", "loss.chunk_size", "loss.num_classes", "embedder.remat", "embedder.convolution",
+    "embedder.dtype", "input.decode_to_scale",
+)
 
 # Of the pixels that public ImageNet weights of a trunk were trained with, 0..255 (docs/weights.md).
 NORMALISATION = {
@@ -22,15 +35,17 @@ NORMALISATION = {
 
 
 def expect(protocol: str, metric: str, value: float, tolerance: float, *, selection=(LAST, VALIDATION), models: int = 1,
-           same_recipe: bool = True, image_size: int = 0, note: str = "") -> dict:
+           same_recipe: bool = True, pretrained: bool = False, image_size: int = 0, note: str = "") -> dict:
     """One published figure and what a record needs for being compared with it.
 
     tolerance: a share, as the value. selection: how the checkpoint may have been chosen. models: how many embeddings
     are put side by side. same_recipe: whether the run must have this row's configuration; not where the figure is of
-    another method altogether. image_size: pixels of the crop; 0 = the configuration's.
+    another method altogether. pretrained: whether the paper's runs started from ImageNet weights. image_size: pixels of
+    the crop; 0 = the configuration's.
     """
     return dict(protocol=protocols.get(protocol).name, metric=metric, value=value, tolerance=tolerance,
-                selection=tuple(selection), models=models, same_recipe=same_recipe, image_size=image_size, note=note)
+                selection=tuple(selection), models=models, same_recipe=same_recipe, pretrained=pretrained,
+                image_size=image_size, note=note)
 
 
 def start(file: str, row: str, rows) -> "default.ConfigDict":

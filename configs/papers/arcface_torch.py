@@ -1,6 +1,6 @@
 """Face recognition as arcface_torch trains it: MS1MV2, MS1MV3, Glint360K, WebFace42M and CASIA-WebFace.
 
-    geodesic train --config=configs/papers/arcface_torch.py:ms1mv3_r50 --workdir=runs/ms1mv3_r50 \\
+    geodesic train --config=papers/arcface_torch:ms1mv3_r50 --workdir=runs/ms1mv3_r50 \\
         --config.train_data.path=faces/ms1m-retinaface-t1/train.rec --config.test_data.path=faces/lfw.bin
     geodesic evaluate --workdir=runs/ms1mv3_r50 --protocol=ijb_c --data=ijb
 

@@ -1,6 +1,6 @@
 """ImageNet classification from scratch: what the trunks should reach.
 
-    geodesic train --config=configs/papers/imagenet.py:resnet101 --workdir=runs/imagenet_resnet101 \\
+    geodesic train --config=papers/imagenet:resnet101 --workdir=runs/imagenet_resnet101 \\
         --config.train_data.path=imagenet/train --config.test_data.path=imagenet/val
     geodesic evaluate --workdir=runs/imagenet_resnet101 --protocol=imagenet --data=imagenet
 

@@ -1,6 +1,6 @@
 """The margin ablation of 2018: MS1M, IResNet-100, one margin a row.
 
-    geodesic train --config=configs/papers/margin_ablation.py:arc_050 --workdir=runs/arc_050 \\
+    geodesic train --config=papers/margin_ablation:arc_050 --workdir=runs/arc_050 \\
         --config.train_data.path=faces/faces_ms1m_112x112/train.rec --config.test_data.path=faces/lfw.bin
     geodesic evaluate --workdir=runs/arc_050 --protocol=lfw --data=faces
 

@@ -1,6 +1,6 @@
 """Omniglot: an angular margin on the background characters, measured by the protocols of the few-shot literature.
 
-    geodesic train --config=configs/papers/omniglot.py:few_shot_vinyals --workdir=runs/omniglot \\
+    geodesic train --config=papers/omniglot:few_shot_vinyals --workdir=runs/omniglot \\
         --config.train_data.path=omniglot.npz --config.test_data.path=omniglot.npz
     geodesic evaluate --workdir=runs/omniglot --protocol=omniglot_few_shot_vinyals --data=omniglot.npz
 

@@ -1,6 +1,6 @@
 """Proxy-Anchor on CUB, Cars196, Stanford Online Products and In-Shop, with Inception-BN and ResNet-50.
 
-    geodesic train --config=configs/papers/proxy_anchor.py:cub_inception_bn --workdir=runs/cub_anchor \\
+    geodesic train --config=papers/proxy_anchor:cub_inception_bn --workdir=runs/cub_anchor \\
         --config.train_data.path=CUB_200_2011/images --config.test_data.path=CUB_200_2011/images \\
         --config.init_from=weights/inception_bn
     geodesic evaluate --workdir=runs/cub_anchor --protocol=cub200 --data=CUB_200_2011 --select_on_test
@@ -63,4 +63,4 @@ def expected(row: str) -> list[dict]:
         return []
     value, tolerance = _FIGURES[row]
     return [papers.expect(_SETS[_parts(row)[0]], "recall@1", value, tolerance, selection=(papers.TEST,), image_size=224,
-                          note="published: best epoch on the test set")]
+                          pretrained=True, note="published: best epoch on the test set")]

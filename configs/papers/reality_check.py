@@ -1,6 +1,6 @@
 """A Metric Learning Reality Check: losses compared under one recipe on CUB, Cars196 and Stanford Online Products.
 
-    geodesic train --config=configs/papers/reality_check.py:cub_arcface --workdir=runs/cub_arcface_0 \\
+    geodesic train --config=papers/reality_check:cub_arcface --workdir=runs/cub_arcface_0 \\
         --config.train_data.path=CUB_200_2011/images --config.test_data.path=CUB_200_2011/images \\
         --config.init_from=weights/inception_bn --config.train_data.fold=0 --config.test_data.fold=0
     (the same with fold 1, 2 and 3)
@@ -77,7 +77,7 @@ def expected(row: str) -> list[dict]:
     name, loss, trunk = _parts(row)
     if trunk != "inception_bn" or name not in _FIGURES[loss]:
         return []
-    how = dict(image_size=227)
+    how = dict(image_size=227, pretrained=True)
     if loss == "pretrained":
         how |= dict(selection=(papers.LAST,), same_recipe=False, note="ImageNet weights alone")
     else:

@@ -5,8 +5,7 @@ import os
 
 import numpy as np
 
-from geodesic.experiments import compare
-from geodesic.experiments.protocols import follow, intervals, record
+from geodesic.experiments.protocols import comparison, follow, intervals, record
 from geodesic.experiments.reporting import galleries, page, pictures
 from geodesic.experiments.trained import thresholds
 from geodesic.metrics import bootstrap, verification
@@ -23,13 +22,13 @@ def papers(folder: str) -> str:
     parts, rows = [], []
     for file in record.find(folder):
         measured = record.read(file)
-        rows += compare.compare(measured, file)
+        rows += comparison.compare(measured, file)
         parts.append(_record(measured))
     shown = [row for row in rows if row["published"] is not None]
     if shown:
         head = ("paper", "protocol", "metric", "published, %", "ours, %", "difference", "verdict", "why")
-        body = [(row["paper"], row["protocol"], row["metric"], *compare.cells(row), compare.verdict(row), row["why"])
-                for row in shown]
+        body = [(row["paper"], row["protocol"], row["metric"], *comparison.cells(row), comparison.verdict(row),
+                 row["why"]) for row in shown]
         parts.insert(0, _table(head, body))
     return "\n".join(parts)
 

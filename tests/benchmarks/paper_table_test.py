@@ -2,7 +2,7 @@ import pathlib
 
 from benchmarks import paper_table
 from geodesic.experiments.protocols import record
-from tests.experiments.compare_test import made
+from tests.experiments.protocols.comparison_test import made
 
 ROOT = pathlib.Path(__file__).parents[2]
 

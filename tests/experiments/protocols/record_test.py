@@ -4,7 +4,7 @@ import shlex
 import pytest
 
 from geodesic.experiments.protocols import record
-from tests.experiments.compare_test import changed, made
+from tests.experiments.protocols.comparison_test import changed, made
 
 GOOD = made(**{"recall@1": 0.7})
 

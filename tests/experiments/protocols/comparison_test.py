@@ -4,9 +4,8 @@ import re
 
 import pytest
 
-from geodesic.configs import papers, protocols, stored
-from geodesic.experiments import compare
-from geodesic.experiments.protocols import record
+from geodesic.configs import default, papers, protocols, stored
+from geodesic.experiments.protocols import comparison, record
 
 
 def made(paper="proxy_anchor:cub_resnet50", protocol="cub200", rule=record.TEST, **metrics):
@@ -35,11 +34,11 @@ def made(paper="proxy_anchor:cub_resnet50", protocol="cub200", rule=record.TEST,
     (0.7091, "better", 1), (0.6889, "worse", 1)])
 def test_verdicts_at_the_tolerance(ours, verdict, status):
     """Published 69.9 within 1.0 points."""
-    rows = compare.compare(made(**{"recall@1": ours}), "file")
+    rows = comparison.compare(made(**{"recall@1": ours}), "file")
     assert [row["verdict"] for row in rows] == [verdict]
     assert rows[0]["difference"] == pytest.approx(ours - 0.699)
-    assert compare.status(rows) == status
-    assert compare.status(rows, allow_better=True) == (1 if verdict == "worse" else 0)
+    assert comparison.status(rows) == status
+    assert comparison.status(rows, allow_better=True) == (1 if verdict == "worse" else 0)
 
 
 def changed(measured, path, value):
@@ -65,8 +64,8 @@ def changed(measured, path, value):
     ("config.init_from", "", "trained from scratch"),
 ])
 def test_what_differs_is_not_compared(path, value, why):
-    (row,) = compare.compare(changed(made(**{"recall@1": 0.699}), path, value), "file")
-    assert row["verdict"] == "not comparable" and compare.status([row]) == 3
+    (row,) = comparison.compare(changed(made(**{"recall@1": 0.699}), path, value), "file")
+    assert row["verdict"] == "not comparable" and comparison.status([row]) == 3
     assert re.search(why, row["why"])
 
 
@@ -75,20 +74,20 @@ def test_what_does_not_matter_is_compared():
     for path, value in (("config.run.log_every_steps", 5), ("config.seed", 3), ("config.embedder.dtype", "bfloat16"),
                         ("config.loss.arcface.margin", 0.1), ("config.train_data.path", "/elsewhere")):
         measured = changed(measured, path, value)
-    assert compare.compare(measured, "file")[0]["verdict"] == "reproduced"
+    assert comparison.compare(measured, "file")[0]["verdict"] == "reproduced"
 
 
 def test_a_figure_chosen_on_test_is_not_compared_with_an_honest_paper():
     measured = made("arcface_torch:ms1mv3_r50", "ijb_c", rule=record.TEST, **{"tar@far=0.0001": 0.9637})
-    rows = compare.compare(measured, "file")
+    rows = comparison.compare(measured, "file")
     assert [row["verdict"] for row in rows] == ["not comparable"] * 2
     assert "selected on the test set" in rows[0]["why"] and "does not have this metric" in rows[1]["why"]
-    assert all(row["selected_on_test"] for row in rows) and "SELECTED ON TEST" in compare.verdict(rows[0])
+    assert all(row["selected_on_test"] for row in rows) and "SELECTED ON TEST" in comparison.verdict(rows[0])
 
 
 def test_ijb_switches_are_other_protocols():
     measured = made("arcface_torch:ms1mv3_r50", "ijb_c_n1d0f1", rule=record.LAST, **{"tar@far=0.0001": 0.9637})
-    (row,) = compare.compare(measured, "file")
+    (row,) = comparison.compare(measured, "file")
     assert "nothing was published for this row under protocol ijb_c_n1d0f1" in row["why"]
 
 
@@ -96,7 +95,7 @@ def test_another_methods_figure_takes_any_recipe():
     figures = {"5way_1shot": 0.99, "5way_5shot": 0.997, "20way_1shot": 0.96, "20way_5shot": 0.98}
     measured = changed(made("omniglot:few_shot_vinyals", "omniglot_few_shot_vinyals", record.LAST, **figures),
                        "config.embedder.name", "resnet18")
-    rows = compare.compare(measured, "file")
+    rows = comparison.compare(measured, "file")
     assert [row["verdict"] for row in rows] == ["reproduced", "reproduced", "reproduced", "worse"]
 
 
@@ -112,3 +111,20 @@ def test_files_folders_and_what_is_none(tmp_path):
     other.write_text(json.dumps({"recall": 1}))
     with pytest.raises(ValueError, match="does not say schema"):
         record.read(str(other))
+
+
+def test_what_is_free_in_a_recipe_is_a_field_or_a_section():
+    fields = stored.flat(stored.as_dict(default.get_config()))
+    for free in papers.FREE:
+        assert free in fields or (free.endswith(".") and any(name.startswith(free) for name in fields)), free
+
+
+def test_weights_that_a_paper_started_from_are_asked_for_under_any_recipe():
+    """The figure of the ImageNet features alone: of whatever configuration, but never of a network without them."""
+    row = "reality_check:cub_pretrained"
+    measured = made(row, papers.split(row)[0].expected("cub_pretrained")[0]["protocol"], record.LAST,
+                    **{"precision@1": 0.5, "map@r": 0.15})
+    for found in comparison.compare(changed(measured, "config.init_from", ""), "file"):
+        assert found["verdict"] == "not comparable" and found["why"].endswith("the paper from ImageNet weights")
+    assert all("ImageNet weights" not in found["why"].replace("ImageNet weights alone", "")
+               for found in comparison.compare(measured, "file"))
