@@ -10,6 +10,7 @@ from geodesic import datasets, embedders
 from geodesic.configs import default, papers, protocols
 from geodesic.embedders.resnet import BasicBlock, ResNet
 from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.trained import network
 from geodesic.experiments.training import model, optimizer, step
 from tests.experiments import tiny
 
@@ -66,7 +67,7 @@ _SHRUNK = {}
 @pytest.mark.parametrize("paper", NAMES)
 def test_a_row_runs_one_step(paper, faces):
     config = load(paper)
-    model.make_embedder(config)  # the row's own trunk takes the fields that the row sets
+    network.make_embedder(config.embedder)  # the row's own trunk takes the fields that the row sets
     config = shrunk(config, faces)
     model.build(config, 40, 32, meshes.make(jax.devices()[:1]))  # and its loss the margins
     key = _program(config)
