@@ -67,7 +67,7 @@ def configure(config, conversion: pretrained.Conversion, values) -> None:
 
 
 def report(conversion: pretrained.Conversion, name: str, total: int) -> str:
-    """What matched, what is missing and what is left over."""
+    """Tells what matched, what is missing and what is left over."""
     lines = [f"{conversion.layout.name} layout as {name}: {len(conversion.matched)} of the file's {total} tensors "
              f"matched, {len(conversion.missing)} missing, {len(conversion.unexpected)} left over"]
     if conversion.head:

@@ -8,7 +8,7 @@ KINDS = ("all-gather", "all-reduce", "all-to-all", "reduce-scatter", "collective
 
 
 def bytes_moved(text: str) -> dict[str, int]:
-    """Kind of collective -> bytes of its results on one device, in one run of the program.
+    """Counts the bytes of the results of each kind of collective on one device, in one run of the program.
 
     A collective in a loop counts once for every turn that the compiler knows of. A reduce-scatter counts what it
     leaves, not what it adds up.

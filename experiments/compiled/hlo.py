@@ -34,13 +34,13 @@ def parse(line: str) -> Instruction | None:
 
 
 def arrays(type_text: str) -> list[Array]:
-    """Of an HLO type such as f32[8,16]{1,0}, or a tuple of them."""
+    """Lists the arrays of an HLO type such as f32[8,16]{1,0}, or of a tuple of such."""
     return [Array(math.ceil((int(bits) if bits else 8) / 8) * math.prod(int(n) for n in dims.split(",") if n),
                   int(space or 0)) for _, bits, dims, space in _ARRAY.findall(type_text)]
 
 
 def computations(text: str) -> tuple[dict[str, list[str]], str]:
-    """({name: its lines}, the name of the entry)."""
+    """Splits a program into its computations: {name: lines}, and the name of the entry."""
     bodies, entry, lines = {}, "", []
     for line in text.splitlines():
         opening = _COMPUTATION.match(line)
@@ -53,7 +53,7 @@ def computations(text: str) -> tuple[dict[str, list[str]], str]:
 
 
 def called(line: str) -> list[str]:
-    """The computations that an instruction calls."""
+    """Lists the computations that an instruction calls."""
     names = _CALLED.findall(line)
     for branches in _BRANCHES.findall(line):
         names += [branch.strip().lstrip("%") for branch in branches.split(",")]
@@ -61,7 +61,7 @@ def called(line: str) -> list[str]:
 
 
 def executed(text: str, fusions: bool = False) -> Iterator[tuple[Instruction, int, dict[str, str]]]:
-    """(instruction, how often it runs, {name: type} of its computation), of one run of the program.
+    """Lists what one run of the program executes: (instruction, how often, {name: type} of its computation).
 
     What a fusion or a reduction consists of is left out, unless `fusions`. Loops run as often as the compiler knows,
     else once.

@@ -26,10 +26,10 @@ _PRODUCTS = {"conv_general_dilated", "dot_general"}
 
 
 def main_memory(text: str) -> int:
-    """Bytes that one run of the program reads from main memory and writes to it.
+    """Counts the bytes that one run of the program reads from main memory and writes to it.
 
-    Of an array of which only slices are read, or into which one is written, these count. Loops count as often as the
-    compiler knows of, else once.
+    Where only slices of an array are read, or one is written into it, the slices alone count. Loops count as often as
+    the compiler knows of, else once.
     """
     bodies, total = _Bodies(text), 0
     for one, times, types in hlo.executed(text):
@@ -42,7 +42,7 @@ def main_memory(text: str) -> int:
 
 
 class _Bodies(dict):
-    """Name of a computation -> its instructions."""
+    """Maps the name of a computation to its instructions."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -54,7 +54,7 @@ class _Bodies(dict):
 
 
 def _moved(one: hlo.Instruction, types: dict[str, str], bodies: _Bodies) -> list[hlo.Array]:
-    """What an instruction reads and writes."""
+    """Lists the arrays that an instruction reads and writes."""
     read, written = [], hlo.arrays(one.type)
     operands = list(dict.fromkeys(one.operands))
     inside, names = [one], operands
@@ -78,20 +78,20 @@ def _moved(one: hlo.Instruction, types: dict[str, str], bodies: _Bodies) -> list
 
 
 def _sized(part: str, whole: list[hlo.Array]) -> hlo.Array:
-    """An array of the type `part` where `whole` lies."""
+    """Makes an array of the type `part` that lies where `whole` does."""
     return hlo.Array(sum(array.size for array in hlo.arrays(part)), whole[0].space)
 
 
 class Convolutions(NamedTuple):
-    """How many a program runs, and for how many nothing beside them reads or writes memory."""
+    """The convolutions that a program runs, and those that do the work around them on the way."""
 
     count: int
-    computing_operands: int     # from what is read: normalises, activates, or takes a gradient through either
-    summing_results: int        # before they are written: the statistics of a normalisation, or of its gradient
+    computing_operands: int     # those that normalise or activate what they read, or take a gradient through either
+    summing_results: int        # those that sum what they write: for a normalisation, or for its gradient
 
 
 def convolutions(text: str) -> Convolutions:
-    """Of convolutions that are instructions, as for TPUs; GPUs call a library's."""
+    """Counts the convolutions that are instructions, as for TPUs; GPUs call those of a library."""
     bodies = _Bodies(text)
 
     def arithmetic(one: hlo.Instruction) -> bool:
@@ -117,7 +117,7 @@ def convolutions(text: str) -> Convolutions:
 
 
 def least(jaxpr) -> int:
-    """Bytes, if every convolution and product reads its operands and writes its result once, and all else is free."""
+    """Counts the bytes if each convolution and product moved its operands and result once, and all else were free."""
     total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name in _PRODUCTS:

@@ -12,7 +12,7 @@ _COLLECTIVES = (*collectives.KINDS, "collective-broadcast", "ragged-all-to-all",
 _SOURCE = re.compile(r'op_name="([^"]*)"')
 # cuBLAS, cuDNN and oneDNN are called by name.
 _MATRIX_CALL = re.compile(r'custom_call_target="[^"]*(?:gemm|conv|matmul|dot|fmha)[^"]*"', re.IGNORECASE)
-# Kernels that carry no instruction's name, as those replayed from a CUDA graph.
+# Some kernels carry no instruction's name, such as those that are replayed from a CUDA graph.
 _MATRIX_KERNEL = re.compile(r"gemm|cutlass|cublas|xmma|cudnn|conv|nvjet|dot", re.IGNORECASE)
 _COLLECTIVE_KERNEL = re.compile(r"nccl|" + "|".join(name.replace("-", ".?") for name in collectives.KINDS),
                                 re.IGNORECASE)
@@ -24,7 +24,7 @@ class Instruction(NamedTuple):
 
 
 def instructions(text: str) -> dict[str, Instruction]:
-    """Name -> Instruction, of every instruction in every computation."""
+    """Maps the name of every instruction, in every computation, to what it is."""
     bodies, _ = hlo.computations(text)
 
     @functools.cache
@@ -47,7 +47,7 @@ def instructions(text: str) -> dict[str, Instruction]:
 
     @functools.cache
     def source(computation: str) -> str:
-        """Of its product, or of whatever has one."""
+        """What the computation was made for: its product, or else the first instruction that tells."""
         lines = sorted(bodies.get(computation, ()), key=lambda line: kind(line) != MATRIX)
         return next((found[1] for line in lines if (found := _SOURCE.search(line))), "")
 
@@ -62,6 +62,6 @@ def instructions(text: str) -> dict[str, Instruction]:
 
 
 def of_kernel(name: str) -> Instruction:
-    """A guess for a name that is no instruction's."""
+    """Guesses what a kernel is whose name is no instruction's."""
     kind = COLLECTIVE if _COLLECTIVE_KERNEL.search(name) else MATRIX if _MATRIX_KERNEL.search(name) else OTHER
     return Instruction(kind, "")

@@ -37,13 +37,13 @@ class Measured(NamedTuple):
 
 
 def published(device_kind: str) -> Chip | None:
-    """Of what jax calls the device; None if it is not in `CHIPS`."""
+    """Finds the chip by what jax calls the device; None if `CHIPS` does not have it."""
     kind = device_kind.replace("v5 lite", "v5e")
     return next((chip for name, chip in CHIPS.items() if name in kind), None)
 
 
 def measure(device: jax.Device, dtype, repeats: int = 5) -> Measured | None:
-    """The best of `repeats` runs of 8 products [n,n] x [n,n] in `dtype`, and of 8 sweeps over an array.
+    """Measures the best of `repeats` runs of 8 products [n,n] x [n,n] in `dtype`, and of 8 sweeps over an array.
 
     n and the array are small: 16 and 64 MiB on a CPU, 32 and 256 MiB elsewhere in bfloat16. None if there is no room.
     """
@@ -60,7 +60,7 @@ def measure(device: jax.Device, dtype, repeats: int = 5) -> Measured | None:
 
 
 def _best(function, argument, repeats: int) -> float:
-    """Seconds; the first run, uncounted, compiles."""
+    """Seconds of the fastest run. One run before them compiles, and does not count."""
     jax.block_until_ready(function(argument))
     times = []
     for _ in range(repeats):

@@ -36,7 +36,7 @@ class Breakdown(NamedTuple):
 
 
 class Profiler:
-    """Traces the steps of a run once. Of many processes the first writes and prints."""
+    """Traces the steps of a run once. Where there are many processes, the first writes and prints."""
 
     def __init__(self, folder: str, config, compiled: Callable):
         """compiled: () -> the compiled training step. Called after the trace, on all hosts."""
@@ -45,7 +45,7 @@ class Profiler:
         self._seen, self._first, self._scalars, self._tracing = 0, None, None, False
 
     def after(self, step: int, scalars) -> bool:
-        """Step number `step` has been started, and gives `scalars`. Whether time was spent here."""
+        """Is told that step number `step` was started, and will give `scalars`; says whether it took time itself."""
         if not self._wanted:
             return False
         self._seen, self._scalars = self._seen + 1, scalars
@@ -55,7 +55,7 @@ class Profiler:
             return False
         jax.block_until_ready(scalars)
         options = jax.profiler.ProfileOptions()
-        options.python_tracer_level = 0     # every call of every function: too much to be fast
+        options.python_tracer_level = 0     # tracing every call of every function would slow the steps down
         options.session_id = f"from_step_{step + 1}"
         if jax.process_index() == 0:
             jax.profiler.start_trace(self._folder, profiler_options=options)
@@ -63,7 +63,7 @@ class Profiler:
         return True
 
     def end(self, over: bool = False) -> bool:
-        """Ends the trace, if there is one, and prints the table. over: the run ends here."""
+        """Ends the trace, if there is one, and prints the table. over: whether the run ends here."""
         if self._wanted and over and not self._tracing:
             print(f"run.profile_steps: not profiled, as the run ends before its {_WARM_STEPS + 1}. step", flush=True)
             self._wanted = 0
@@ -91,7 +91,8 @@ class Profiler:
 
 
 def analyse(profile: ProfileData, hlo: str, steps: int) -> Breakdown:
-    """The trace of `steps` steps of the program `hlo`, from the first wait for data to the last instruction's end.
+    """Sums up the trace of `steps` steps of the program `hlo`, from the first wait for data to the last
+    instruction's end.
 
     As the devices have nothing to do at its beginning, the host's share is a little too large with few steps.
     Raises UserError for a trace without instructions.
@@ -129,7 +130,7 @@ _ROWS = {
 
 
 def tell(breakdown: Breakdown, work: dict, device: jax.Device, dtype) -> str:
-    """The table; rates, and their shares of what the device can do; the longest operations.
+    """Writes the table, the rates with their shares of what the device can do, and the longest operations.
 
     work: "flops" and "traffic" (bytes) of one device's program. Fake devices of one CPU share its peak.
     """
@@ -165,7 +166,7 @@ def _rates(seconds: float, devices: int, work: dict, device: jax.Device, dtype) 
 
 
 def _shorten(source: str) -> str:
-    """jit(step)/transpose(jvp())/ResNet/ResNet.trunk/stage2/conv1/dot_general -> the end, and whether backward."""
+    """Keeps the end of jit(step)/transpose(jvp())/ResNet/.../conv1/dot_general, and whether it is backward."""
     parts = [part for part in source.split("/") if part and not part.startswith("jit(")]
     backward = any("transpose" in part for part in parts)
     return ("backward of " if backward else "") + "/".join(part for part in parts[-4:] if "jvp(" not in part)

@@ -23,7 +23,7 @@ class Trace(NamedTuple):
 
 
 def newest(folder: str) -> str:
-    """The .xplane.pb below `folder` that was written last. Raises UserError if there is none."""
+    """Finds the .xplane.pb below `folder` that was written last. Raises UserError if there is none."""
     files = glob.glob(os.path.join(folder, "**", "*.xplane.pb"), recursive=True)
     if not files:
         raise UserError(f"no trace (*.xplane.pb) below {folder}")
@@ -31,8 +31,11 @@ def newest(folder: str) -> str:
 
 
 def read(profile: ProfileData, annotations: Iterable[str]) -> Trace:
-    """`profile`: ProfileData.from_file(newest(...)). Accelerators have planes of their own; a CPU's instructions lie
-    among the host's threads, and tell their device."""
+    """Reads the spans of all devices, and those of the host that have one of these names.
+
+    profile: ProfileData.from_file(newest(...)). Accelerators have planes of their own; a CPU's instructions lie among
+    the host's threads, and tell their device.
+    """
     devices, on_host, host = collections.defaultdict(list), collections.defaultdict(list), {}
     annotations = set(annotations)
     for plane in profile.planes:
@@ -52,7 +55,7 @@ def read(profile: ProfileData, annotations: Iterable[str]) -> Trace:
 
 def apportion(spans: list[Span], waiting: list[Span], window: tuple[float, float],
               contains: Callable[[str], bool]) -> tuple[dict[str, float], float, float]:
-    """(ns of each instruction, ns of waiting, ns of nothing): together, the window.
+    """Deals a window of time out: (ns of each instruction, ns of waiting, ns of nothing).
 
     Instructions that run at once share the time. One that contains others (a loop, a call) counts where none of those
     runs; `waiting` counts where nothing does.
@@ -84,12 +87,12 @@ def apportion(spans: list[Span], waiting: list[Span], window: tuple[float, float
 
 
 def _has_instructions(plane: str, line: str) -> bool:
-    """A TPU has a line for them; a GPU one for each stream, its others being made from these."""
+    """Whether a line of a plane is of instructions: a TPU has one such, a GPU one for each stream."""
     return line.startswith("Stream") if "GPU" in plane else line == "XLA Ops"
 
 
 def _name(event) -> str:
-    """A TPU's events have their whole instruction for a name, a GPU's kernels the instruction's among their facts."""
+    """The instruction's name: a TPU's events are called by the whole instruction, a GPU's kernels have it as a fact."""
     return str(dict(event.stats).get("hlo_op") or event.name.split(" = ")[0].lstrip("%"))
 
 

@@ -112,7 +112,7 @@ def first_does(action: Callable[[], None]) -> None:
 
 
 def add(values: np.ndarray) -> np.ndarray:
-    """u64[n], the sum over all processes modulo 2^64."""
+    """Sums u64[n] over all processes, modulo 2^64."""
     if jax.process_count() == 1:
         return values
     # jax has no 64-bit integers here: two of 32 travel.
@@ -121,7 +121,7 @@ def add(values: np.ndarray) -> np.ndarray:
 
 
 def lost_peer(error: Exception) -> str:
-    """What to say of an error that tells of another process's end; "" of any other.
+    """The line for an error that tells of another process's end; "" for any other error.
 
     XLA's errors begin with a status code. Some codes come of nothing else here; others do where the message names what
     moves data or messages between processes.

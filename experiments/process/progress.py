@@ -14,7 +14,7 @@ from geodesic.experiments.process import workdir as workdirs
 
 
 class Metrics:
-    """metrics.jsonl and TensorBoard events of a workdir. Records past `first_step` are dropped: they will be redone.
+    """Writes metrics.jsonl and TensorBoard events of a workdir. Records past `first_step` are dropped: they come again.
 
     What a full disk refuses is reported in a line, kept, and written when there is room again.
     """
@@ -111,7 +111,7 @@ def bar(what: str, total: int):
 
 
 class Clock:
-    """Rate, share of time waiting for data, and time to go, between two reports and over the run."""
+    """Measures the rate, the share of time that waits for data, and the time to go, from one report to the next."""
 
     def __init__(self, first_step: int, total_steps: int, batch_size: int):
         self._total, self._batch_size = total_steps, batch_size
@@ -123,7 +123,7 @@ class Clock:
 
     @contextlib.contextmanager
     def paused(self):
-        """Time in here (evaluating, saving) is not time of steps."""
+        """Does not count the time in here (evaluating, saving) as time of steps."""
         started = time.monotonic()
         yield
         self._last += time.monotonic() - started
@@ -133,9 +133,9 @@ class Clock:
         self._last, self._last_step, self._waited = time.monotonic(), step, 0.0
 
     def read(self, step: int) -> dict[str, float]:
-        """images_per_second and data_wait (share) since the last reading, eta in seconds at that rate.
+        """Reads images_per_second and data_wait (a share) since the last reading, and eta_seconds at that rate.
 
-        Nothing where no step has been timed: the first one waits for the compiler.
+        It gives nothing where no step has been timed: the first one waits for the compiler.
         """
         if step == self._last_step:
             return {}
@@ -159,7 +159,7 @@ def line(step: int, total_steps: int, values: dict[str, float]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """1:02:03 or 2:03 (minutes:seconds)."""
+    """Writes seconds as 1:02:03 or, below an hour, as 2:03."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

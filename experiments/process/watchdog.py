@@ -38,12 +38,12 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
 
     def beat(self) -> None:
-        """There is progress."""
+        """Tells that there is progress."""
         self._beat = time.monotonic()
 
     @contextlib.contextmanager
     def phase(self, name: str):
-        """What hangs if it hangs in here. Entering and leaving are progress."""
+        """Names what hangs if it hangs in here. Entering and leaving are progress."""
         before, self._phase = self._phase, name
         self.beat()
         try:

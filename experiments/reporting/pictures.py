@@ -44,13 +44,13 @@ def write_png(figure: Figure, path: str) -> None:
 
 
 def read_file(path: str) -> np.ndarray:
-    """u8[H,W,3]."""
+    """Decodes an image file: u8[H,W,3]."""
     with open(path, "rb") as file:
         return datasets.decode({"image": file.read(), "path": path})
 
 
 def thumbnail(path: str, side: int, read: Reader = read_file) -> PIL.Image.Image:
-    """At most side x side pixels, RGB. A grey square where the image has gone or is damaged."""
+    """Shrinks an image to side x side pixels at most, RGB; a grey square where it has gone or is damaged."""
     try:
         image = PIL.Image.fromarray(read(path))
     except (OSError, ValueError, KeyError):
@@ -61,7 +61,7 @@ def thumbnail(path: str, side: int, read: Reader = read_file) -> PIL.Image.Image
 
 @styled
 def contact_sheet(results: list[Found]) -> Figure:
-    """A row for each query: the query, then what was found, with its cosine."""
+    """Draws a row for each query: the query, then what was found, with its cosine."""
     shown = results[:MAX_ROWS]
     columns = 1 + max(len(found) for _, found in shown)
     figure = Figure(figsize=(1.15 * columns, 1.5 * len(shown)))
@@ -88,7 +88,7 @@ def _show(axis, path: str, title: str, color: str | None) -> None:
 
 @styled
 def curves(metrics: list[dict], untrained: dict | None) -> Figure:
-    """Loss and accuracy on the training images; map@r on the test images where it was measured."""
+    """Draws loss and accuracy on the training images, and map@r on the test images where it was measured."""
     figure = Figure(figsize=(10, 2.8))
     axes = figure.subplots(1, 3)
     steps = [record for record in metrics if "loss" in record]
@@ -116,9 +116,9 @@ class Band(NamedTuple):
 
 @styled
 def roc_and_det(curves_by_name: dict[str, tuple[np.ndarray, np.ndarray]], emphasised: str, band: Band | None) -> Figure:
-    """Two views of the same rates, (far, tar) by name: TAR against FAR, and misses against FAR in normal deviates.
+    """Draws the same rates, (far, tar) by name, twice: TAR against FAR, and misses against FAR in normal deviates.
 
-    band: of the emphasised curve.
+    band: the interval of the emphasised curve.
     """
     figure = Figure(figsize=(10, 4))
     roc, det = figure.subplots(1, 2)

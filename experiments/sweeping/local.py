@@ -12,7 +12,8 @@ import psutil
 from geodesic.experiments.sweeping import running
 from geodesic.experiments.sweeping.trials import Trial
 
-# A trial starts when this much of what the largest one took so far is free, or when no other runs.
+# A trial starts when so many times what the largest one took so far is free, or when no other runs. Memory is looked
+# at every so many seconds.
 _MEMORY_MARGIN, _WAIT = 1.2, 1.0
 
 

@@ -11,7 +11,7 @@ from geodesic.experiments.sweeping.statistics import Row
 
 @styled
 def points(rows: list[Row], metrics: tuple[str, ...], baseline: str) -> Figure:
-    """A line for each point: its seeds as dots, mean and 95 % interval, and the baseline's mean across."""
+    """Draws a line for each point: its seeds as dots, mean and 95 % interval, and the baseline's mean across."""
     figure = Figure(figsize=(4.2 * len(metrics) + 1.5, 0.34 * len(rows) + 1.1))
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)
     for panel, metric in zip(panels[0], metrics, strict=True):
@@ -31,7 +31,7 @@ def points(rows: list[Row], metrics: tuple[str, ...], baseline: str) -> Figure:
 
 @styled
 def axes(rows: list[Row], metrics: tuple[str, ...]) -> Figure | None:
-    """The first metric against each field that has two numeric values or more; a line for each setting of the rest."""
+    """Draws the first metric against each field of two numeric values or more; a line for each setting of the rest."""
     fields = [field for field in dict.fromkeys(field for row in rows for field in row.trials[0].point)
               if len({row.trials[0].point[field] for row in rows if _numeric(row, field)}) > 1]
     metric, rows = metrics[0], [row for row in rows if metrics[0] in row.means]
@@ -60,7 +60,7 @@ def axes(rows: list[Row], metrics: tuple[str, ...]) -> Figure | None:
 
 @styled
 def curves(rows: list[Row], metric: str) -> Figure | None:
-    """The training loss and, where it was measured on the way, the metric: mean over seeds, band of their range."""
+    """Draws the training loss and, where it was measured on the way, the metric: mean and range over seeds."""
     found = {name: {row.label: _curve(row, name) for row in rows} for name in ("loss", metric)}
     found = {name: {label: curve for label, curve in lines.items() if curve is not None and len(curve[0]) > 1}
              for name, lines in found.items()}

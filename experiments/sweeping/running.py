@@ -40,7 +40,7 @@ class Limits(NamedTuple):
 
 
 class Stop:
-    """Asked once, all trials of this process stop at their next checkpoint."""
+    """Stops all trials of this process at their next checkpoint, once it is asked to."""
 
     def __init__(self):
         self._event = threading.Event()
@@ -66,8 +66,10 @@ def log_path(trial: Trial) -> str:
 
 
 def read(trial: Trial) -> dict:
-    """What is known of a trial: {"state": one of STATES, ...}. A trial that is marked as running and is not is
-    "interrupted"."""
+    """Reads what is known of a trial: {"state": one of STATES, ...}.
+
+    A trial that is marked as running while no process runs it is "interrupted".
+    """
     record = _stored(trial)
     if record["state"] == "running" and not _is_locked(trial):
         return record | {"state": "interrupted"}
@@ -124,8 +126,10 @@ def _run_programs(trial: Trial, limits: Limits, stop: Stop, prune, lock: int) ->
 
 
 def _run_program(command: list[str], trial: Trial, limits: Limits, stop: Stop, prune, lock: int):
-    """(exit status, reason, peak GiB). The program holds the trial's lock: should this process die, nobody else starts
-    the trial while it lives."""
+    """Runs one program: (exit status, reason, peak GiB).
+
+    The program holds the trial's lock: should this process die, nobody else starts the trial while it lives.
+    """
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": limits.gpu} if limits.gpu else {})
     with open(log_path(trial), "ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
@@ -172,7 +176,7 @@ def _last_lines(trial: Trial) -> list[str]:
 
 
 def _unaccounted(record: dict, trial: Trial) -> float:
-    """Seconds of an attempt that could not write down its end: until it last printed."""
+    """Seconds that an attempt took which could not write down its end: until it last printed."""
     if "started" not in record:
         return 0.0
     with contextlib.suppress(FileNotFoundError):

@@ -19,7 +19,7 @@ from geodesic.experiments.process import progress
 from geodesic.experiments.sweeping import running, trials
 
 _STARTUP_TRIALS = 5      # are never pruned: a median of fewer says little
-_HEARTBEAT_SECONDS = 60  # of a host, to a storage that many share
+_HEARTBEAT_SECONDS = 60  # how often a host tells a storage that many share that it is there
 _AGAIN = "again"  # an attribute of a trial that asks a stopped one's point again: the number of that one
 
 
@@ -29,7 +29,7 @@ class FailedError(Exception):
 
 def run(sweep: sweeps.Sweep, folder: str, storage: str, workers: int, trial_memory_gib: float, stop: running.Stop,
         ended: Callable[[trials.Trial, dict], None]) -> str:
-    """Runs until the study has as many ended trials as asked; the best point, as text, or "".
+    """Runs trials until as many have ended as asked; returns the best point, as text, or "".
 
     storage: Optuna's URL, which many hosts may share; "" = a SQLite file in `folder`. What a killed search was running
     is asked again: its folders are there, and it goes on where it stopped. Raises UserError where another search
@@ -87,7 +87,7 @@ def _open_study(sweep: sweeps.Sweep, folder: str, storage: str) -> optuna.Study:
 
 
 def _value(sweep, folder, trial, point, limits, stop, ended) -> float | None:
-    """The mean over the seeds; None where it was stopped. Raises TrialPruned and FailedError."""
+    """Runs a point with every seed; the mean, or None where it was stopped. Raises TrialPruned and FailedError."""
     scores = []
     for seed in sweep.seeds:
         made = trials.make(sweep, point, seed, folder)

@@ -17,7 +17,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Of a point to the baseline, over the seeds that both have."""
+    """How a point differs from the baseline, over the seeds that both have."""
 
     seeds: int
     interval: Interval     # 95 %, paired
@@ -33,8 +33,8 @@ class Row(NamedTuple):
     records: list[dict]
     values: dict[str, dict[int, float]]   # metric -> seed -> value
     means: dict[str, Interval]
-    differences: dict[str, Difference]    # to the baseline; not of itself
-    hours: float                          # of accelerators: wall-clock hours times devices, all attempts
+    differences: dict[str, Difference]    # metric -> the difference to the baseline; {} for the baseline
+    hours: float                          # accelerator-hours: wall-clock hours times devices, of all attempts
 
 
 def interval(values) -> Interval:
@@ -63,7 +63,7 @@ def paired(ours: dict[int, float], baseline: dict[int, float]) -> Difference:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Adjusted for their number (Holm 1979: A simple sequentially rejective multiple test procedure). NaN stays NaN."""
+    """Adjusts for their number (Holm 1979: A simple sequentially rejective multiple test procedure). NaN stays NaN."""
     p_values = np.asarray(p_values, np.float64)
     adjusted, largest = p_values.copy(), 0.0
     known = [index for index in np.argsort(p_values) if not np.isnan(p_values[index])]
@@ -74,7 +74,7 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def rows(trials: list[Trial], records: list[dict], metrics: tuple[str, ...], baseline: str) -> list[Row]:
-    """One for each label, in the sweep's order. Raises UserError for a baseline that no point has."""
+    """Makes a row for each label, in the sweep's order. Raises UserError for a baseline that no point has."""
     grouped: dict[str, list] = {}
     for trial, record in zip(trials, records, strict=True):
         grouped.setdefault(trial.label, []).append((trial, record))

@@ -17,7 +17,7 @@ _SIGNIFICANT = 0.05
 
 
 def eta(records: list[dict]) -> str:
-    """", ETA 1:02 of trials one at a time", from the mean of those that are done; "" before one is."""
+    """Writes ", about 1:02 of trials to go", from the mean of those that are done; "" before one is."""
     seconds = [record["seconds"] for record in records if record["state"] == "done"]
     left = sum(record["state"] in ("waiting", "running", "interrupted") for record in records)
     return f", about {progress.duration(std.mean(seconds) * left)} of trials to go" if seconds and left else ""
@@ -38,7 +38,7 @@ def markdown(sweep, rows: list[Row], path: str) -> str:
 
 
 def environment(done: list[dict]) -> str:
-    """Hardware, versions, dates and commits of the trials."""
+    """Tells the hardware, versions, dates and commits of the trials."""
     found = [record["environment"] for record in done]
     unique = lambda values: ", ".join(sorted(set(values)))
     return (f"{unique(one['devices'] for one in found)}, {unique(one['machine'] for one in found)}, jax "
@@ -47,7 +47,7 @@ def environment(done: list[dict]) -> str:
 
 
 def csv_text(sweep, rows: list[Row]) -> str:
-    """One line for each point and metric, with the seeds' own values."""
+    """Writes a line for each point and metric, with the seeds' own values."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["point", "metric", "seeds", "mean", "low", "high", "difference", "difference_low",
@@ -90,7 +90,7 @@ def html_commands(rows: list[Row]) -> str:
 
 
 def command(trial: Trial) -> str:
-    """What trains this trial alone: the whole configuration is in its folder."""
+    """The command that trains this trial alone: its folder has the whole configuration."""
     return shlex.join(["geodesic", "train", f"--config=stored:{trial.folder}/config.json",
                        f"--workdir={running.run_path(trial)}"])
 
@@ -133,7 +133,7 @@ def _probability(p: float) -> str:
 
 
 def verdict(sweep, rows: list[Row]) -> str:
-    """Which differences to the baseline are more than chance, in a sentence for each metric."""
+    """Tells which differences to the baseline are more than chance, in a sentence for each metric."""
     lines = []
     for metric in sweep.metrics:
         found = [(row.label, row.differences[metric]) for row in rows if metric in row.differences]
@@ -155,7 +155,7 @@ def _paper(sweep, row: Row, metric: str):
 
 
 def _papers_own(sweep) -> list[str]:
-    """Metrics that were published for these points and that the sweep does not have: on other data, say."""
+    """Lists the metrics that were published for these points and that the sweep does not have, as on other data."""
     return [metric for metric in dict.fromkeys(metric for figures in sweep.paper.values() for metric in figures)
             if metric not in sweep.metrics]
 

@@ -9,8 +9,8 @@ from geodesic.experiments.process import config_files
 
 
 class Trial(NamedTuple):
-    folder: str            # of the trial, in the sweep's workdir
-    label: str             # of its point: the row of the report
+    folder: str            # the trial's own, in the sweep's workdir
+    label: str             # the name of its point, and of its row in the report
     point: dict[str, Any]  # the fields that the sweep sets, without the seed
     seed: int
     config: Any            # resolved and locked; None where the point cannot be applied
@@ -34,7 +34,7 @@ def load_sweep(path: str) -> sweeps.Sweep:
 
 
 def expand(sweep: sweeps.Sweep, folder: str) -> list[Trial]:
-    """The trials of a sweep without a search, seeds innermost. Trials that come to the same configuration are one.
+    """Lists the trials of a sweep without a search, seeds innermost. Those that come to the same configuration are one.
 
     Raises UserError where a field does not exist, or where two points share a label. A value that a field cannot
     take makes a trial with a problem.
