@@ -120,7 +120,7 @@ def _loss() -> ConfigDict:
 
 
 def _angular_losses() -> dict:
-    """scale multiplies the cosines; margins in radians unless stated."""
+    """The scale multiplies the cosines; margins are in radians unless stated."""
     return dict(
         arcface=dict(
             scale=64.0,
@@ -172,7 +172,7 @@ def _adaptive_losses() -> dict:
 
 
 def _proxy_losses() -> dict:
-    """In units of cosine."""
+    """Margins are in units of cosine."""
     return dict(
         proxy_anchor=dict(margin=0.1, alpha=32.0),     # alpha multiplies the cosines
         proxy_nca=dict(
@@ -190,7 +190,7 @@ def _proxy_losses() -> dict:
 
 
 def _pair_losses() -> dict:
-    """Cosines, or Euclidean distances of normalised embeddings."""
+    """Margins are cosines, or Euclidean distances of normalised embeddings."""
     return dict(
         circle=dict(margin=0.4, gamma=80.0),           # .25 and 256 for faces
         contrastive=dict(pos_margin=0.0, neg_margin=1.0),  # distances
@@ -253,6 +253,13 @@ def _schedule() -> ConfigDict:
 
 
 def get_config() -> ConfigDict:
+    """Makes the configuration in which every field has its default, locked.
+
+    Example:
+        >>> config = get_config()
+        >>> config.batch_size
+        128
+    """
     return ConfigDict(dict(
         template="",            # the template whose ranges of values are checked; "" = none
         paper="",               # FILE:ROW of configs/papers that this run reproduces; "" = none

@@ -17,6 +17,7 @@ TASKS = ("classification", "classification_pretrained", "retrieval", "retrieval_
 
 
 def get_config(task: str = "classification"):
+    """Makes the configuration of one of TASKS. Raises UserError for another."""
     if task not in TASKS:
         raise UserError(f"configs/grocery.py has no task {task!r}; it has {', '.join(TASKS)}")
     config = default.get_config()

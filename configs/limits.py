@@ -1,4 +1,4 @@
-"""What the numbers of a configuration may be, checked before anything starts."""
+"""Checks what the numbers of a configuration may be, before anything starts."""
 
 from geodesic.configs import templates
 from geodesic.errors import UserError

@@ -12,6 +12,7 @@ from geodesic.configs import default
 
 
 def get_config():
+    """Makes the configuration that this file describes."""
     config = default.get_config()
     for data, classes in ((config.train_data, (0, 300)), (config.test_data, (964, 1164))):
         data.update(name="omniglot", path="omniglot.npz", classes=classes)

@@ -13,7 +13,7 @@ from geodesic.errors import UserError
 
 ConfigDict = ml_collections.ConfigDict
 
-# Of each metric by the beginning of its name: a number without its definition is not printed.
+# The definition of each metric by the beginning of its name: a number without one is not printed.
 DEFINITIONS = {
     "recall@": "share of queries with an item of their class among the k nearest by cosine (CMC@k); self excluded by "
                "index, ties by gallery index, queries without a match left out and counted",
@@ -37,7 +37,14 @@ DEFINITIONS = {
 
 
 def definition(metric: str) -> str:
-    """Of a metric, by the longest beginning (or part, for episodes) of its name. Raises UserError without one."""
+    """Looks a metric's definition up, by the longest beginning (or part, for episodes) of its name.
+
+    Raises UserError where it has none.
+
+    Example:
+        >>> definition("recall@10") == DEFINITIONS["recall@"]
+        True
+    """
     found = [key for key in DEFINITIONS if metric.startswith(key) or (key == "way" and "way_" in metric)]
     if not found:
         raise UserError(f"metric {metric!r} has no definition in configs/protocols.py")
@@ -45,7 +52,14 @@ def definition(metric: str) -> str:
 
 
 def data(name: str = "", path: str = "", classes: tuple[int, int] = (0, 0)) -> dict:
-    """As a configuration's data section; path is below the --data folder, `FILE#SPLIT` where the source has splits."""
+    """Describes data as a configuration's data section does.
+
+    path is below the --data folder, `FILE#SPLIT` where the source has splits.
+
+    Example:
+        >>> data("sop", "#train")
+        {'name': 'sop', 'path': '#train', 'classes': (0, 0)}
+    """
     return dict(name=name, path=path, classes=classes)
 
 
@@ -76,7 +90,7 @@ def _protocol(name: str, task: str, title: str, split: str, **values) -> ConfigD
 
 
 def _retrieval() -> list[ConfigDict]:
-    """Class-disjoint: trained on the first classes, every image of the others queries all others of them."""
+    """Lists protocols of classes that were not trained on: every image queries all others, or a gallery."""
     shared = dict(fit="center_crop", resize=256, primary="recall@1")
     return [
         _protocol("cub200", "retrieval", "CUB-200-2011", "train: first 100 classes; test: last 100", **shared,
@@ -137,7 +151,7 @@ def _faces() -> list[ConfigDict]:
 
 
 def _ijb(which: str, norm: bool, detector: bool, flip: bool) -> ConfigDict:
-    """Three switches that move TAR@1e-4 by .6 point: they are in the name, n1 d1 f1 for all on.
+    """Makes a protocol of IJB. Three switches move TAR@1e-4 by .6 point: they are in the name, n1 d1 f1 for all on.
 
     n: an embedding keeps its norm before the mean over a template's media; d: times the detector's score; f: the sum
     with the mirror's embedding.
@@ -176,7 +190,12 @@ NAMES = (*PROTOCOLS, *ALIASES)
 
 
 def get(name: str) -> ConfigDict:
-    """The named protocol, locked. Raises UserError, with the known names."""
+    """Looks a protocol up; it is locked. Raises UserError, with the known names, for another name.
+
+    Example:
+        >>> get("cars196").recall_at
+        (1, 2, 4, 8)
+    """
     full = ALIASES.get(name, name)
     if full not in PROTOCOLS:
         raise UserError(f"unknown protocol {name!r}; known: {', '.join(NAMES)}")

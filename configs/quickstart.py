@@ -11,6 +11,7 @@ from geodesic.configs import default
 
 
 def get_config():
+    """Makes the configuration that this file describes."""
     config = default.get_config()
     config.train_data.classes = (0, 30)
     config.test_data.classes = (30, 40)

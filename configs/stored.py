@@ -1,4 +1,4 @@
-"""Which configuration a run has: read from a file of this or an older version, named by a hash, compared with another.
+"""Says which configuration a run has: reads it from a file of this or an older version, names it, compares it.
 
 `--config=configs/stored.py:WORKDIR/config.json` is the configuration that a run wrote into its workdir.
 """
@@ -23,12 +23,12 @@ RENAMED_VALUES = {"loss.name": {"margin": "margin_pairs"}}
 
 
 def get_config(path: str) -> ml_collections.ConfigDict:
-    """What `--config=stored.py:PATH` calls: `read(path)`."""
+    """Does what `read` does; `--config=stored.py:PATH` calls it."""
     return read(path)
 
 
 def read(path: str) -> ml_collections.ConfigDict:
-    """The configuration in a config.json that this or an older version wrote, locked.
+    """Reads the configuration in a config.json that this or an older version wrote; it is locked.
 
     Fields that are newer than the file have their defaults, renamed ones their new names. Raises FileNotFoundError, or
     UserError for a file that is damaged or has a field that no version knows.
@@ -44,7 +44,7 @@ def read(path: str) -> ml_collections.ConfigDict:
 
 
 def from_dict(values: dict, source: str) -> ml_collections.ConfigDict:
-    """The configuration that `as_dict` of this or an older version gave. `source` names it in errors.
+    """Makes the configuration of what `as_dict` of this or an older version gave. `source` names it in errors.
 
     Raises as `read` does.
 
@@ -68,7 +68,7 @@ def from_dict(values: dict, source: str) -> ml_collections.ConfigDict:
 
 
 def changed(config, fields: dict):
-    """A copy of a configuration with other values: dotted name -> value.
+    """Copies a configuration with other values: dotted name -> value.
 
     Raises UserError for a field that there is not, with the nearest name, and for a value of another type.
 
@@ -91,12 +91,17 @@ def changed(config, fields: dict):
 
 
 def as_dict(config) -> dict:
-    """The configuration as JSON has it: nested dictionaries, lists in place of tuples."""
+    """Turns a configuration into what JSON has: nested dictionaries, lists in place of tuples.
+
+    Example:
+        >>> as_dict(default.get_config())["train_data"]["classes"]
+        [0, 0]
+    """
     return json.loads(config.to_json())
 
 
 def flat(values: dict, prefix: str = "") -> dict:
-    """The values of nested dictionaries under dotted names.
+    """Puts the values of nested dictionaries under dotted names.
 
     Example:
         >>> flat({"a": {"b": 1}, "c": 2})
@@ -109,10 +114,16 @@ def flat(values: dict, prefix: str = "") -> dict:
 
 
 def hash_of(config) -> str:
-    """12 hex digits that name the configuration, `run` left out.
+    """Names a configuration by 12 hex digits, `run` left out.
 
     A field of default.ADDED does not count while it has its default, and a renamed one counts under its old name: a
     version that adds or renames fields gives older configurations their old hashes.
+
+    Example:
+        >>> config = default.get_config()
+        >>> config.run.log_every_steps = 7
+        >>> hash_of(config) == hash_of(default.get_config())
+        True
     """
     defaults = flat(as_dict(default.get_config()))
     old_names = {new: old for old, new in RENAMED.items()}
@@ -131,7 +142,7 @@ def hash_of(config) -> str:
 
 
 def hash_of_values(values: dict) -> str:
-    """12 hex digits that name these values, whatever their order.
+    """Names values by 12 hex digits, whatever their order.
 
     Example:
         >>> hash_of_values({"a": 1, "b": 2}) == hash_of_values({"b": 2, "a": 1})
@@ -141,9 +152,15 @@ def hash_of_values(values: dict) -> str:
 
 
 def differing(stored, config) -> dict[str, tuple]:
-    """The fields in which two configurations differ: name -> (value in `stored`, value in `config`), in name order.
+    """Lists the fields in which two configurations differ: name -> (value in `stored`, value in `config`).
 
-    What does not make it another run is left out: `run`, and where data lie.
+    The names are in order. What does not make it another run is left out: `run`, and where data lie.
+
+    Example:
+        >>> config = default.get_config()
+        >>> config.update(seed=1, batch_size=64)
+        >>> differing(default.get_config(), config)
+        {'batch_size': (128, 64), 'seed': (0, 1)}
     """
     there, here = flat(as_dict(stored)), flat(as_dict(config))
     return {name: (there.get(name), here.get(name)) for name in sorted({*there, *here})
@@ -151,7 +168,7 @@ def differing(stored, config) -> dict[str, tuple]:
 
 
 def _below(name: str, section: str) -> bool:
-    """Whether the dotted name is this one or lies in this section."""
+    """Says whether the dotted name is this one or lies in this section."""
     return name == section or name.startswith(section + ".")
 
 

@@ -1,8 +1,12 @@
-"""Datasets: records -> NumPy batches. Never imports jax, so that loader workers stay light.
+"""Reads images and makes NumPy batches of them. This part never imports jax, so that loader workers stay light.
 
-    source = datasets.build("orl_faces", classes=(0, 30))
-    batches = datasets.train_batches(source, input=config.input, augment=config.augment, sampling=config.sampling,
-                                     batch_size=128, seed=0, process_index=0, process_count=1)
+A source gives random access to records (`build`, `Source`); `train_batches` and `eval_batches` make batches of it.
+
+Example:
+    >>> from geodesic import datasets
+    >>> source = datasets.build("orl_faces", classes=(0, 30))
+    >>> len(source), source.num_classes, datasets.decode(source[0]).shape
+    (300, 30, (112, 92, 3))
 """
 
 from ..errors import UserError
@@ -17,6 +21,7 @@ from .sources.pairs import Pairs
 from .sources.record_io import RecordIO
 from .sources.tfds import Tfds
 
+# The class or function of each name takes the path.
 SOURCES = {
     "orl_faces": orl_faces.load,
     "image_folder": image_folder.load,
@@ -40,13 +45,13 @@ DATA_SETS = frozenset({"orl_faces", "omniglot", "omniglot_rotations", "cars196",
 # Sources that find their images without being told where they lie.
 FIND_THEMSELVES = frozenset({"orl_faces", "tfds"})
 
-# Verification sets.
+# A verification set is images and pairs of them. The function of each name takes a path.
 PAIRS = {
     "bin": pairs.load_bin,
     "lfw": pairs.load_lfw,
 }
 
-# To be shown wherever pictures of a source are.
+# Whom to thank for the images of a source, to be shown wherever they are.
 CREDITS = {
     "orl_faces": "Faces: the ORL Database of Faces, courtesy of AT&T Laboratories Cambridge.",
 }
@@ -54,8 +59,25 @@ CREDITS = {
 
 def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0), folds: int = 0, fold: int = 0,
           part: str = "train") -> Source:
-    """The named source, or its classes start..stop-1, or a `part` of one of its folds. Raises UserError for an
-    unknown name.
+    """Opens a source of images.
+
+    Args:
+        name: one of SOURCES.
+        path: the folder or file that it reads; docs/data.md says which. "" for those that find themselves.
+        classes: (start, stop), keeps the classes start..stop-1 in the source's order, relabelled from 0; stop 0 keeps
+            all to the end.
+        folds: into how many folds these are then cut, for a class-disjoint cross-validation; 0 does not.
+        fold: the one that validates.
+        part: "train" or "validation", the side of the fold that is kept.
+
+    Returns a `Source`. Raises UserError for an unknown name or part, for classes and folds that there are not, and for
+    data that are damaged; FileNotFoundError where nothing is at the path.
+
+    Example:
+        >>> build("orl_faces", classes=(38, 40)).class_names
+        ['s39', 's40']
+        >>> build("orl_faces", folds=4, fold=0, part="validation").num_classes
+        10
     """
     if name not in SOURCES:
         raise UserError(f"unknown source {name!r}; known: {', '.join(SOURCES)}")
@@ -65,7 +87,10 @@ def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0), folds
 
 
 def build_pairs(name: str, *, path: str) -> Pairs:
-    """The named verification set. Raises UserError for an unknown name."""
+    """Opens a verification set: one of PAIRS, with the path of its file.
+
+    Raises UserError for an unknown name and for a damaged file, FileNotFoundError where there is none.
+    """
     if name not in PAIRS:
         raise UserError(f"unknown verification set {name!r}; known: {', '.join(PAIRS)}")
     return PAIRS[name](path)

@@ -1,4 +1,4 @@
-"""From a source to batches. The batch of a step is a function of (seed, step): order, sharding and resume are exact.
+"""Makes batches of a source. That of a step is a function of (seed, step): order, sharding and resume are exact.
 
 What is asked of them comes in plain sections: `input`, `augment` and `sampling` of a configuration, or any objects with
 those attributes, such as a types.SimpleNamespace. configs/default.py says what each field means.
@@ -42,7 +42,7 @@ class TrainBatches:
         return batch
 
     def get_state(self) -> dict[str, int]:
-        """Where to go on from: {"step": number of the next batch}."""
+        """Says where to go on from: {"step": number of the next batch}."""
         return {"step": self._step}
 
     def set_state(self, state: dict[str, int]) -> None:
@@ -58,7 +58,7 @@ class TrainBatches:
 
 
 class _TrainLoader:
-    """(first step, local place) -> an example. It travels to loader processes, with the source."""
+    """A function (first step, local place) -> an example. It travels to loader processes, with the source."""
 
     def __init__(self, source: Source, input, augment, sampling, batch_size: int, seed: int, process_index: int,
                  process_count: int, tolerance_percent: float):
@@ -78,7 +78,7 @@ class _TrainLoader:
                 image = transforms.train_view(record, np.random.default_rng((self._seed, 1, position)), self._input,
                                               self._augment)
             except (ValueError, OSError) as error:
-                # Each of those tried is bad: once they are more than may be, there is no use in trying on.
+                # All that were tried are bad: once they are more than may be, there is no use in trying on.
                 if 100 * (tried + 1) > self._tolerance * len(self._source):
                     raise self._too_many(error, tried) from error
                 continue
@@ -94,8 +94,14 @@ class _TrainLoader:
 
 
 def stand_ins(labels: np.ndarray, index: int) -> Iterator[int]:
-    """The record itself, then those that replace it while they cannot be read: the next ones of its class in the
-    order of the source, from the first again after the last; where there are none, the next ones of any class.
+    """Lists the record at `index`, and then those that replace it while they cannot be read.
+
+    They are the next ones of its class in the order of the source, from the first again after the last; after those,
+    the next ones of any class.
+
+    Example:
+        >>> [*stand_ins(np.array([0, 1, 0, 1, 0, 1]), 3)]
+        [3, 5, 1, 4, 0, 2]
     """
     yield index
     mates = np.flatnonzero(labels == labels[index])
@@ -172,7 +178,7 @@ def eval_batches(source: Source, *, input, batch_size: int, process_index: int, 
 
 
 class _EvalLoader:
-    """Local place -> an example."""
+    """A function local place -> an example. It travels to loader processes, with the source."""
 
     def __init__(self, source: Source, input, batch_size: int, process_index: int, process_count: int):
         self._source, self._input, self._global_size = source, _plain(input), batch_size

@@ -1,4 +1,4 @@
-"""Which part of an image is seen, and at what size: boxes, decoding at a sufficient scale, resizing.
+"""Chooses what part of an image is seen, and at what size: boxes, decoding at a sufficient scale, resizing.
 
 A box is (top, left, height, width), in pixels of the whole image.
 """
@@ -19,7 +19,12 @@ Box = tuple[int, int, int, int]
 
 
 def check_input(options) -> None:
-    """Raises UserError for an `input` section that cannot be followed: now, not in a loader's thread."""
+    """Checks an `input` section before a loader's thread meets it. Raises UserError for one that cannot be followed.
+
+    Example:
+        >>> import types
+        >>> check_input(types.SimpleNamespace(fit="center_crop", resize_size=256, image_size=224))
+    """
     if options.fit not in FITS:
         raise UserError(f"input.fit is {' or '.join(FITS)}; got {options.fit!r}")
     if options.resize_size and (options.fit != "center_crop" or options.resize_size < options.image_size):
@@ -28,8 +33,20 @@ def check_input(options) -> None:
 
 
 def fit(image: np.ndarray, size: int, mode: str, short_side: int = 0) -> np.ndarray:
-    """To size x size pixels. mode, one of FITS: "stretch" both sides, or the short side to `short_side` (0: to
-    `size`), then the centre: torchvision's Resize and CenterCrop, rounding included.
+    """Fits an image u8[H,W,3] into size x size pixels.
+
+    Args:
+        image: the pixels.
+        size: pixels of both sides of the result.
+        mode: one of FITS. "stretch" resizes both sides to `size`; "center_crop" resizes the short side to
+            `short_side` and takes the centre, as torchvision's Resize and CenterCrop do, rounding included.
+        short_side: pixels, of center_crop; 0 is `size`.
+
+    Returns u8[size,size,3].
+
+    Example:
+        >>> fit(np.zeros((40, 60, 3), np.uint8), 16, "center_crop", short_side=20).shape
+        (16, 16, 3)
     """
     if mode == "stretch":
         return resize(image, size, size)
@@ -41,7 +58,15 @@ def fit(image: np.ndarray, size: int, mode: str, short_side: int = 0) -> np.ndar
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Shrinking averages over areas (antialiased), enlarging is bilinear; each side on its own."""
+    """Resizes an image u8[H,W,3] to u8[height,width,3].
+
+    Each side for itself is averaged over areas (antialiased) where it shrinks, and interpolated where it grows.
+
+    Example:
+        >>> resize(np.eye(4, dtype=np.uint8)[:, :, None].repeat(3, axis=2) * 200, 2, 2)[:, :, 0]
+        array([[100,   0],
+               [  0, 100]], dtype=uint8)
+    """
     if (height < image.shape[0]) != (width < image.shape[1]):
         # OpenCV averages only where both sides shrink: first the one that does.
         image = _resize(image, min(height, image.shape[0]), min(width, image.shape[1]))
@@ -56,15 +81,34 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def whole(height: int, width: int) -> Box:
+    """Chooses all of an image, for `cut`.
+
+    Example:
+        >>> whole(40, 60)
+        (0, 0, 40, 60)
+    """
     return 0, 0, height, width
 
 
 def random_resized(height: int, width: int, tries: np.ndarray, place: np.ndarray, area: tuple[float, float],
                    ratio: tuple[float, float]) -> Box:
-    """torchvision's RandomResizedCrop: a share of the area, uniform in `area`, at an aspect (width / height) whose
-    logarithm is uniform in `ratio`; the first of the tries that fits, or the centre at the nearest aspect allowed.
+    """Chooses a random part of an image, as torchvision's RandomResizedCrop does.
 
-    tries f64[TRIES,2] and place f64[2]: uniform in 0..1.
+    A try is a share of the area, uniform in `area`, and an aspect (width / height), whose logarithm is uniform between
+    those of `ratio`. The first try that fits is taken, or else the centre, at the nearest aspect that is allowed.
+
+    Args:
+        height, width: pixels of the image.
+        tries: f64[TRIES,2], uniform in 0..1: the share and the aspect of each try.
+        place: f64[2], uniform in 0..1: where the box lies, from top to bottom and from left to right.
+        area: the smallest and the largest share of the image's area.
+        ratio: the smallest and the largest aspect.
+
+    Returns the box.
+
+    Example:
+        >>> random_resized(100, 200, np.full((TRIES, 2), 0.5), np.array([0.0, 0.5]), area=(0.0, 1.0), ratio=(0.5, 2.0))
+        (0, 50, 100, 100)
     """
     low, high = math.log(ratio[0]), math.log(ratio[1])
     for share, aspect in tries.tolist():
@@ -83,10 +127,20 @@ def random_resized(height: int, width: int, tries: np.ndarray, place: np.ndarray
 
 
 def cut(record: dict, choose: Callable[[int, int], Box], least: tuple[int, int] | None) -> np.ndarray:
-    """The pixels u8[h,w,3] of the box that `choose` takes out of the record's image, or of the record's own `box`.
+    """Decodes the part of a record's image that is to be seen.
 
-    least: (height, width) to which the box will be resized: a JPEG larger than that is decoded at a lower scale, but
-    never below it. None decodes all. Raises UserError, naming the path, for an image that cannot be read.
+    Args:
+        record: of a source. Where it has a "box", nothing outside of that is seen.
+        choose: (height, width) of the image, or of the record's box -> the box in it that is wanted.
+        least: (height, width) to which the result will be resized: a larger JPEG is decoded at a lower scale, but never
+            below it. None decodes every pixel.
+
+    Returns u8[h,w,3]. Raises UserError, naming the path, for an image that cannot be read.
+
+    Example:
+        >>> record = {"image": np.zeros((40, 60, 3), np.uint8), "path": "black", "box": (10, 0, 30, 40)}
+        >>> cut(record, whole, least=None).shape
+        (40, 20, 3)
     """
 
     def chosen(height: int, width: int) -> Box:
@@ -101,7 +155,7 @@ def cut(record: dict, choose: Callable[[int, int], Box], least: tuple[int, int] 
 
     def wanted(height: int, width: int) -> tuple[int, int]:
         box = chosen(height, width)
-        # One more than needed, for what rounding the scaled box may lose.
+        # This is one pixel more than is needed, for what rounding the scaled box may lose.
         return math.ceil(height * (least[0] + 1) / box[2]), math.ceil(width * (least[1] + 1) / box[3])
 
     pixels, height, width = decoding.decode_to_scale(record, wanted if least else None)

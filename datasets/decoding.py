@@ -1,4 +1,4 @@
-"""From an image's encoded bytes to its pixels."""
+"""Decodes images: from encoded bytes to pixels."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Images that are the same, or nearly: by the hash of their pixels, and by 64 bits of which neighbour is brighter."""
+"""Finds images that are the same, or nearly: by a hash of their pixels, and by 64 bits of how they look."""
 
 import hashlib
 import itertools
@@ -10,21 +10,37 @@ BITS = 64
 
 
 def pixel_digest(image: np.ndarray) -> str:
-    """Of the size and every pixel, whatever file they came from."""
+    """Digests the size and every pixel of an image u8[H,W,3], whatever file they came from: 64 hex digits.
+
+    Example:
+        >>> pixel_digest(np.zeros((2, 3, 3), np.uint8)) == pixel_digest(np.zeros((3, 2, 3), np.uint8))
+        False
+    """
     return hashlib.sha256(f"{image.shape}".encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
 def difference_hash(image: np.ndarray) -> int:
-    """64 bits: in a grey picture of 9 x 8 pixels, is each darker than its right neighbour?
+    """Hashes what an image u8[H,W,3] looks like, to 64 bits: in a grey picture of 9 x 8 pixels, is each darker than
+    its right neighbour?
 
-    Krawetz: Kind of Like That, 2013. It survives resizing, compression and changes of brightness, not mirroring.
+    The hash survives resizing, compression and changes of brightness, not mirroring. Krawetz: Kind of Like That, 2013.
+
+    Example:
+        >>> ramp = np.arange(90, dtype=np.uint8)[None, :, None].repeat(80, axis=0).repeat(3, axis=2)
+        >>> hex(difference_hash(ramp))
+        '0xffffffffffffffff'
     """
     grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
     return int(np.packbits(grey[:, :-1] < grey[:, 1:]).view(">u8")[0])
 
 
 def groups(keys: list) -> list[list[int]]:
-    """Places that share a key, two and more, in their order; None is no key."""
+    """Groups places that share a key: two places and more, in their order. None is no key.
+
+    Example:
+        >>> groups(["a", "b", None, "a", None])
+        [[0, 3]]
+    """
     found = {}
     for place, key in enumerate(keys):
         if key is not None:
@@ -33,9 +49,14 @@ def groups(keys: list) -> list[list[int]]:
 
 
 def near_pairs(hashes: np.ndarray, distance: int, most: int) -> np.ndarray:
-    """i64[P,2]: pairs i < j of different hashes u64[N] that differ in at most `distance` bits; `most` of them at most.
+    """Finds pairs of hashes that differ, in at most `distance` bits.
 
-    Of distance + 1 bands of bits at least one is equal in such a pair: only those that share a band are compared.
+    Of distance + 1 bands of bits at least one is equal in such a pair: only hashes that share a band are compared.
+    hashes: u64[N]. most: how many pairs are wanted at most. Returns i64[P,2], pairs i < j, in order.
+
+    Example:
+        >>> near_pairs(np.array([0b0000, 0b1111, 0b0001], np.uint64), distance=1, most=10)
+        array([[0, 2]])
     """
     bounds = np.linspace(0, BITS, distance + 2).round().astype(int)
     found, count = [], 0

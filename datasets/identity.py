@@ -1,4 +1,4 @@
-"""What a source is, whatever its path: its classes, how many images each has, and digests of which they are.
+"""Says what a source is, whatever its path: its classes, how many images each has, and digests of which they are.
 
 Two sources of equal identity give the same training, record by record. Images are told apart by their names below the
 source's folder and their sizes, or, where they lie in memory, by their content: each source says in `record_names`.

@@ -1,4 +1,4 @@
-"""Which record stands at which place of the endless training order: a pure function of (seed, place).
+"""Says which record stands at which place of the endless training order: a pure function of (seed, place).
 
 Neither hosts, devices, loader threads nor workers appear here, so none of them can change it.
 """
@@ -13,7 +13,22 @@ SAMPLINGS = ("uniform", "pk")
 
 
 def make(labels: np.ndarray, seed: int, batch_size: int, options):
-    """The order that the section `sampling` asks for. Raises UserError where there is none."""
+    """Makes the order in which records are trained on: an object whose `record(place)` is the record at a place.
+
+    Args:
+        labels: i64[N], of the records.
+        seed: what the order is drawn from.
+        batch_size: records of a batch over all processes; batch b holds the places from b * batch_size on.
+        options: the section `sampling` of a configuration, or an object with its attributes.
+
+    Raises UserError for a sampling that there is not, or that these labels do not allow.
+
+    Example:
+        >>> import types
+        >>> made = make(np.array([0, 1, 1, 0]), 0, 2, types.SimpleNamespace(name="uniform"))
+        >>> sorted(made.record(place) for place in range(4))
+        [0, 1, 2, 3]
+    """
     if options.name == "uniform":
         return Uniform(len(labels), seed)
     if options.name == "pk":
@@ -22,18 +37,19 @@ def make(labels: np.ndarray, seed: int, batch_size: int, options):
 
 
 class Uniform:
-    """Each epoch is a new permutation of all records; a batch may span two."""
+    """The order in which each epoch is a new permutation of all records. A batch may span two epochs."""
 
     def __init__(self, length: int, seed: int):
         self._length, self._seed = length, seed
 
     def record(self, place: int) -> int:
+        """Says which record stands at a place of the endless order."""
         epoch, place = divmod(place, self._length)
         return int(_permutation(self._seed, epoch, self._length)[place])
 
 
 class ClassesByImages:
-    """Each batch holds P classes and K images of each: P = batch_size / K.
+    """The order in which each batch holds P classes and K images of each: P = batch_size / K.
 
     A pass is as many batches as it takes to show every image at least once. In a pass the images of a class are
     shuffled and cut into groups of K; the last group is filled up from the first images of its class, and a class of
@@ -56,13 +72,14 @@ class ClassesByImages:
         self.batches_per_pass = int(max(-(-groups.sum() // classes), groups.max()))
 
     def record(self, place: int) -> int:
+        """Says which record stands at a place of the endless order."""
         batch, row = divmod(place, self._batch_size)
         which, batch = divmod(batch, self.batches_per_pass)
         return int(self._pass(which)[batch, row])
 
     @functools.lru_cache(maxsize=2)  # noqa: B019  # the loader, its one owner, lives as long as the run
     def _pass(self, which: int) -> np.ndarray:
-        """int64[batches, batch_size]: the records of a pass."""
+        """Lays out a pass: its records, i64[batches, batch_size]."""
         rng = np.random.default_rng((self._seed, 2, which))
         shuffled = np.lexsort((rng.random(len(self._labels)), self._labels))  # by class, in random order within it
         counts = np.bincount(self._labels)
@@ -81,7 +98,7 @@ class ClassesByImages:
         return rng.permuted(records, axis=1)
 
     def _deal(self, of_class: np.ndarray, turn: np.ndarray, classes: int, rng: np.random.Generator) -> np.ndarray:
-        """int64[batches, P, 2]: (class, turn) of each group, filled up to P classes in every batch."""
+        """Deals the groups out: (class, turn) of each, i64[batches, P, 2], filled up to P classes in every batch."""
         batches, width = self.batches_per_pass, self._batch_size // self._images
         table = np.full((batches, width, 2), -1, np.int64)
         group = np.arange(len(of_class))

@@ -1,4 +1,9 @@
-"""What a source of labelled images is: random access to records, so that order, sharding and resume are exact."""
+"""Defines what a source of labelled images is: random access to records, so that order, sharding and resume are exact.
+
+    >>> files = Files(["a/0.jpg", "a/1.jpg", "b/0.jpg"], [0, 0, 1], ["a", "b"])
+    >>> len(files), files.num_classes, files.labels.tolist()
+    (3, 2, [0, 0, 1])
+"""
 
 import concurrent.futures
 import hashlib
@@ -15,10 +20,17 @@ _STAT_THREADS, _STAT_FILES = 16, 256  # that ask for files' sizes, and the files
 
 
 class Source(Protocol):
-    """`source[i]` is {"image": encoded bytes or u8[H,W,3], "label": int, "path": str}, for 0 <= i < len(source).
+    """What a source offers: `source[i]` is a record, for 0 <= i < len(source).
 
-    labels: int64[N], 0 <= label < num_classes. paths: one for each record. class_names: one for each label.
-    A record may also have a "box" (left, top, right, bottom), in pixels: what of the image counts.
+    A record is {"image": encoded bytes or u8[H,W,3], "label": int, "path": str}. It may also have a "box" (left, top,
+    right, bottom), in pixels, which is all of the image that counts, and "tags", bool[T], where it is of several
+    classes.
+
+    Attributes:
+        labels: i64[N], 0 <= label < num_classes.
+        paths: one for each record, for messages.
+        num_classes: how many classes there are.
+        class_names: one for each label.
     """
 
     labels: np.ndarray
@@ -31,11 +43,11 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> dict: ...
 
     def record_names(self) -> list[str]:
-        """What tells each record's image from others, wherever the source lies; datasets/identity.py digests it."""
+        """Names each record by what tells its image from others, wherever the source lies: for identity.py."""
 
 
 class Files:
-    """A source of one image file per record. Raises FileNotFoundError when a file has gone."""
+    """A source of one image file for each record. Reading one raises FileNotFoundError when the file has gone."""
 
     def __init__(self, paths: list[str], labels: list[int], class_names: list[str]):
         self.paths = paths
@@ -55,7 +67,13 @@ class Files:
 
 
 class Records:
-    """The records of `source` at these places, with the same classes."""
+    """The records of a source at these places, i[N], with the same classes.
+
+    Example:
+        >>> files = Files(["a/0.jpg", "a/1.jpg", "b/0.jpg"], [0, 0, 1], ["a", "b"])
+        >>> Records(files, np.array([2, 0])).paths
+        ['b/0.jpg', 'a/0.jpg']
+    """
 
     def __init__(self, source: Source, places: np.ndarray):
         self._source, self._places = source, places
@@ -74,7 +92,7 @@ class Records:
 
 
 class ClassSubset:
-    """The records of `source` whose label is one of `classes`, relabelled 0 .. len(classes)-1 in that order."""
+    """The records of a source whose label is one of `classes`, i[C], relabelled 0 .. C-1 in that order."""
 
     def __init__(self, source: Source, classes: np.ndarray):
         new = np.full(source.num_classes, -1, np.int64)
@@ -99,9 +117,14 @@ class ClassSubset:
 
 
 class Classes(ClassSubset):
-    """The records of `source` whose label is in start..stop-1, relabelled from 0. stop 0 = to the end.
+    """The records of a source whose label is in start..stop-1, relabelled from 0; stop 0 is the end.
 
     Two such ranges that do not overlap make a class-disjoint split. Raises UserError for an empty range.
+
+    Example:
+        >>> files = Files(["a/0.jpg", "a/1.jpg", "b/0.jpg"], [0, 0, 1], ["a", "b"])
+        >>> Classes(files, 1, 0).class_names
+        ['b']
     """
 
     def __init__(self, source: Source, start: int, stop: int):
@@ -112,11 +135,17 @@ class Classes(ClassSubset):
 
 
 class Fold(ClassSubset):
-    """One part of a class-disjoint cross-validation: the classes, in their order, are cut into `folds` runs as equal
-    as can be; run `fold` is for validation, the rest for training. Relabelled from 0.
+    """One part of a class-disjoint cross-validation, relabelled from 0.
 
-    Musgrave, Belongie, Lim: A Metric Learning Reality Check, 2020, arXiv 2003.08505, has four over the first half of
-    the classes. Raises UserError where there is no such fold.
+    The classes, in their order, are cut into `folds` runs as equal as can be. The part "validation" has the classes of
+    run `fold`, the part "train" those of the others. Raises UserError where there is no such fold or part.
+    Musgrave, Belongie, Lim: A Metric Learning Reality Check, 2020, arXiv:2003.08505, has four folds over the first half
+    of the classes.
+
+    Example:
+        >>> files = Files(["a/0.jpg", "a/1.jpg", "b/0.jpg"], [0, 0, 1], ["a", "b"])
+        >>> [Fold(files, 2, 0, part).class_names for part in Fold.PARTS]
+        [['b'], ['a']]
     """
 
     PARTS = ("train", "validation")
@@ -135,6 +164,10 @@ def file_names(paths: list[str]) -> list[str]:
     """Names files for `Source.record_names`: by their paths below their deepest common folder, and sizes in bytes.
 
     A file that is not there has size -1.
+
+    Example:
+        >>> file_names(["photos/a/0.jpg", "photos/b/0.jpg"])  # of which there is none here
+        ['a/0.jpg -1', 'b/0.jpg -1']
     """
     folders = {folder: os.path.abspath(folder) for folder in {os.path.dirname(path) for path in paths}}
     root = os.path.commonpath(folders.values()) if folders else ""
@@ -148,7 +181,12 @@ def file_names(paths: list[str]) -> list[str]:
 
 
 def content_names(contents: Iterable) -> list[str]:
-    """Names images in memory, bytes or u8 arrays, for `Source.record_names`: by digests of their content."""
+    """Names images in memory, bytes or u8 arrays, for `Source.record_names`: by digests of their content.
+
+    Example:
+        >>> content_names([b"an image", np.frombuffer(b"an image", np.uint8)])
+        ['ee103f7dd3756007', 'ee103f7dd3756007']
+    """
     return [hashlib.blake2b(content if isinstance(content, bytes) else np.ascontiguousarray(content),
                             digest_size=8).hexdigest() for content in contents]
 

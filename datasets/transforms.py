@@ -1,4 +1,7 @@
-"""From a record to what the trunk sees, u8[S,S,3]. Normalisation happens on the device."""
+"""Turns a record into what the trunk sees, u8[S,S,3]. Normalisation happens on the device.
+
+inputs and options are the sections `input` and `augment` of a configuration, or objects with their attributes.
+"""
 
 import cv2
 import numpy as np
@@ -10,15 +13,15 @@ ERASING_FILLS = ("mean", "noise")
 
 
 class Draws:
-    """Every random number of a view, drawn at once, used or not: one option does not change the draws of another.
+    """The random numbers of a view, drawn at once, used or not: one option does not change the draws of another.
 
     New ones go to the end, so that older recipes keep their views.
     """
 
     def __init__(self, rng: np.random.Generator):
-        # In -1..1.
+        # These are uniform in -1..1.
         (self.flip, self.angle, self.dx, self.dy, self.zoom, self.brightness, self.contrast) = rng.uniform(-1, 1, 7)
-        # The rest in 0..1; in one call, for the sake of the smallest images.
+        # The rest are uniform in 0..1. One call draws them all, for the sake of the smallest images.
         values = rng.random(79)
         self.crop_tries, self.crop_place = values[:20].reshape(crops.TRIES, 2), values[20:22]
         self.jitter, self.jitter_amounts, self.jitter_order = values[22], values[23:27], values[27:31]
@@ -28,7 +31,13 @@ class Draws:
 
 
 def check_options(inputs, options) -> None:
-    """Raises UserError for fields of `input` and `augment` that cannot be followed."""
+    """Checks the fields of `input` and `augment`. Raises UserError for what cannot be followed.
+
+    Example:
+        >>> from geodesic.configs import default
+        >>> config = default.get_config()
+        >>> check_options(config.input, config.augment)
+    """
     crops.check_input(inputs)
     if options.erasing_fill not in ERASING_FILLS:
         raise UserError(f"augment.erasing_fill is {' or '.join(ERASING_FILLS)}; got {options.erasing_fill!r}")
@@ -42,9 +51,16 @@ def check_options(inputs, options) -> None:
 
 
 def train_view(record: dict, rng: np.random.Generator, inputs, options) -> np.ndarray:
-    """A random view of a record's image, drawn from `rng` alone. inputs, options: the sections input and augment.
+    """Makes a random view of a record's image, drawn from `rng` alone.
 
-    Raises UserError, naming the path, for an image that cannot be read.
+    Returns u8[S,S,3], S = inputs.image_size. Raises UserError, naming the path, for an image that cannot be read.
+
+    Example:
+        >>> from geodesic.configs import default
+        >>> record = {"image": np.zeros((40, 60, 3), np.uint8), "path": "black"}
+        >>> config = default.get_config()
+        >>> train_view(record, np.random.default_rng(0), config.input, config.augment).shape
+        (112, 112, 3)
     """
     if not options.random_resized_crop:
         return augment(eval_view(record, inputs), rng, options, inputs)
@@ -59,16 +75,31 @@ def train_view(record: dict, rng: np.random.Generator, inputs, options) -> np.nd
 
 
 def eval_view(record: dict, inputs) -> np.ndarray:
-    """The whole image, fitted. Raises as `train_view` does."""
+    """Makes the view of a record's image that is evaluated on: the whole of it, fitted. Raises as `train_view` does.
+
+    Example:
+        >>> from geodesic.configs import default
+        >>> record = {"image": np.zeros((40, 60, 3), np.uint8), "path": "black"}
+        >>> eval_view(record, default.get_config().input).shape
+        (112, 112, 3)
+    """
     least = inputs.resize_size or inputs.image_size
     image = crops.cut(record, crops.whole, (least, least) if inputs.decode_to_scale else None)
     return crops.fit(image, inputs.image_size, inputs.fit, inputs.resize_size)
 
 
 def augment(image: np.ndarray, rng: np.random.Generator, options, inputs) -> np.ndarray:
-    """A random view of pixels that have their size already: everything of `augment` but the crop.
+    """Makes a random view of pixels u8[S,S,3] that have their size already: everything of `augment` but the crop.
 
     What an affine view uncovers repeats the border.
+
+    Example:
+        >>> from geodesic.configs import default
+        >>> config = default.get_config()
+        >>> config.augment.horizontal_flip = 1.0
+        >>> image = np.arange(12, dtype=np.uint8).reshape(1, 4, 3)
+        >>> augment(image, np.random.default_rng(0), config.augment, config.input)[0, :, 0].tolist()
+        [9, 6, 3, 0]
     """
     return _augment(image, Draws(rng), rng, options, inputs)
 
@@ -103,7 +134,9 @@ def _jitter(image: np.ndarray, draws: Draws, options) -> np.ndarray:
 
 
 def _erase(image: np.ndarray, draws: Draws, rng: np.random.Generator, options, inputs) -> np.ndarray:
-    """mean: zero once normalised, as torchvision erases; noise: normal and of deviation 1 then, as timm's `pixel`."""
+    """Erases a box. The fill "mean" is zero once normalised, as torchvision erases; "noise" is normal and of
+    deviation 1 then, as timm's `pixel`.
+    """
     height, width = image.shape[:2]
     box = photometry.erasing_box(height, width, draws.erasing_tries, options.erasing_area, options.erasing_ratio)
     if box is None:

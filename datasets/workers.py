@@ -1,4 +1,4 @@
-"""Batches made in processes, where threads do not suffice. Which batch it is does not depend on who makes it."""
+"""Makes batches in processes, where threads do not suffice. Which batch it is does not depend on who makes it."""
 
 import collections
 import concurrent.futures
@@ -24,8 +24,9 @@ _load: Callable[[int], dict] = None
 class Batches:
     """An iterator of batches 0 .. count-1, each stacked from `load(place)` of its `size` places.
 
-    Whole batches go to the processes, in turn, `ahead` of them at a time. Workers that are killed are started anew
-    and lose nothing. What `load` raises is raised here.
+    Processes make whole batches, in turn, `ahead` of them at a time. Those that are killed are started anew and lose
+    nothing. A ValueError or OSError of `load` is raised here as a UserError of the same words; ChildProcessError where
+    processes die again and again.
     """
 
     def __init__(self, load: Callable[[int], dict], count: int, size: int, processes: int, ahead: int):
@@ -50,6 +51,7 @@ class Batches:
                 return made
             except BrokenProcessPool:
                 print("a loader worker has died; starting new ones", flush=True)
+                pass
                 self.close()
             except (ValueError, OSError) as error:
                 self.close()
@@ -58,10 +60,18 @@ class Batches:
                                 f"{self._next}: is there enough memory for so many of them?")
 
     def close(self) -> None:
+        """Ends the processes; the next batch starts them anew."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = None
         self._pending.clear()
+
+    def _kill(self) -> None:
+        """Ends what a broken pool has left. It sends SIGTERM, which workers ignore, and then waits for them for ever,
+        also when the program ends. (Its own kill_workers is of Python 3.14.)
+        """
+        for process in list((self._pool._processes or {}).values()):
+            process.kill()
 
     def __del__(self):
         self.close()
@@ -77,7 +87,7 @@ class Batches:
 
 
 def _start(load: Callable[[int], dict]) -> None:
-    """In a new worker. Ctrl-C and SIGTERM are for the run, which ends its workers itself; they end with it."""
+    """Starts a worker. Ctrl-C and SIGTERM are for the run, which ends its workers itself; they end with it."""
     global _load
     _load = load
     cv2.setNumThreads(0)  # the processes are the parallelism; OpenCV's own threads would fight them
@@ -96,7 +106,12 @@ def _make(number: int, size: int) -> dict:
 
 
 def batch(load: Callable[[int], dict], size: int, number: int) -> dict[str, np.ndarray]:
-    """Batch `number`: its `size` examples, written side by side."""
+    """Makes batch `number`: its `size` examples, {"name": array}, written side by side.
+
+    Example:
+        >>> batch(lambda place: {"square": np.int32(place ** 2)}, size=3, number=1)
+        {'square': array([ 9, 16, 25], dtype=int32)}
+    """
     made = {}
     for row in range(size):
         for key, value in load(number * size + row).items():

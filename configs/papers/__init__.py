@@ -27,7 +27,7 @@ FREE = (
     "embedder.dtype", "input.decode_to_scale",
 )
 
-# Of the pixels that public ImageNet weights of a trunk were trained with, 0..255 (docs/weights.md).
+# Mean and deviation of the pixels, 0..255, that public ImageNet weights of a trunk were trained with (docs/weights.md).
 NORMALISATION = {
     "inception_bn": dict(mean=(128.0, 117.0, 104.0), std=(1.0, 1.0, 1.0)),
     "resnet50": dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)),
@@ -36,12 +36,26 @@ NORMALISATION = {
 
 def expect(protocol: str, metric: str, value: float, tolerance: float, *, selection=(LAST, VALIDATION), models: int = 1,
            same_recipe: bool = True, pretrained: bool = False, image_size: int = 0, note: str = "") -> dict:
-    """One published figure and what a record needs for being compared with it.
+    """Describes one published figure, and what a record needs for being compared with it.
 
-    tolerance: a share, as the value. selection: how the checkpoint may have been chosen. models: how many embeddings
-    are put side by side. same_recipe: whether the run must have this row's configuration; not where the figure is of
-    another method altogether. pretrained: whether the paper's runs started from ImageNet weights. image_size: pixels of
-    the crop; 0 = the configuration's.
+    Args:
+        protocol: under which it was measured, a name of configs/protocols.py.
+        metric: its name in a record, such as "recall@1".
+        value: a share, .9637 for 96.37 %.
+        tolerance: how far from it a single run may be, a share too.
+        selection: how the checkpoint may have been chosen.
+        models: how many embeddings are put side by side.
+        same_recipe: whether the run must have this row's configuration; not where the figure is of another method
+            altogether.
+        pretrained: whether the paper's runs started from ImageNet weights.
+        image_size: pixels of the crop; 0 is the configuration's.
+        note: what a reader should know of it.
+
+    Raises UserError for an unknown protocol.
+
+    Example:
+        >>> expect("cub200", "recall@1", 0.691, 0.01)["models"]
+        1
     """
     return dict(protocol=protocols.get(protocol).name, metric=metric, value=value, tolerance=tolerance,
                 selection=tuple(selection), models=models, same_recipe=same_recipe, pretrained=pretrained,
@@ -49,7 +63,12 @@ def expect(protocol: str, metric: str, value: float, tolerance: float, *, select
 
 
 def start(file: str, row: str, rows) -> "default.ConfigDict":
-    """The default configuration, named after its row. Raises UserError for an unknown row."""
+    """Makes the default configuration, named after a row of a file. Raises UserError where `rows` does not have it.
+
+    Example:
+        >>> start("cifar10", "resnet101", rows=("resnet101",)).paper
+        'cifar10:resnet101'
+    """
     if row not in rows:
         raise UserError(f"configs/papers/{file}.py has no row {row!r}; it has {', '.join(rows)}")
     config = default.get_config()
@@ -58,7 +77,16 @@ def start(file: str, row: str, rows) -> "default.ConfigDict":
 
 
 def use(config, name: str) -> None:
-    """Trains and tests on the data of this protocol; their paths are for --config.train_data.path to say."""
+    """Makes a configuration train and test on the data of a protocol, and see images as it does.
+
+    Where they lie is for --config.train_data.path to say. Raises UserError for an unknown protocol.
+
+    Example:
+        >>> config = default.get_config()
+        >>> use(config, "cars196")
+        >>> config.test_data.classes
+        (98, 196)
+    """
     protocol = protocols.get(name)
     for section, wanted in ((config.train_data, protocol.train), (config.test_data, protocol.test)):
         section.update(name=wanted.name, path=wanted.path, classes=tuple(wanted.classes))
@@ -72,14 +100,24 @@ def use(config, name: str) -> None:
 
 
 def load(file: str):
-    """The module of a file of FILES. Raises UserError for another."""
+    """Imports a file of FILES. Raises UserError for another.
+
+    Example:
+        >>> load("cifar10").ROWS
+        ('resnet101', 'resnext29_32x4d', 'resnext29_8x64d')
+    """
     if file not in FILES:
         raise UserError(f"no file {file!r} in configs/papers; known: {', '.join(FILES)}")
     return importlib.import_module(f"geodesic.configs.papers.{file}")
 
 
 def split(paper: str):
-    """(module, row) of FILE:ROW. Raises UserError for an unknown one."""
+    """Splits FILE:ROW into the file's module and the row. Raises UserError for an unknown one.
+
+    Example:
+        >>> split("cifar10:resnet101")[1]
+        'resnet101'
+    """
     file, _, row = paper.partition(":")
     module = load(file)
     if row not in module.ROWS:
@@ -88,5 +126,10 @@ def split(paper: str):
 
 
 def names() -> list[str]:
-    """FILE:ROW of every row."""
+    """Lists FILE:ROW of every row.
+
+    Example:
+        >>> "cifar10:resnet101" in names()
+        True
+    """
     return [f"{file}:{row}" for file in FILES for row in load(file).ROWS]

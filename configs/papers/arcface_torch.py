@@ -29,6 +29,7 @@ _CASIA = (("lfw", 0.9945, 0.001), ("cfp_fp", 0.9521, 0.005), ("agedb_30", 0.9490
 
 
 def get_config(row: str = "ms1mv3_r50"):
+    """Makes the configuration of one of ROWS. Raises UserError for another."""
     config = papers.start("arcface_torch", row, ROWS)
     name, trunk = row.rsplit("_", 1)
     loss, margin, weight_decay, sample_rate, _ = _SETS[name]
@@ -52,6 +53,7 @@ def get_config(row: str = "ms1mv3_r50"):
 
 
 def expected(row: str) -> list[dict]:
+    """Lists the figures that were published for a row, as `papers.expect` has them."""
     name, trunk = row.rsplit("_", 1)
     if name == "casia":
         return [papers.expect(protocol, "accuracy_10fold", value, tolerance, selection=(papers.LAST,))

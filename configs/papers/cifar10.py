@@ -18,6 +18,7 @@ _MEAN, _STD = (125.307, 122.961, 113.8575), (51.5865, 50.847, 51.255)
 
 
 def get_config(row: str = "resnext29_32x4d"):
+    """Makes the configuration of one of ROWS. Raises UserError for another."""
     config = papers.start("cifar10", row, ROWS)
     papers.use(config, "cifar10")
     config.input.update(image_size=32, fit="stretch", mean=_MEAN, std=_STD)
@@ -38,4 +39,5 @@ def get_config(row: str = "resnext29_32x4d"):
 
 
 def expected(row: str) -> list[dict]:
+    """Lists the figures that were published for a row, as `papers.expect` has them."""
     return [papers.expect("cifar10", "top1", _ROWS[row][0], 0.003)]

@@ -25,6 +25,7 @@ ROWS = tuple(_ROWS)
 
 
 def get_config(row: str = "resnet101"):
+    """Makes the configuration of one of ROWS. Raises UserError for another."""
     config = papers.start("imagenet", row, ROWS)
     papers.use(config, "imagenet")
     config.input.update(**papers.NORMALISATION["resnet50"])
@@ -39,5 +40,6 @@ def get_config(row: str = "resnet101"):
 
 
 def expected(row: str) -> list[dict]:
+    """Lists the figures that were published for a row, as `papers.expect` has them."""
     top1, _, tolerance = _ROWS[row]
     return [papers.expect("imagenet", "top1", top1, tolerance)]

@@ -29,6 +29,7 @@ _UPDATES = 1_000
 
 
 def get_config(row: str = "arc_050"):
+    """Makes the configuration of one of ROWS. Raises UserError for another."""
     config = papers.start("margin_ablation", row, ROWS)
     margins = _ROWS[row][0]
     config.train_data.name = "record_io"
@@ -48,5 +49,6 @@ def get_config(row: str = "arc_050"):
 
 
 def expected(row: str) -> list[dict]:
+    """Lists the figures that were published for a row, as `papers.expect` has them."""
     return [papers.expect(protocol, "accuracy_10fold", value, tolerance) for (protocol, tolerance), value in
             zip(_TOLERANCES.items(), _ROWS[row][1:], strict=True)]

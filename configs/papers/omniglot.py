@@ -31,6 +31,7 @@ ROWS = tuple(_ROWS)
 
 
 def get_config(row: str = "few_shot_vinyals"):
+    """Makes the configuration of one of ROWS. Raises UserError for another."""
     config = papers.start("omniglot", row, ROWS)
     if row == "few_shot_vinyals":
         papers.use(config, "omniglot_few_shot_vinyals")
@@ -65,5 +66,6 @@ def get_config(row: str = "few_shot_vinyals"):
 
 
 def expected(row: str) -> list[dict]:
+    """Lists the figures that were published for a row, as `papers.expect` has them."""
     return [papers.expect(protocol, metric, value, 0.003, same_recipe=False, note="another method's")
             for protocol in _ROWS[row] for metric, value in _FIGURES[protocol].items()]

@@ -36,6 +36,7 @@ def _parts(row: str) -> tuple[str, str]:
 
 
 def get_config(row: str = "cub_inception_bn"):
+    """Makes the configuration of one of ROWS. Raises UserError for another."""
     config = papers.start("proxy_anchor", row, ROWS)
     name, trunk = _parts(row)
     small = name in ("cub", "cars")
@@ -59,6 +60,7 @@ def get_config(row: str = "cub_inception_bn"):
 
 
 def expected(row: str) -> list[dict]:
+    """Lists the figures that were published for a row, as `papers.expect` has them."""
     if row not in _FIGURES:
         return []
     value, tolerance = _FIGURES[row]

@@ -35,13 +35,14 @@ FOLDS = 4
 
 
 def _parts(row: str) -> tuple[str, str, str]:
-    """(set, loss, trunk)."""
+    """Splits a row into (set, loss, trunk)."""
     trunk = "_resnet50" if row.endswith("_resnet50") else ""
     name = next(name for name in _SETS if row.startswith(f"{name}_"))
     return name, row.removesuffix(trunk)[len(name) + 1:], _TRUNKS[trunk]
 
 
 def get_config(row: str = "cub_arcface"):
+    """Makes the configuration of one of ROWS. Raises UserError for another."""
     config = papers.start("reality_check", row, ROWS)
     name, loss, trunk = _parts(row)
     papers.use(config, _SETS[name])
@@ -74,6 +75,7 @@ def _untrained(config):
 
 
 def expected(row: str) -> list[dict]:
+    """Lists the figures that were published for a row, as `papers.expect` has them."""
     name, loss, trunk = _parts(row)
     if trunk != "inception_bn" or name not in _FIGURES[loss]:
         return []

@@ -1,4 +1,4 @@
-"""What a sweep is: points of a configuration, and how they combine. Each sweep is a file beside this one.
+"""Defines what a sweep is: points of a configuration, and how they combine. Each sweep is a file beside this one.
 
 A point is a dict of dotted fields of configs/default.py and their values; its key "label", where it has one, names its
 row in the report. An axis is a list of points. `get_sweep()` of a file returns `sweep(...)`.
@@ -15,7 +15,7 @@ Point = Mapping[str, Any]
 
 
 class Range(NamedTuple):
-    """Values between two ends, both included."""
+    """Values between two ends, both included, to draw from."""
 
     low: float
     high: float
@@ -35,6 +35,8 @@ class Search(NamedTuple):
 
 
 class Sweep(NamedTuple):
+    """What `geodesic sweep` runs; `sweep` makes it."""
+
     config: str                         # configuration file, "file.py" or "file.py:argument"
     common: Mapping[str, Any]           # fields of every trial
     points: tuple[Point, ...]           # () with a search
@@ -47,12 +49,24 @@ class Sweep(NamedTuple):
 
 
 def grid(fields: Mapping[str, Sequence]) -> list[Point]:
-    """Every combination of the fields' values."""
+    """Makes a point of every combination of the fields' values.
+
+    Example:
+        >>> grid({"seed": (0, 1), "batch_size": (64,)})
+        [{'seed': 0, 'batch_size': 64}, {'seed': 1, 'batch_size': 64}]
+    """
     return [dict(zip(fields, values, strict=True)) for values in itertools.product(*fields.values())]
 
 
 def zipped(fields: Mapping[str, Sequence]) -> list[Point]:
-    """The first values together, the second ones together, and so on. Raises UserError for unequal lengths."""
+    """Makes a point of the fields' first values, one of their second values, and so on.
+
+    Raises UserError for unequal numbers of values.
+
+    Example:
+        >>> zipped({"loss.name": ("arcface", "cosface"), "batch_size": (64, 32)})
+        [{'loss.name': 'arcface', 'batch_size': 64}, {'loss.name': 'cosface', 'batch_size': 32}]
+    """
     lengths = {name: len(values) for name, values in fields.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(f"zipped fields need as many values each; got {lengths}")
@@ -60,7 +74,13 @@ def zipped(fields: Mapping[str, Sequence]) -> list[Point]:
 
 
 def sampled(count: int, seed: int, space: Mapping[str, Range | tuple]) -> list[Point]:
-    """`count` points drawn at random: from each range uniformly, from each tuple one of its values."""
+    """Draws `count` points at random: from each range uniformly, and of each tuple one of its values.
+
+    Example:
+        >>> sampled(2, 0, {"batch_size": (64, 128), "num_epochs": Range(1, 3, integer=True)}) == sampled(
+        ...     2, 0, {"batch_size": (64, 128), "num_epochs": Range(1, 3, integer=True)})
+        True
+    """
     rng = random.Random(seed)
     return [{field: _draw(rng, values) for field, values in space.items()} for _ in range(count)]
 
@@ -79,7 +99,16 @@ def _draw(rng: random.Random, values: Range | tuple):
 def sweep(*, config: str, axes: Sequence[Sequence[Point]] = (), common: Mapping[str, Any] | None = None,
           seeds: Sequence[int] = (0,), metrics: Sequence[str] = ("map@r", "recall@1"), baseline: str = "",
           paper: Mapping | None = None, search: Search | None = None) -> Sweep:
-    """Every combination of one point of each axis. Raises UserError for an axis or a seed that is there twice."""
+    """Makes a sweep of every combination of one point of each axis, or of a search.
+
+    The arguments are the fields of `Sweep`. Raises UserError where two axes set the same field, and for a seed that is
+    there twice.
+
+    Example:
+        >>> losses = [{"loss.name": "arcface"}, {"loss.name": "cosface"}]
+        >>> len(sweep(config="quickstart", axes=[losses, grid({"batch_size": (16, 32)})]).points)
+        4
+    """
     points = []
     for parts in itertools.product(*axes):
         point = {}

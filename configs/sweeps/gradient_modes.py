@@ -9,6 +9,7 @@ from geodesic.configs import sweeps
 
 
 def get_sweep():
+    """Makes the sweep that this file describes."""
     modes = ("fallback", "full", "easy", "detached", "clip")
     points = [{"label": mode, "loss.arcface.margin": 0.5, "loss.arcface.gradient": mode} for mode in modes]
     return sweeps.sweep(config="omniglot", axes=[points], seeds=range(3),

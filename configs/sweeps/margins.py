@@ -24,6 +24,7 @@ _PAPER = {
 
 
 def get_sweep():
+    """Makes the sweep that this file describes."""
     points = [
         {"label": "normalised softmax", "loss.name": "normface"},
         {"label": "sphere 1.35", "loss.name": "sphereface", "loss.sphereface.m1": 1.35},

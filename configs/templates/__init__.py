@@ -35,7 +35,12 @@ LIMITS = {
 
 
 def base(name: str):
-    """Makes the configuration that the templates share, under the name of one of them."""
+    """Makes the configuration that the templates share, under the name of one of them.
+
+    Example:
+        >>> base("resnext").num_epochs
+        65
+    """
     config = default.get_config()
     config.template = name
     config.input.update(image_size=256, fit="center_crop")
@@ -59,7 +64,12 @@ def names() -> list[str]:
 
 
 def load(name: str):
-    """Imports the file of a template. Raises UserError, with the known names, for another name."""
+    """Imports the file of a template. Raises UserError, with the known names, for another name.
+
+    Example:
+        >>> load("resnext").LIMITS["loss.name"]
+        ('softmax', 'sigmoid')
+    """
     if name not in names():
         raise UserError(f"unknown template {name!r}; known: {', '.join(names())}, or \"\" for none")
     return importlib.import_module(f"{__name__}.{name}")

@@ -15,6 +15,7 @@ LIMITS = templates.LIMITS | {"loss.name": ("softmax", "sigmoid")}
 
 
 def get_config():
+    """Makes the configuration that this file describes."""
     config = templates.base("inception_batch_norm")
     config.embedder.update(name="inception_bn", embedding_size=0, layer="inception_5b/concat")
     config.loss.name = "softmax"

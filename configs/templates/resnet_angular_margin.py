@@ -16,6 +16,7 @@ LIMITS = templates.LIMITS | {"loss.arcface.scale": Range(16, 128), "loss.arcface
 
 
 def get_config():
+    """Makes the configuration that this file describes."""
     config = templates.base("resnet_angular_margin")
     config.embedder.update(name="resnet101", embedding_size=512)
     config.loss.name = "arcface"

@@ -15,6 +15,7 @@ LIMITS = templates.LIMITS | {"loss.name": ("softmax", "sigmoid")}
 
 
 def get_config():
+    """Makes the configuration that this file describes."""
     config = templates.base("resnext")
     config.embedder.update(name="resnext101_32x4d", embedding_size=0, layer="stage4")
     config.loss.name = "softmax"

@@ -28,9 +28,9 @@ _MAGIC = b"geo1"
 
 
 class ArrayRecord:
-    """A `Source` over a prepared folder. Sizes are verified here, each image's checksum when it is read.
+    """The source of a prepared folder. The sizes of its shards are verified at once, an image's checksum as it is read.
 
-    Raises FileNotFoundError where the folder is not a prepared one or not finished, ValueError for damage.
+    Raises FileNotFoundError where the folder is not a prepared one or not finished, UserError for damage.
     """
 
     def __init__(self, path: str):
@@ -66,7 +66,7 @@ class ArrayRecord:
         return {"image": image, "label": label, "path": self.paths[index]}
 
     def record_names(self) -> list[str]:
-        """The sha256 of its shard and the place in it: what `prepare` makes of the same images again is the same."""
+        """Names a record by its shard's sha256 and its place in it: `prepare` makes the same of the same images."""
         return [f"{shard['sha256']} {place}" for shard in self.manifest["shards"] for place in range(shard["images"])]
 
     def __reduce__(self):  # open files do not travel to loader processes
@@ -79,6 +79,10 @@ class ArrayRecord:
 
 
 def read_manifest(folder: str) -> dict:
+    """Reads the manifest of a prepared folder: at least "class_names", "images" and "shards".
+
+    Raises FileNotFoundError where there is none, UserError where it is damaged.
+    """
     path = os.path.join(folder, MANIFEST)
     try:
         with open(path) as file:
@@ -95,13 +99,18 @@ def read_manifest(folder: str) -> dict:
 
 
 def damaged_shards(folder: str) -> list[str]:
-    """Those whose sha256 is not the manifest's; all of their bytes are read."""
+    """Lists the shards of a folder whose sha256 is not the manifest's. All of their bytes are read."""
     return [shard["file"] for shard in read_manifest(folder)["shards"]
             if digest(os.path.join(folder, shard["file"])) != shard["sha256"]]
 
 
 def digest(path: str) -> str:
-    """sha256 of a file, "" where there is none."""
+    """Computes the sha256 of a file, 64 hex digits; "" where there is none.
+
+    Example:
+        >>> digest("no such file")
+        ''
+    """
     if not os.path.exists(path):
         return ""
     with open(path, "rb") as file:
@@ -109,9 +118,10 @@ def digest(path: str) -> str:
 
 
 def write_shard(folder: str, name: str, records: list[tuple[int, str, bytes]]) -> dict:
-    """Writes (label, path, image) of a shard called `name`, and returns its entry in the manifest.
+    """Writes a shard whole or not at all: its files appear under their names when they are complete.
 
-    Whole or not at all: files appear under their names when they are complete.
+    folder: where. name: of the shard, a part of its files' names. records: (label, path, encoded image) of each.
+    Returns the shard's entry in the manifest.
     """
     file, index = f"images-{name}.array_record", f"index-{name}.parquet"
     paths = [os.path.join(folder, part) for part in (file, index)]
@@ -129,11 +139,17 @@ def write_shard(folder: str, name: str, records: list[tuple[int, str, bytes]]) -
 
 
 def pack(label: int, image: bytes) -> bytes:
+    """Packs a label and an encoded image into a record, with their checksum.
+
+    Example:
+        >>> unpack(pack(3, b"an image"))
+        (3, b'an image')
+    """
     return _HEADER.pack(_MAGIC, _checksum(label, image), label) + image
 
 
 def unpack(record: bytes) -> tuple[int, bytes]:
-    """(label, image). Raises UserError where the checksum is not theirs."""
+    """Unpacks the label and the encoded image of a record. Raises UserError where the checksum is not theirs."""
     magic, checksum, label = _HEADER.unpack_from(record) if len(record) >= _HEADER.size else (b"", 0, 0)
     image = record[_HEADER.size:]
     if magic != _MAGIC or checksum != _checksum(label, image):

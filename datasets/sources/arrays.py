@@ -1,4 +1,4 @@
-"""Images that come as one array: .npz files, and the IDX files of MNIST and Fashion-MNIST."""
+"""Sources of images that come as one array: .npz files, and the IDX files of MNIST and Fashion-MNIST."""
 
 import gzip
 import os
@@ -11,9 +11,15 @@ from ..source import content_names
 
 
 class Arrays:
-    """A `Source` of pixels in memory. images u8[N,H,W] or u8[N,H,W,3]; labels int[N], made 0 .. classes-1.
+    """A source of pixels in memory.
 
-    Raises UserError where the two do not fit together.
+    path: names the images in messages. images: u8[N,H,W] or u8[N,H,W,3]. labels: i[N]; their distinct values, in order,
+    are the classes. Raises UserError where images and labels do not fit together.
+
+    Example:
+        >>> source = Arrays("noise", np.zeros((3, 8, 8), np.uint8), np.array([7, 5, 7]))
+        >>> source.class_names, source.labels.tolist(), source[2]["image"].shape
+        (['5', '7'], [1, 0, 1], (8, 8, 3))
     """
 
     def __init__(self, path: str, images: np.ndarray, labels: np.ndarray):
@@ -43,13 +49,19 @@ class Arrays:
 
 
 def load_npz(path: str) -> Arrays:
-    """A .npz file with `images` and `labels`. Raises FileNotFoundError or UserError; nothing is unpickled."""
+    """Opens a .npz file with the arrays `images` and `labels`, as of `Arrays`. Nothing is unpickled.
+
+    Raises FileNotFoundError, or UserError for a file of something else.
+    """
     content = read_npz(path, ("images", "labels"))
     return Arrays(path, content["images"], content["labels"])
 
 
 def read_npz(path: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Those arrays of a .npz file. Raises FileNotFoundError or UserError; nothing is unpickled."""
+    """Reads the arrays of these names from a .npz file. Nothing is unpickled.
+
+    Raises FileNotFoundError, or UserError where one is missing or the file is damaged.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             missing = [name for name in names if name not in file.files]
@@ -63,7 +75,11 @@ def read_npz(path: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def load_idx(path: str) -> Arrays:
-    """An IDX image file (`*-images-idx3-ubyte`, .gz or not), with the labels beside it (`*-labels-idx1-ubyte`)."""
+    """Opens an IDX image file (`*-images-idx3-ubyte`, .gz or not), with its labels beside it (`*-labels-idx1-ubyte`).
+
+    Raises FileNotFoundError without one of them, UserError where one is damaged. LeCun, Cortes, Burges: The MNIST
+    database of handwritten digits, 1998.
+    """
     folder, name = os.path.split(path)
     if "images-idx3" not in name:
         raise UserError(f"expected the path of an ...images-idx3-ubyte file, got {path!r}")
@@ -79,7 +95,8 @@ def _read_idx(path: str, dimensions: int) -> np.ndarray:
             content = file.read()
     except (EOFError, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is damaged: {error}") from error
-    # Two zero bytes, the type (8: unsigned bytes), the number of dimensions, then each as a big-endian number.
+    # A file begins with two zero bytes, the type (8: unsigned bytes) and the number of dimensions; then comes each of
+    # these as a big-endian number.
     start = 4 + 4 * dimensions
     if len(content) < start or content[:4] != bytes((0, 0, 8, dimensions)):
         raise UserError(f"{path} is no IDX file of bytes in {dimensions} dimension(s)")

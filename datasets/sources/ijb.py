@@ -13,16 +13,21 @@ from .. import decoding
 from ..source import file_names
 
 SIDE = 112
-# Eyes, nose and corners of the mouth in an aligned face of 112 px (Deng et al., arXiv:1801.07698).
+# Where eyes, nose and corners of the mouth are in an aligned face of 112 px (Deng et al., arXiv:1801.07698).
 LANDMARKS = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655],
                       [70.7299, 92.2041]], np.float64)
 
 
 class Ijb:
-    """A `Source` of aligned faces, with what the template protocol needs beside.
+    """The source of aligned faces of a folder called IJBB or IJBC, with loose_crop/ and meta/; a template is a class.
 
-    path: a folder called IJBB or IJBC, with loose_crop/ and meta/. templates, media i[N]; scores f[N], of the detector;
-    pairs i[M,2], ids of templates; same bool[M]. Raises FileNotFoundError, or UserError naming the line.
+    Attributes, besides a source's own, for the template protocol:
+        templates, media: i[N], of each face.
+        scores: f[N], the detector's.
+        pairs: i[M,2], ids of templates.
+        same: bool[M], whether a pair is of one identity.
+
+    Raises FileNotFoundError, or UserError naming the line of a damaged list.
     """
 
     def __init__(self, path: str):
@@ -72,9 +77,15 @@ class Ijb:
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The rotation, scale and shift f64[2,3] that bring points f[P,2] nearest to `target`, in squares.
+    """Finds the rotation, scale and shift that bring points f[P,2] nearest to `target`, f[P,2], by least squares.
 
-    Umeyama: Least-squares estimation of transformation parameters between two point patterns, 1991.
+    Returns f64[2,3], as OpenCV's warpAffine takes it. Umeyama: Least-squares estimation of transformation parameters
+    between two point patterns, 1991.
+
+    Example:
+        >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+        >>> similarity(square, 2 * square + 3).round(6).tolist()
+        [[2.0, 0.0, 3.0], [0.0, 2.0, 3.0]]
     """
     centre, wanted = source.mean(axis=0), target.mean(axis=0)
     spread, goal = source - centre, target - wanted

@@ -8,7 +8,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm", ".tif", 
 
 
 def load(path: str) -> Files:
-    """The images below a folder, in name order; the class is the first folder below it.
+    """Opens the images below a folder, in name order; the class of each is the first folder below it.
 
     Files and folders whose name begins with a dot are passed over: macOS keeps notes of a photograph beside it under
     such a name and the same extension. Raises FileNotFoundError where there is no such folder or no image in it.

@@ -14,10 +14,11 @@ SEPARATOR = "|"
 
 
 class Manifest(Files):
-    """Image files of a table.
+    """The source of a table of image files.
 
-    boxes: (left, top, right, bottom) in pixels for each record, or None for the whole image, or None for all.
-    tags: bool[N, number of classes], where a record may be of several classes, or None; `label` is the first of them.
+    boxes: for each record (left, top, right, bottom) in pixels, or None where the whole image counts; None where it
+    does for all. tags: bool[N, number of classes] where a record may be of several classes, or None; its label is the
+    first that the table names.
     """
 
     def __init__(self, paths, labels, class_names, boxes: list | None, tags: np.ndarray | None):
@@ -33,7 +34,7 @@ class Manifest(Files):
         return record
 
     def record_names(self) -> list[str]:
-        """As of files, with the boxes and the classes of records that have them."""
+        """Names records as those of files, with the boxes and the classes of those that have them."""
         names = super().record_names()
         if self.boxes is not None:
             names = [f"{name} {box}" for name, box in zip(names, self.boxes, strict=True)]
@@ -44,7 +45,7 @@ class Manifest(Files):
 
 
 def load(path: str) -> Manifest:
-    """The rows of a manifest; `FILE#SPLIT` keeps those of one split. Paths are relative to the manifest.
+    """Opens the rows of a manifest; `FILE#SPLIT` keeps those of one split. Paths are relative to the manifest.
 
     label: a name or a number; or labels: several names, parted by "|" (in Parquet also a list). box: four numbers
     parted by spaces (in Parquet also a list), empty for the whole image. Classes are those of the whole manifest, in

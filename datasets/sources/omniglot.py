@@ -17,12 +17,13 @@ SETS = ("background", "evaluation")
 
 
 class Omniglot:
-    """A `Source` over an .npz of `bits` u8[N,ceil(105 * 105 / 8)] (packed, 1 is ink), `label` int[N] and `names`, one
-    for each label: set/alphabet/character, with "background" or "evaluation" in the set's name.
+    """The source of an .npz file with three arrays.
 
+    They are `bits` u8[N,ceil(105 * 105 / 8)] (packed, 1 is ink), `label` i[N] and `names`, one for each label:
+    set/alphabet/character, with "background" or "evaluation" in the set's name.
     The drawings of a character are in the order of their drawers: a record's "drawer" is its place there. The classes
-    of the background set come first (0 .. 963 of the whole), then those of evaluation. Raises FileNotFoundError or
-    ValueError.
+    of the background set come first (0 .. 963 of the whole), then those of evaluation. Raises FileNotFoundError, or
+    UserError for a file of something else.
     """
 
     def __init__(self, path: str):
@@ -54,9 +55,10 @@ class Omniglot:
 
 
 class TfdsOmniglot:
-    """The same classes in the same order from TensorFlow Datasets' `omniglot`, path: [FOLDER/]omniglot, as of
-    `tfds.Tfds`. It does not keep who drew, so records have no "drawer". Raises as `tfds.Tfds` does, and ValueError for
-    another data set.
+    """The source of TensorFlow Datasets' `omniglot`, with the classes of `Omniglot` in the same order.
+
+    path: [FOLDER/]omniglot, as of `tfds.Tfds`. That data set does not keep who drew, so records have no "drawer".
+    Raises as `tfds.Tfds` does, and UserError for another data set.
     """
 
     def __init__(self, path: str):
@@ -85,12 +87,17 @@ class TfdsOmniglot:
 
 
 def load(path: str) -> Omniglot | TfdsOmniglot:
-    """An .npz file, or the name or folder of a tfds data set."""
+    """Opens Omniglot: an .npz file, as of `Omniglot`, or a data set of tfds, as of `TfdsOmniglot`."""
     return Omniglot(path) if path.endswith(".npz") else TfdsOmniglot(path)
 
 
 def places_in_class(labels: np.ndarray) -> np.ndarray:
-    """i[N]: how many of its label come before each."""
+    """Counts how many of its label come before each, i[N].
+
+    Example:
+        >>> places_in_class(np.array([4, 7, 4, 4, 7]))
+        array([0, 0, 1, 2, 1])
+    """
     places = np.zeros(len(labels), np.int64)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -99,7 +106,7 @@ def places_in_class(labels: np.ndarray) -> np.ndarray:
 
 
 def _tfds_name(path: str, which: str, name: str) -> str:
-    """tfds: Alphabet_of_the_Magi_0; as distributed: images_background/Alphabet_of_the_Magi/character01."""
+    """Turns tfds's Alphabet_of_the_Magi_0 into images_background/Alphabet_of_the_Magi/character01, as distributed."""
     parts = re.fullmatch(r"(.+)_(\d+)", name)
     if parts is None:
         raise UserError(f"{path} is not tfds's omniglot: a class is called {name!r}, expected ALPHABET_NUMBER")

@@ -6,7 +6,7 @@ from . import pairs
 
 
 class PairImages:
-    """The two images of a pair of the same person are one class, those of a pair of different people two.
+    """The source in which the two images of a pair of the same person are one class, those of different people two.
 
     A person may be in several pairs, so two classes may be one person: a signal to watch, not a figure to report. The
     figure is that of the ten folds. path: as of `pairs.load_bin`, which raises the errors.

@@ -1,4 +1,4 @@
-"""Verification sets: pairs of images, the same person or not."""
+"""Reads verification sets: pairs of images, each of the same person or not."""
 
 import os
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from . import safe_pickle
 
 
 class Encoded:
-    """A `Source` of encoded images in memory, all of one class."""
+    """A source of encoded images in memory, all of one class. path: names them in messages."""
 
     def __init__(self, path: str, images: list[bytes]):
         self.labels = np.zeros(len(images), np.int64)
@@ -30,7 +30,7 @@ class Encoded:
 
 
 class Pairs(NamedTuple):
-    """What a verification protocol runs on. The order of the pairs is the file's: folds are cut from it."""
+    """What a verification protocol runs on. The order of the pairs is the file's, because folds are cut from it."""
 
     images: Source      # labels say nothing
     pairs: np.ndarray   # i64[M,2], indices of images
@@ -38,7 +38,7 @@ class Pairs(NamedTuple):
 
 
 def load_bin(path: str) -> Pairs:
-    """insightface's `.bin`: a pickle of 2M encoded images, a pair after the other, and M booleans.
+    """Opens insightface's `.bin`: a pickle of 2M encoded images, a pair after the other, and M booleans.
 
     A flipped boolean leaves no other trace, so a set that does not have as many pairs of the same person as of
     different ones is refused; `FILE#unbalanced` admits it. Raises FileNotFoundError, or UserError for a file of
@@ -71,7 +71,7 @@ def load_bin(path: str) -> Pairs:
 
 
 def load_lfw(path: str) -> Pairs:
-    """LFW's pairs.txt: `FILE#FOLDER`, the images below FOLDER (default: the file's own) as NAME/NAME_0001.jpg.
+    """Opens LFW's pairs.txt: `FILE#FOLDER`, the images below FOLDER (default: the file's own) as NAME/NAME_0001.jpg.
 
     Huang, Ramesh, Berg, Learned-Miller: Labeled Faces in the Wild, 2007. Its first line is folds and pairs of each
     kind in a fold (or only the latter); then, fold by fold, the same people (name, two numbers) and the different

@@ -1,4 +1,4 @@
-"""insightface's training sets: a RecordIO file (.rec) with its index (.idx), as MXNet wrote them. Pure Python.
+"""Reads insightface's training sets: a RecordIO file (.rec) with its index (.idx), as MXNet wrote them.
 
 A record is a magic number, a length, and a payload padded to 4 bytes; the payload starts with a header (flag, label,
 two ids), and where flag > 0 that many float32 labels follow. Record 0 of an insightface set says where its
@@ -20,7 +20,7 @@ _LARGEST_EXACT_LABEL = 2 ** 24      # labels are float32: above this, neighbours
 
 
 class RecordIO:
-    """A `Source` over `path`, the .rec file. Raises FileNotFoundError without its .idx, ValueError for damage."""
+    """The source of a .rec file. Raises FileNotFoundError without its .idx, UserError for damage."""
 
     def __init__(self, path: str):
         self._path = path
@@ -48,7 +48,7 @@ class RecordIO:
         return {"image": content, "label": int(self.labels[index]), "path": self.paths[index]}
 
     def record_names(self) -> list[str]:
-        """The key of each record and how many bytes it takes, as the index has them."""
+        """Names a record by its key and how many bytes it takes, as the index has them."""
         starts = np.array(sorted(self._offsets.values()), np.int64)
         ends = np.append(starts[1:], self._size)
         sizes = ends - starts
@@ -63,7 +63,7 @@ class RecordIO:
         return RecordIO, (self._path,)
 
     def _images(self) -> tuple[np.ndarray, np.ndarray]:
-        """Keys of the image records and their labels."""
+        """Finds the keys of the image records, i64[N], and their labels, f64[N]."""
         if 0 in self._offsets:
             first_labels, content = self._read(0)
             if len(first_labels) >= 2 and not content:
@@ -97,7 +97,7 @@ class RecordIO:
         return np.concatenate(keys or [np.zeros(0, np.int64)]), np.concatenate(labels or [np.zeros(0)])
 
     def _offsets_of_images(self, first: int, last: int) -> int:
-        """How many records are neither the first one nor an identity."""
+        """Counts the records that are neither the first one nor an identity."""
         return sum(not first <= key < last for key in self._offsets) - 1
 
     def _check_list(self, labels: np.ndarray) -> None:
@@ -121,7 +121,7 @@ class RecordIO:
                                      f"{path} says {label:g}")
 
     def _read(self, key: int) -> tuple[np.ndarray, bytes]:
-        """(labels f64[L], what follows them) of a record."""
+        """Reads a record: (labels f64[L], what follows them)."""
         payload = self._payload(key)
         if len(payload) < _HEADER.size:
             raise UserError(f"{self._path}#{key} is damaged: {len(payload)} bytes are no header")
@@ -157,7 +157,7 @@ def _number(text: str) -> float | None:
 
 
 def _read_index(path: str) -> dict[int, int]:
-    """Key -> byte offset. Raises FileNotFoundError, or UserError for a line that is not two numbers."""
+    """Reads an index: key -> byte offset. Raises FileNotFoundError, or UserError for a line that is not two numbers."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"no index {path!r} beside the .rec file")
     offsets = {}

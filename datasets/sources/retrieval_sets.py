@@ -1,4 +1,4 @@
-"""The retrieval benchmarks as they are distributed: Stanford Online Products, In-Shop Clothes, Cars196.
+"""Reads the retrieval benchmarks as they are distributed: Stanford Online Products, In-Shop Clothes, Cars196.
 
 Each reads the lists beside its images. `FOLDER#SPLIT` is one of the published splits.
 """
@@ -10,7 +10,9 @@ from ..source import Files
 
 
 def load_sop(path: str) -> Files:
-    """`FOLDER#train` or `#test`: Ebay_train.txt and Ebay_test.txt, with image, class, super-class and path in a line.
+    """Opens Stanford Online Products: `FOLDER#train` or `FOLDER#test`, the lists Ebay_train.txt and Ebay_test.txt.
+
+    A line has the image, its class and super-class, and its path. Raises FileNotFoundError, or UserError naming a line.
 
     Song, Xiang, Jegelka, Savarese: Deep Metric Learning via Lifted Structured Feature Embedding, 2015.
     """
@@ -22,7 +24,9 @@ def load_sop(path: str) -> Files:
 
 
 def load_in_shop(path: str) -> Files:
-    """`FOLDER#train`, `#query` or `#gallery`: list_eval_partition.txt, with image, item and split in a line.
+    """Opens In-Shop Clothes: `FOLDER#train`, `FOLDER#query` or `FOLDER#gallery`, of list_eval_partition.txt.
+
+    A line has the image, its item and its split. Raises FileNotFoundError, or UserError naming a line.
 
     Liu, Luo, Qiu, Wang, Tang: DeepFashion, 2016.
     """
@@ -36,7 +40,9 @@ def load_in_shop(path: str) -> Files:
 
 
 def load_cars196(path: str) -> Files:
-    """FOLDER with cars_annos.mat and car_ims: all 16,185 images in the published order of the 196 classes.
+    """Opens Cars196: a folder with cars_annos.mat and car_ims, all 16,185 images of 196 classes.
+
+    The classes are in the published order. Raises FileNotFoundError, or UserError for a list that is damaged.
 
     Krause, Stark, Deng, Li: 3D Object Representations for Fine-Grained Categorization, 2013.
     """
@@ -62,7 +68,7 @@ def _split(path: str, known: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _lines(name: str) -> list[tuple[int, str]]:
-    """(number, line) of those that are not empty."""
+    """Reads (number, line) of the lines that are not empty."""
     try:
         with open(name) as file:
             return [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
@@ -77,6 +83,6 @@ def _check(name: str, rows, fields: int, header: str) -> None:
 
 
 def _files(rows: list[tuple[str, str]]) -> Files:
-    """Classes in the order of their first image."""
+    """Makes the source of (class, path) rows, with the classes in the order of their first image."""
     number = {name: index for index, name in enumerate(dict.fromkeys(name for name, _ in rows))}
     return Files([path for _, path in rows], [number[name] for name, _ in rows], list(number))

@@ -1,4 +1,4 @@
-"""A source whose classes come in four rotations, each a class of its own."""
+"""Makes a source whose classes come in four rotations, each a class of its own."""
 
 import numpy as np
 
@@ -10,9 +10,15 @@ TURNS = 4
 
 
 class Rotated:
-    """The records of `source`, turned by 0, 90, 180 and 270 degrees: class c turned t times is class 4 c + t.
+    """The records of a source, turned by 0, 90, 180 and 270 degrees: class c turned t times is class 4 c + t.
 
     Santoro, Bartunov, Botvinick, Wierstra, Lillicrap: Meta-Learning with Memory-Augmented Neural Networks, 2016.
+
+    Example:
+        >>> from geodesic import datasets
+        >>> turned = Rotated(datasets.build("orl_faces", classes=(0, 1)))
+        >>> len(turned), turned.num_classes, turned[1]["image"].shape
+        (40, 4, (92, 112, 3))
     """
 
     def __init__(self, source: Source):
@@ -36,5 +42,9 @@ class Rotated:
 
 
 def load_omniglot(path: str) -> Rotated:
-    """Omniglot with its rotations: 6,492 classes, those of the first 1,200 characters first, as Vinyals et al. 2016."""
+    """Opens Omniglot with its rotations, 6,492 classes. path: as of `omniglot.load`.
+
+    The first 4,800 are of the 1,200 characters that are trained on in Vinyals et al.: Matching Networks for One Shot
+    Learning, 2016, arXiv:1606.04080.
+    """
     return Rotated(omniglot.load(path))

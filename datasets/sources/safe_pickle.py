@@ -22,7 +22,14 @@ _INSTRUCTIONS = ("PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1
 
 
 def load(content: bytes):
-    """Raises UserError for anything else, and for damage."""
+    """Reads a pickle of bytes, lists, tuples, strings, numbers, booleans and NumPy arrays.
+
+    Raises UserError for anything else, and for damage.
+
+    Example:
+        >>> load(pickle.dumps([b"image", True]))
+        [b'image', True]
+    """
     try:
         return _settled(_Machine(io.BytesIO(content), encoding="bytes").load())
     except Exception as error:  # a damaged program fails in any way
@@ -92,7 +99,7 @@ class _Machine(pickle._Unpickler):
                           for op in pickletools.opcodes if op.name in _INSTRUCTIONS}
 
     def load_bytearray(self):
-        """Not by allocating first whatever length it says."""
+        """Reads before it allocates: a damaged length may be any number."""
         length = int.from_bytes(self.read(8), "little")
         content = self.read(min(length, sys.maxsize))
         if len(content) != length:
@@ -108,7 +115,7 @@ class _Machine(pickle._Unpickler):
 
 
 def _settled(value):
-    """The arrays in place of what stood for them."""
+    """Puts the arrays in place of what stood for them."""
     if isinstance(value, _Array):
         if value.value is None:
             raise pickle.UnpicklingError("an array without values")

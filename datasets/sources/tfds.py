@@ -1,4 +1,4 @@
-"""TensorFlow Datasets by name, without TensorFlow: what `tfds build --file_format=array_record` has prepared."""
+"""Reads TensorFlow Datasets by name, without TensorFlow: what `tfds build --file_format=array_record` has prepared."""
 
 import hashlib
 import os
@@ -15,13 +15,13 @@ _IMAGES = ("image",)
 
 
 class Tfds:
-    """A `Source` over one split of a prepared data set.
+    """The source of one split of a prepared data set.
 
     path: `[FOLDER/]NAME[/CONFIG][/VERSION][#SPLIT]`, as in "cars196#train" or "/data/tfds/imagenet2012#validation"; the
     folder is by default $TFDS_DATA_DIR or ~/tensorflow_datasets, the split "train", the version the newest.
     tags: bool[N,T], tag_names: of a data set that has attributes in place of a class (all are of one then), or None.
     Knowing the labels takes reading everything once; they are kept in the cache folder.
-    Raises FileNotFoundError with the command that prepares it, ValueError where it has no image or no label.
+    Raises FileNotFoundError with the command that prepares it, UserError where it has no image or no label.
     """
 
     def __init__(self, path: str):
@@ -66,7 +66,7 @@ class Tfds:
         return record if self.tags is None else record | {"tags": self.tags[index]}
 
     def record_names(self) -> list[str]:
-        """Name, configuration and version of the data set, the split, and the place in it."""
+        """Names a record by the data set's name, configuration and version, the split, and the place in it."""
         return [f"{self._full_name}#{self._split}:{index}" for index in range(len(self))]
 
     def __reduce__(self):  # open files do not travel to loader processes
@@ -95,14 +95,14 @@ class Tfds:
 
 
 def _plain(value):
-    """A name, a number, or yes and no in the order of their names."""
+    """Turns a label into a name, a number, or yes and no in the order of their names."""
     if isinstance(value, dict):
         return [bool(value[name]) for name in sorted(value)]
     return value.decode() if isinstance(value, bytes) else value
 
 
 def _find(name: str) -> pathlib.Path:
-    """The folder of the newest version."""
+    """Finds the folder of the newest version."""
     root = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
     folder = pathlib.Path(name) if pathlib.Path(name).is_dir() else root / name
     found = [path.parent for path in folder.rglob("dataset_info.json")] if folder.is_dir() else []

@@ -1,6 +1,8 @@
 import functools
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -22,6 +24,16 @@ def test_batches_come_in_order_and_a_killed_worker_loses_none():
         if number in (2, 6):
             os.kill(int(batch["worker"][0]), signal.SIGKILL)
     np.testing.assert_array_equal(np.concatenate(seen), np.arange(36))
+
+
+def test_a_program_ends_after_one_of_its_workers_was_killed():
+    """The others have more to do than their queue holds, and would be waited for."""
+    program = ("import os, signal; from geodesic.datasets import workers; from tests.datasets import workers_test\n"
+               "batches = workers.Batches(workers_test.example, 40, 1, processes=2, ahead=12)\n"
+               "for batch in batches:\n"
+               "    if int(batch['place'][0]) in (3, 9, 15): os.kill(int(batch['worker'][0]), signal.SIGKILL)\n")
+    done = subprocess.run([sys.executable, "-c", program], timeout=120, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_an_example_raises_is_raised_here():
