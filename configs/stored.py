@@ -53,13 +53,11 @@ def from_dict(values: dict, source: str) -> ml_collections.ConfigDict:
         0.8
     """
     config = default.get_config()
-    known = flat(as_dict(config))
     for name, value in flat(values).items():
-        name = name if name in known else _replaced(name, RENAMED)
+        name = _replaced(name, RENAMED)
         section, _, field = name.rpartition(".")
         try:
-            if name in RENAMED_VALUES and RENAMED_VALUES[name].get(value) in config.loss:
-                value = RENAMED_VALUES[name][value]
+            value = RENAMED_VALUES[name].get(value, value) if name in RENAMED_VALUES else value
             # JSON has no tuples, and a locked configuration refuses a list in a tuple's place.
             _at(config, section)[field] = _tuples(value)
         except (KeyError, AttributeError, TypeError) as error:
