@@ -51,7 +51,7 @@ class Batches:
                 return made
             except BrokenProcessPool:
                 print("a loader worker has died; starting new ones", flush=True)
-                pass
+                self._kill()
                 self.close()
             except (ValueError, OSError) as error:
                 self.close()
@@ -67,9 +67,8 @@ class Batches:
         self._pending.clear()
 
     def _kill(self) -> None:
-        """Ends what a broken pool has left. It sends SIGTERM, which workers ignore, and then waits for them for ever,
-        also when the program ends. (Its own kill_workers is of Python 3.14.)
-        """
+        """Ends what a broken pool has left: it sends SIGTERM, which workers ignore, and waits for them for ever, also when
+        the program ends. (Its own kill_workers is of Python 3.14.)"""
         for process in list((self._pool._processes or {}).values()):
             process.kill()
 
