@@ -40,8 +40,8 @@ def load(workdir, *, step=None, devices=None, overrides=None):
 def train(config, workdir, *, extend_to_epochs=0):
     """Trains what a configuration asks for, or goes on where the run in `workdir` has stopped, and returns the run.
 
-    config: a ConfigDict, such as `geodesic.configs.quickstart.get_config()`, changed as you like. workdir: a new or empty folder, or
-    that of the same run. extend_to_epochs: gives a run more epochs, so many in all.
+    config: a ConfigDict, such as `geodesic.configs.quickstart.get_config()`, changed as you like. workdir: a new or
+    empty folder, or that of the same run. extend_to_epochs: gives a run more epochs, so many in all.
 
     Raises UserError, before anything is written, for what cannot be done. Ctrl-C interrupts; the same call goes on from
     the last checkpoint.

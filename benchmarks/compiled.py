@@ -179,7 +179,7 @@ def _page(target: str, record: dict) -> str:
         f", {peak.flops / 1e12:.0f} TFLOP/s, {CLOCK / 1e9:.2f} GHz" if told else "")
     return "\n".join([*lines, "", f"`python -m benchmarks.compiled --target={target}`, jax "
                       f"{environment['packages']['jax']}, {record['compiler']}, {environment['date'][:10]}. "
-                      f"{peaks_told} (experiments/peaks.py)."]) + "\n"
+                      f"{peaks_told} (experiments/compiled/peaks.py)."]) + "\n"
 
 
 def main(config, options) -> None:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.million_classes [--steps=3] [--out=benchmarks/results/million_classes]
 
-The training step is that of experiments/step.py, with one dense layer as the embedder, so that what is measured is the
+The training step is that of training/step.py, with one dense layer as the embedder, so that what is measured is the
 loss: 2^20 classes, 512 dimensions, 1,024 examples a step, a tenth of the classes in each step's softmax, and SGD with
 momentum that leaves the others alone. Random images and labels. Prototypes, momentum and gradient are 2 GiB each. Linux
 only, as it reads the process's memory from /proc.

@@ -9,7 +9,7 @@ fake CPU devices: shapes and what crosses devices are exact, but that compiler s
 what an accelerator moves. --target=v5e compiles for a TPU v5e slice that need not be here; it takes the wheel libtpu
 (`pip install libtpu`, of the version that jax names) and minutes for a deep trunk.
 
-Traffic is that to and from main memory (experiments/memory_traffic.py), beside the least: if convolutions and products
+Traffic is that to and from main memory (compiled/memory_traffic.py), beside the least: if convolutions and products
 alone moved anything, each operand and result once. A convolution that normalises what it reads and sums what it writes
 needs no pass over memory for BatchNorm.
 
@@ -189,7 +189,7 @@ def markdown(record: dict) -> str:
             lines.append(f"| {name} | {program['chips']} | {' | '.join(cells)} |")
     environment = record["environment"]
     return "\n".join([*lines, "", PUBLIC, "", f"`python -m benchmarks.scaling`, jax {environment['packages']['jax']}, "
-                      f"{environment['machine']}, {environment['date'][:10]}; peaks and links: experiments/peaks.py. "
+                      f"{environment['machine']}, {environment['date'][:10]}; peaks and links: experiments/compiled/peaks.py. "
                       "Nothing was run: no latency, no stragglers, no input. Memory is as that compiler fuses: a TPU's "
                       "more than a GPU's (compiled.md), a CPU's far less than either."]) + "\n"
 

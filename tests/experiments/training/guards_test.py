@@ -42,7 +42,7 @@ def test_one_bad_value_of_the_gradient_is_seen():
     built, mesh = tiny.built(config, jax.devices()[:2])
     step = steps.make_train_step(built, config, mesh)
     for bad in (False, True):
-        state = train.model.init_state(built, config, mesh)
+        state = train.models.init_state(built, config, mesh)
         if bad:  # of one class: its logits, and so the loss
             loss = {"prototypes": state.params["loss"]["prototypes"].at[3, 0].set(jnp.inf)}
             state = state.replace(params={**state.params, "loss": loss})
