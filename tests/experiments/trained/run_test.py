@@ -103,7 +103,8 @@ def test_any_number_of_devices(run, photos, devices):
 
 
 @pytest.mark.parametrize(("images", "said"), [
-    ([], "the list is empty"), ("nowhere.jpg", "no image 'nowhere.jpg'"), (3, "of type int"), ([None], "of type NoneType"),
+    ([], "the list is empty"), ("nowhere.jpg", "no image 'nowhere.jpg'"), (3, "of type int"),
+    ([None], "of type NoneType"),
     (np.zeros((4, 4, 3), np.float32), r"image 0 is an array float32 \[4, 4, 3\]; images are a path, .* uint8"),
     (np.zeros((2, 4, 4, 4), np.uint8), r"uint8 \[4, 4, 4\]"),
 ])

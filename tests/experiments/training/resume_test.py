@@ -9,7 +9,6 @@ import pytest
 
 from geodesic.configs import stored
 from geodesic.experiments import train
-from geodesic.experiments.checkpoints import checkpoint
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import progress
 from geodesic.experiments.training import model, resume
