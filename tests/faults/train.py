@@ -19,7 +19,6 @@ from geodesic import datasets
 from geodesic.datasets import decoding
 from geodesic.experiments import train
 from geodesic.experiments.process import cli, hosts
-from geodesic.experiments.training import data
 from geodesic.experiments.training import step as steps
 
 # What an image that turns into NaN looks like.
