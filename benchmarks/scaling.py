@@ -190,7 +190,8 @@ def markdown(record: dict) -> str:
     environment = record["environment"]
     return "\n".join([*lines, "", PUBLIC, "", f"`python -m benchmarks.scaling`, jax {environment['packages']['jax']}, "
                       f"{environment['machine']}, {environment['date'][:10]}; peaks and links: "
-                      "experiments/compiled/peaks.py. Nothing was run: no latency, no stragglers, no input. Memory is as that compiler fuses: a TPU's "
+                      "experiments/compiled/peaks.py. Nothing was run: no latency, no stragglers, no input. Memory "
+                      "is as that compiler fuses: a TPU's "
                       "more than a GPU's (compiled.md), a CPU's far less than either."]) + "\n"
 
 

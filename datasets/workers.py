@@ -67,8 +67,8 @@ class Batches:
         self._pending.clear()
 
     def _kill(self) -> None:
-        """Ends what a broken pool has left. By itself it sends SIGTERM, which workers ignore, and waits for them for ever,
-        also when the program ends; its own kill_workers is of Python 3.14."""
+        """Ends what a broken pool has left. By itself it sends SIGTERM, which workers ignore, and waits for them for
+        ever, also when the program ends; its own kill_workers is of Python 3.14."""
         for process in list((self._pool._processes or {}).values()):
             process.kill()
 
