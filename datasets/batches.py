@@ -90,7 +90,7 @@ class _TrainLoader:
         if not self._tolerance:
             return UserError(str(error))
         return UserError(f"{tried + 1} of {len(self._source)} training images, more than "
-                          f"invalid_data_tolerance_percent {self._tolerance:g}, cannot be read; the last: {error}")
+                         f"invalid_data_tolerance_percent {self._tolerance:g}, cannot be read; the last: {error}")
 
 
 def stand_ins(labels: np.ndarray, index: int) -> Iterator[int]:

@@ -29,7 +29,7 @@ def check_input(options) -> None:
         raise UserError(f"input.fit is {' or '.join(FITS)}; got {options.fit!r}")
     if options.resize_size and (options.fit != "center_crop" or options.resize_size < options.image_size):
         raise UserError(f"input.resize_size {options.resize_size} is the short side before a center_crop to "
-                         f"{options.image_size} pixels: at least that, and only with input.fit=center_crop")
+                        f"{options.image_size} pixels: at least that, and only with input.fit=center_crop")
 
 
 def fit(image: np.ndarray, size: int, mode: str, short_side: int = 0) -> np.ndarray:

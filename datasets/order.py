@@ -67,7 +67,7 @@ class ClassesByImages:
         counts, classes = counts[counts > 0], batch_size // images_per_class
         if len(counts) < classes:
             raise UserError(f"batches of {classes} classes x {images_per_class} images asked of training data that "
-                             f"has {len(counts)} classes: lower batch_size or raise sampling.images_per_class")
+                            f"has {len(counts)} classes: lower batch_size or raise sampling.images_per_class")
         groups = -(-counts // images_per_class)
         self.batches_per_pass = int(max(-(-groups.sum() // classes), groups.max()))
 

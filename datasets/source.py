@@ -153,7 +153,7 @@ class Fold(ClassSubset):
     def __init__(self, source: Source, folds: int, fold: int, part: str):
         if not 2 <= folds <= source.num_classes or not 0 <= fold < folds:
             raise UserError(f"fold {fold} of {folds} asked of a source that has {source.num_classes} classes: "
-                             f"expected 2 to {source.num_classes} folds, and 0 <= fold < folds")
+                            f"expected 2 to {source.num_classes} folds, and 0 <= fold < folds")
         if part not in self.PARTS:
             raise UserError(f"the part of a fold is {' or '.join(self.PARTS)}; got {part!r}")
         of_class = np.arange(source.num_classes) * folds // source.num_classes

@@ -43,7 +43,7 @@ def check_options(inputs, options) -> None:
         raise UserError(f"augment.erasing_fill is {' or '.join(ERASING_FILLS)}; got {options.erasing_fill!r}")
     if len(options.color_jitter) != 4 or min(options.color_jitter) < 0 or options.color_jitter[3] > 0.5:
         raise UserError(f"augment.color_jitter is brightness, contrast, saturation and hue, none negative and hue at "
-                         f"most 0.5; got {tuple(options.color_jitter)}")
+                        f"most 0.5; got {tuple(options.color_jitter)}")
     for name in ("crop_area", "crop_ratio", "blur_sigma", "low_resolution_side", "erasing_area", "erasing_ratio"):
         low, high = getattr(options, name)
         if not 0 < low <= high or (high > 1 and name in ("crop_area", "low_resolution_side", "erasing_area")):

@@ -130,7 +130,7 @@ def batch_norm(kind: str, train: bool, dtype: str, *, momentum: float, epsilon: 
     if kind == "synchronised" and train:
         if group_size and (devices := lax.axis_size(axis_name)) % group_size:
             raise UserError(f"batch_norm_group_size {group_size} does not divide the {devices} devices: "
-                             f"use a divisor, or 0 for all")
+                            f"use a divisor, or 0 for all")
         fields |= dict(axis_name=axis_name, group_size=group_size)
     return functools.partial(normalization.BatchNorm, **fields)
 

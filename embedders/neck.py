@@ -87,7 +87,7 @@ class Neck(nn.Module):
         if not projected:
             if self.embedding_size not in (None, pooled.shape[-1]):
                 raise UserError(f"neck 'none' leaves {pooled.shape[-1]} features; embedding_size "
-                                 f"{self.embedding_size} needs another neck: {', '.join(NECKS[1:])}")
+                                f"{self.embedding_size} needs another neck: {', '.join(NECKS[1:])}")
             return pooled, pooled
         x = pooled
         if self.kind == "layer_norm":

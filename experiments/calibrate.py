@@ -61,7 +61,7 @@ def _options(config, values) -> dict:
     chosen = config.calibration_data
     if not chosen.name:
         raise UserError("no identities to calibrate on: give --source (and --data, --classes), or train with "
-                         "--config.calibration_data")
+                        "--config.calibration_data")
     return dict(chosen)
 
 

@@ -74,7 +74,7 @@ def _open(folder: str, request: dict) -> None:
                      if stored.get(key) != value]
         if differing:
             raise UserError(f"{folder} is being prepared from another request: {', '.join(differing)}. Give the same "
-                             f"one to go on, or another --out")
+                            f"one to go on, or another --out")
     elif os.path.isdir(folder) and os.listdir(folder):
         raise UserError(f"{folder} is not empty and holds no prepared data: give an empty or new --out")
     workdir.write_json(path, request)

@@ -105,7 +105,7 @@ def _submit(values, missing: list[int]) -> int:
 def _search(sweep, values) -> int:
     if values.launcher == "slurm" or values.trial >= 0:
         raise UserError("a search asks for one trial after another: start `geodesic sweep` with one --storage on "
-                         "as many hosts as you like, instead of --launcher=slurm or --trial")
+                        "as many hosts as you like, instead of --launcher=slurm or --trial")
     if values.dry_run:
         print(f"a search of {sweep.search.trials} trials for {'more' if sweep.search.maximise else 'less'} "
               f"{sweep.search.metric} over {', '.join(sweep.search.space)}")

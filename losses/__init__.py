@@ -129,7 +129,7 @@ def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None,
     else:
         if memory_size:
             raise UserError(f"cross-batch memory is for losses of pairs ({', '.join(PAIR_LOSSES)}), not {name}: "
-                             f"use memory_size 0")
+                            f"use memory_size 0")
         axis = ClassAxis(num_classes, mesh, chunk_size=chunk_size, sample_rate=sample_rate, update=update)
         partial_fc.check(axis)
     return checked(LOSSES[name](axis, **values), num_classes)

@@ -258,7 +258,7 @@ def adacos(axis: ClassAxis, *, dynamic: bool = True) -> Loss:
     """
     if axis.softmax_classes < 3:
         raise UserError(f"adacos needs at least 3 classes, as its scale is sqrt(2) log(C - 1); "
-                         f"got {axis.softmax_classes}")
+                        f"got {axis.softmax_classes}")
     fixed = math.sqrt(2) * math.log(axis.softmax_classes - 1)
 
     def next_scale(scale, x, params, labels, sample):

@@ -30,7 +30,7 @@ def check_labels(labels, num_classes: int) -> None:
     if labels.ndim == 2:
         if labels.shape[1] != num_classes:
             raise UserError(f"multi-hot labels need a column for each of the {num_classes} classes; "
-                             f"got {labels.shape[1]} columns")
+                            f"got {labels.shape[1]} columns")
         return
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise UserError(f"labels are integers, as floats confuse classes above 2^24; got {labels.dtype}")
@@ -42,7 +42,7 @@ def check_labels(labels, num_classes: int) -> None:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         raise UserError(f"labels run from {low} to {high}, but the loss has {num_classes} classes, 0 to "
-                         f"{num_classes - 1}: set loss.num_classes to at least {high + 1}, or relabel the data")
+                        f"{num_classes - 1}: set loss.num_classes to at least {high + 1}, or relabel the data")
 
 
 def checked(loss: Loss, num_classes: int) -> Loss:
@@ -70,7 +70,7 @@ def checked(loss: Loss, num_classes: int) -> Loss:
     def apply(params, state, embeddings, labels, rng):
         if embeddings.ndim != 2 or labels.shape[:1] != embeddings.shape[:1]:
             raise UserError(f"a loss takes embeddings [B,D] and as many labels; got {tuple(embeddings.shape)} and "
-                             f"{tuple(labels.shape)}")
+                            f"{tuple(labels.shape)}")
         if labels.ndim == 2 and not loss.multi_hot:
             raise UserError("this loss takes one class per example, labels [B]; multi-hot labels are for sigmoid")
         check_labels(labels, num_classes)

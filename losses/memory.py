@@ -95,7 +95,7 @@ def remember(state: dict, embeddings: jax.Array, labels: jax.Array, start_step: 
     size, batch = memory["labels"].shape[0], labels.shape[0]
     if batch > size:
         raise UserError(f"a cross-batch memory of {size} cannot hold a batch of {batch}: use a memory_size of at "
-                         f"least {batch}, or 0 for none")
+                        f"least {batch}, or 0 for none")
     # A count below twice the size tells both where to write and whether the buffer is full, and never overflows.
     places = (memory["remembered"] + jnp.arange(batch)) % size
     remembered = memory["remembered"] + batch

@@ -32,7 +32,7 @@ def check(axis: ClassAxis) -> None:
     """
     if not 0 < axis.sample_rate <= 1:
         raise UserError(f"sample_rate is the share of the classes in one step's softmax, in (0, 1]; "
-                         f"got {axis.sample_rate}")
+                        f"got {axis.sample_rate}")
     if axis.update not in UPDATES:
         raise UserError(f"unknown update {axis.update!r} of unsampled prototypes; known: {', '.join(UPDATES)}")
 
@@ -81,7 +81,7 @@ def sample(axis: ClassAxis, state: dict, labels: jax.Array, rng: jax.Array) -> t
         return None, state
     if labels.ndim != 1:
         raise UserError(f"sample_rate {axis.sample_rate} needs one class per example, labels [B]; got multi-hot "
-                         f"labels {labels.shape}: use sample_rate 1")
+                        f"labels {labels.shape}: use sample_rate 1")
     local_rows = axis.rows // axis.shards
     needed = min(labels.shape[0], local_rows)
     if axis.sampled < needed:

@@ -95,7 +95,7 @@ def open_set(probes, probe_labels, gallery, gallery_labels, *, fpir=(1e-1, 1e-2)
     mated = np.isin(probe_labels, gallery_labels)
     if mated.all() or not mated.any():
         raise UserError(f"open-set identification needs probes with and without a mate; got {mated.sum()} and "
-                         f"{(~mated).sum()}")
+                        f"{(~mated).sum()}")
     impostors = np.sort(scores[~mated])[::-1]
     correct = gallery_labels[found[mated]] == probe_labels[mated]
     result = {}

@@ -43,13 +43,13 @@ class ArrayRecord:
             size = os.path.getsize(file) if os.path.exists(file) else None
             if size != shard["bytes"]:
                 raise UserError(f"{file} is damaged: " + ("it is missing" if size is None else f"it has {size} bytes")
-                                 + f", {shard['bytes']} expected. Delete it and run geodesic prepare again")
+                                + f", {shard['bytes']} expected. Delete it and run geodesic prepare again")
         index = pa.concat_tables([_read_index(os.path.join(path, shard["index"]), shard)
                                   for shard in self.manifest["shards"]])
         self.labels = index.column("label").to_numpy().astype(np.int64)
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
             raise UserError(f"{path} is damaged: labels {self.labels.min()} to {self.labels.max()} of "
-                             f"{self.num_classes} classes")
+                            f"{self.num_classes} classes")
         self.paths = index.column("path").to_pylist()
         self._files = files
 

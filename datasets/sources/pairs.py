@@ -66,7 +66,7 @@ def load_bin(path: str) -> Pairs:
         raise UserError(f"{path} has {len(images)} images for {len(same)} pairs: expected two for each")
     if 2 * sum(truths) != len(truths) and not option:
         raise UserError(f"{path} has {sum(truths)} pairs of the same person among {len(truths)}: these sets have half "
-                         f"of each, so it is damaged, or of another kind; {path}#unbalanced admits it")
+                        f"of each, so it is damaged, or of another kind; {path}#unbalanced admits it")
     return Pairs(Encoded(path, images), np.arange(len(images)).reshape(-1, 2), np.array(truths))
 
 

@@ -90,7 +90,7 @@ class RecordIO:
         # Nothing else tells a damaged label of an identity, or one that has taken the images of its neighbour.
         if sorted(part[0] for part in labels) != list(range(len(labels))):
             raise UserError(f"{self._path} is damaged: its {len(labels)} identities do not have the labels 0 to "
-                             f"{len(labels) - 1}, each once")
+                            f"{len(labels) - 1}, each once")
         every = np.concatenate(keys or [np.zeros(0, np.int64)])
         if len(np.unique(every)) != len(every) or len(every) != self._offsets_of_images(first, last):
             raise UserError(f"{self._path} is damaged: its identities do not share out its images")
@@ -118,7 +118,7 @@ class RecordIO:
                     raise UserError(f"{path}, line {number}: expected a key, a label and a path, got {line[:60]!r}")
                 if known.get(int(listed[0]), label) != label:
                     raise UserError(f"{self._path}#{fields[0]} has label {known[int(listed[0])]:g}; "
-                                     f"{path} says {label:g}")
+                                    f"{path} says {label:g}")
 
     def _read(self, key: int) -> tuple[np.ndarray, bytes]:
         """Reads a record: (labels f64[L], what follows them)."""

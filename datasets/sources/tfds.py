@@ -42,7 +42,7 @@ class Tfds:
             self._records = builder.as_data_source(split=split, decoders={self._image: tfds.decode.SkipDecoding()})
         except NotImplementedError as error:
             raise UserError(f"{folder} is stored as {builder.info.file_format.value}, which takes TensorFlow to read: "
-                             f"{_command(builder.name)}") from error
+                            f"{_command(builder.name)}") from error
         names = getattr(features[self._label], "names", None)
         found = self._labels(folder, split, len(self._records))
         self.tags = self.tag_names = None
@@ -111,7 +111,7 @@ def _find(name: str) -> pathlib.Path:
     configs = {path.parent for path in found}
     if len(configs) > 1:
         raise UserError(f"{folder} has several configurations, give one: "
-                         + ", ".join(sorted(str(path.relative_to(folder)) for path in configs)))
+                        + ", ".join(sorted(str(path.relative_to(folder)) for path in configs)))
     return max(found, key=lambda path: [int(part) if part.isdecimal() else 0 for part in path.name.split(".")])
 
 
@@ -120,7 +120,7 @@ def _key(features, known: tuple[str, ...], folder: pathlib.Path) -> str:
         if key in features:
             return key
     raise UserError(f"{folder} has none of {', '.join(known)} to take; it has {', '.join(features)}. A manifest "
-                     f"(docs/data.md) can name another column")
+                    f"(docs/data.md) can name another column")
 
 
 def _command(name: str) -> str:

@@ -134,7 +134,7 @@ def recognise(state_dict: dict[str, np.ndarray], embedder: str, names: tuple[str
     known = ", ".join(f"{name} (has {LAYOUTS[name].first})" for name in names)
     some = ", ".join(list(state_dict)[:3])
     raise UserError(f"these weights are in no layout known for {embedder}: known are {known or 'none'}; "
-                     f"the file has {some}, ...")
+                    f"the file has {some}, ...")
 
 
 def path(layout: Layout, name: str, value: np.ndarray) -> tuple[str, str] | None:

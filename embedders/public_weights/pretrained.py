@@ -98,7 +98,7 @@ def convert_head(state_dict: Mapping[str, np.ndarray], name: str) -> dict:
     conversion = inspect(state_dict, name)
     if conversion.head is None:
         raise UserError(f"these {conversion.layout.name} weights have no classifier "
-                         f"(looked for {conversion.layout.head or 'nothing: the layout has none'})")
+                        f"(looked for {conversion.layout.head or 'nothing: the layout has none'})")
     return conversion.head
 
 
@@ -174,10 +174,10 @@ def check(conversion: Conversion, name: str, allow_missing=(), allow_unexpected=
     unexpected = [key for key in conversion.unexpected if key not in allow_unexpected]
     if missing:
         raise UserError(f"these {conversion.layout.name} weights are not a whole {name}: {_some(missing)} missing. "
-                         f"Is it another depth? Name them to go on without")
+                        f"Is it another depth? Name them to go on without")
     if unexpected:
         raise UserError(f"these {conversion.layout.name} weights are not only a {name}: {_some(unexpected)} "
-                         f"left over. Name them to leave them out")
+                        f"left over. Name them to leave them out")
 
 
 def complete(conversion: Conversion, name: str, rng: jax.Array) -> dict:
@@ -296,7 +296,7 @@ def _fill(found: dict, name: str, fields: dict) -> tuple[dict, list[str], set[st
                 continue
             if found[place].shape != leaf.shape:
                 raise UserError(f"{name} has {'/'.join(place)} of shape {leaf.shape}; these weights have "
-                                 f"{found[place].shape}: they are of another model")
+                                f"{found[place].shape}: they are of another model")
             _set(variables, ("/".join(place)).split("/"), found[place])
     return variables, missing, {"/".join(place) for place in found} - ours
 

@@ -73,7 +73,7 @@ def _array(data: bytes | memoryview, dtype: str, shape: list[int], what: str, bf
     expected = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if len(data) != expected:
         raise UserError(f"{what} has {len(data)} bytes; its shape {tuple(shape)} needs {expected}: "
-                         f"the file is damaged")
+                        f"the file is damaged")
     values = np.frombuffer(data, dtype).reshape(shape)
     return torch_file.from_bfloat16(values) if bfloat16 else values
 
@@ -100,7 +100,7 @@ def _read_tfjs(path: str) -> dict[str, np.ndarray]:
         for entry in group["weights"]:
             if entry["dtype"] != "float32" or "quantization" in entry:
                 raise UserError(f"{path}: {entry['name']} is {entry['dtype']}, perhaps quantised: "
-                                 f"only float32 is read")
+                                f"only float32 is read")
             size = 4 * int(np.prod(entry["shape"], dtype=np.int64))
             tensors[entry["name"]] = _array(data[:size], "<f4", entry["shape"], f"{path}: {entry['name']}")
             data = data[size:]

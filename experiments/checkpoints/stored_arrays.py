@@ -59,8 +59,8 @@ def check_model(record: dict, abstract_state, what: str) -> None:
     if differing:
         name = differing[0]
         raise UserError(f"{what} is of another model: {name} is {_kind(stored.get(name))} there and "
-                         f"{_kind(wanted.get(name))} here ({len(differing)} of {len(wanted)} arrays differ). Use the "
-                         f"configuration it was trained with")
+                        f"{_kind(wanted.get(name))} here ({len(differing)} of {len(wanted)} arrays differ). Use the "
+                        f"configuration it was trained with")
 
 
 def read(folder: str, names: list[str]) -> dict[str, np.ndarray]:

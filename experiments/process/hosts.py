@@ -37,7 +37,7 @@ def start(address: str = "", count: int = 0, index: int = -1) -> bool:
     named = given[1] > 0 or given[2] >= 0 or bool(address)
     if named and not (given[0] and 0 <= given[2] < given[1]):
         raise UserError(f"several processes need --coordinator_address=host:port, --num_processes and --process_id "
-                         f"below it (or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID); got {given}")
+                        f"below it (or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID); got {given}")
     if not named and not (_launched_as_one_of_many() or _on_tpu()):
         return False
     # Its own handler of SIGTERM would compete with stop_signal's, and know of no other signal.

@@ -34,7 +34,7 @@ def _lock(descriptor: int, folder: str) -> None:
     except BlockingIOError as error:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
         raise UserError(f"{folder} is in use by {holder}: a second run there would destroy it. Wait for it to end, "
-                         f"or give another --workdir") from error
+                        f"or give another --workdir") from error
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
             raise

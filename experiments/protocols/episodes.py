@@ -127,7 +127,7 @@ def drawers(source, places: np.ndarray) -> np.ndarray:
     records = [source[place] for place in places.tolist()]
     if "drawer" not in records[0]:
         raise UserError(f"this protocol needs to know who drew, and {records[0]['path']} does not say: use Omniglot's "
-                         f".npz (docs/data.md)")
+                        f".npz (docs/data.md)")
     return np.array([record["drawer"] for record in records])
 
 

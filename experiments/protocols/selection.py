@@ -37,8 +37,8 @@ def on_validation(config, workdir: str, tested_paths: set[str]) -> Selected:
     shared = len(tested_paths & set(source.paths))
     if shared:
         raise UserError(f"{shared} images of config.test_data are among those to be reported: a checkpoint chosen on "
-                         f"them is chosen on the test set. Give --config.test_data of other classes, or "
-                         f"--select_on_test, which marks the record")
+                        f"them is chosen on the test set. Give --config.test_data of other classes, or "
+                        f"--select_on_test, which marks the record")
 
     def score(run: Run) -> float:
         embedded = run.embed_source(source)

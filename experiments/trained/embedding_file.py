@@ -63,4 +63,4 @@ def check_same(gallery: dict, query: dict, path: str) -> None:
                  if gallery.get(key) != value]
     if differing:
         raise UserError(f"{path} was made by another model or preprocessing, so nothing in it compares with this "
-                         f"query: {'; '.join(differing)}. Embed the folder again with this --workdir")
+                        f"query: {'; '.join(differing)}. Embed the folder again with this --workdir")

@@ -48,8 +48,8 @@ def calibrate(embeddings: np.ndarray, labels: np.ndarray, far: float, seed: int)
     impostors = int((~same).sum())
     if not same.any() or impostors < 1 / far:
         raise UserError(f"{same.sum():,} genuine and {impostors:,} impostor pairs of {len(np.unique(labels)):,} "
-                         f"identities cannot show a false accept rate of {far:g}: it takes {1 / far:,.0f} impostor "
-                         f"pairs at least. Calibrate on more identities, or for a larger rate")
+                        f"identities cannot show a false accept rate of {far:g}: it takes {1 / far:,.0f} impostor "
+                        f"pairs at least. Calibrate on more identities, or for a larger rate")
     curve = verification.roc(scores, same)
     at = int(np.searchsorted(curve.far, far, side="right")) - 1
     # Below the first point of the curve nothing is accepted: just above the highest score.
@@ -99,7 +99,7 @@ def load(run: str, identity: dict, far: float = 0.0) -> dict | None:
     differing = [f"{key} {there.get(key)} there, {here[key]} here" for key in here if there.get(key) != here[key]]
     if differing:
         raise UserError(f"the thresholds in {path(run)} are of another model: {'; '.join(differing[:3])}. "
-                         f"Calibrate again")
+                        f"Calibrate again")
     found = [entry for entry in stored["thresholds"] if not far or np.isclose(entry["far"], far, rtol=1e-9)]
     if not found:
         known = ", ".join(f"{entry['far']:g}" for entry in stored["thresholds"])

@@ -89,7 +89,7 @@ class CountedBatches:
         if 100 * len(self._bad) > self._tolerance * len(self._source):
             lines = self.bad_images()
             raise UserError(f"{len(lines)} of {len(self._source)} training images cannot be read, more than "
-                             f"invalid_data_tolerance_percent {self._tolerance:g}: {'; '.join(lines)}")
+                            f"invalid_data_tolerance_percent {self._tolerance:g}: {'; '.join(lines)}")
 
 
 def describe(options) -> str:
@@ -109,5 +109,5 @@ def check_labels(source: datasets.Source, num_classes: int) -> None:
     if len(bad):
         first = int(bad[0])
         raise UserError(f"label {source.labels[first]} of {source[first]['path']} is out of range for "
-                         f"{num_classes} classes ({len(bad)} such records): set loss.num_classes to at least "
-                         f"{int(source.labels.max()) + 1}, or 0 to take it from the data")
+                        f"{num_classes} classes ({len(bad)} such records): set loss.num_classes to at least "
+                        f"{int(source.labels.max()) + 1}, or 0 to take it from the data")

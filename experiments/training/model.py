@@ -72,7 +72,7 @@ def _check_batch(config, mesh: jax.sharding.Mesh) -> None:
     parts = mesh.size * config.accumulation_steps
     if config.batch_size < 1 or config.batch_size % parts:
         raise UserError(f"batch_size {config.batch_size} does not divide into {mesh.size} devices x "
-                         f"{config.accumulation_steps} accumulation steps: use a multiple of {parts}")
+                        f"{config.accumulation_steps} accumulation steps: use a multiple of {parts}")
 
 
 def init_state(model: Model, config, mesh: jax.sharding.Mesh) -> TrainState:

@@ -81,7 +81,7 @@ def _steps(peak: float, epochs, options, steps_per_epoch: float, warmup: int) ->
     drops = {round(epoch * steps_per_epoch) - warmup: options.step_factor for epoch in epochs}
     if drops and min(drops) <= 0:
         raise UserError(f"the learning rate drops at epoch {min(epochs):g}, within the warm-up of "
-                         f"{options.warmup_epochs:g} epochs: drop later or warm up less")
+                        f"{options.warmup_epochs:g} epochs: drop later or warm up less")
     return optax.piecewise_constant_schedule(peak, drops)
 
 
