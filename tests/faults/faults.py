@@ -70,12 +70,12 @@ def peer_killed(runs: Runs, random, tries: int):
         processes[attempt % 2].kill()
         killed = time.monotonic()
         other = processes[1 - attempt % 2]
-        status, errors = other.wait(180), other.errors()
+        status, errors, said = other.wait(180), other.errors(), other.output()  # the run that follows has the same log
         longest = max(longest, time.monotonic() - killed)
         again = runs.finish(run, **layout)
         # jax's own watch over process 0 may be the first to notice, and ends the process in its own words.
         told = (status == 1 and len(errors) == 1 and "lost another" in errors[0]) or \
-            (status == -signal.SIGABRT and "another task died" in other.output())
+            (status == -signal.SIGABRT and "another task died" in said)
         survived += told and again[0].status == 0 and runs.same(run, **layout)
         shutil.rmtree(runs.folder / run)
     return survived, "the steps since the last checkpoint, done again", \
