@@ -9,7 +9,6 @@ import time
 import rich.console
 import rich.progress
 
-from geodesic.experiments.process import event_file
 from geodesic.experiments.process import workdir as workdirs
 
 
@@ -48,29 +47,42 @@ class Metrics:
 
 
 class _Board:
-    """Scalars for TensorBoard. An error ends them, with a line: metrics.jsonl has everything."""
+    """Scalars for TensorBoard, each on the disk when `write` returns. An error ends them, with a line: metrics.jsonl
+    has everything. (SummaryWriter's thread ends at its first error, and its queue then blocks the run.)
+    """
 
     def __init__(self, folder: str, first_step: int):
-        self._file = None
+        # Here, as it imports torch where that is installed: seconds that only a run which writes has to spend.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
+
+        self._event, self._summary, self._writer = event_pb2.Event, summary_pb2.Summary, None
         with self._or_end():
-            self._file = event_file.EventFile(folder, first_step)
+            os.makedirs(folder, exist_ok=True)
+            # The name has its second: a run that goes back writes two in one.
+            self._writer = EventsWriter(os.path.join(folder, "events"), f".{os.getpid()}.{time.monotonic_ns()}")
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # TensorBoard hides what lies past it
+            self._writer.write_event(self._event(step=first_step + 1, wall_time=time.time(), session_log=start))
 
     def write(self, step: int, values: dict[str, float]) -> None:
         with self._or_end():
-            if self._file is not None:
-                self._file.write(step, values)
+            if self._writer is not None:
+                scalars = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+                self._writer.write_event(self._event(step=step, wall_time=time.time(),
+                                                     summary=self._summary(value=scalars)))
+                self._writer.flush()
 
     def close(self) -> None:
         with self._or_end():
-            if self._file is not None:
-                self._file.close()
+            if self._writer is not None:
+                self._writer.close()
 
     @contextlib.contextmanager
     def _or_end(self):
         try:
             yield
         except OSError as error:
-            self._file = None
+            self._writer = None
             print(f"no TensorBoard scalars from here on: {error.strerror}", flush=True)
 
 
