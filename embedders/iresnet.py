@@ -77,13 +77,11 @@ class IResNet(Embedder, kw_only=True):
         conv, norm = self.conv(), self.norm(train)
         x = norm(name="bn1")(conv(self.width, 3, kernel_init=_CONV_INIT, name="conv1")(images))
         x = layers.PReLU(name="prelu")(x)
-        named, done = {"stem": x}, 0
+        named, shares = {"stem": x}, layers.drop_path_shares(self.drop_path, sum(self.stage_sizes))
         for stage, blocks in enumerate(self.stage_sizes, start=1):
             block = self.rematerialised(IResNetBlock, stage)
             for index in range(blocks):
-                drop_path = self.drop_path * done / max(sum(self.stage_sizes) - 1, 1)
                 x = block(self.width * 2 ** (stage - 1), 2 if index == 0 else 1, conv, norm,
-                          self.zero_init_last_scale, drop_path, train, name=f"stage{stage}_block{index + 1}")(x)
-                done += 1
+                          self.zero_init_last_scale, next(shares), train, name=f"stage{stage}_block{index + 1}")(x)
             named[f"stage{stage}"] = x
         return named

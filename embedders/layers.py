@@ -1,7 +1,7 @@
 """The layers that all families share: convolution, normalisation and pooling as the public frameworks have them."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -196,6 +196,17 @@ class PReLU(nn.Module):
     def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
         slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],), jnp.float32)
         return jnp.where(x > 0, x, slope.astype(x.dtype) * x)
+
+
+def drop_path_shares(last: float, blocks: int) -> Iterator[float]:
+    """Gives the share of images that skip the branch of each block: it grows linearly from 0 at the first to `last`.
+
+    Example:
+      >>> from geodesic.embedders import layers
+      >>> list(layers.drop_path_shares(0.2, 3))
+      [0.0, 0.1, 0.2]
+    """
+    return (last * block / max(blocks - 1, 1) for block in range(blocks))
 
 
 class DropPath(nn.Module):

@@ -121,15 +121,13 @@ class ResNet(Embedder, kw_only=True):
         x = self.first_convolutions(images, conv, norm)
         x = norm(name="bn1", activate=True)(x)
         named = {"stem": x if self.stem in ("half", "small") else layers.max_pool(x, self.convolution)}
-        x, done = named["stem"], 0
+        x, shares = named["stem"], layers.drop_path_shares(self.drop_path, sum(self.stage_sizes))
         for stage, blocks in enumerate(self.stage_sizes, start=1):
             block = self.rematerialised(self.block, stage)
             for index in range(blocks):
-                drop_path = self.drop_path * done / max(sum(self.stage_sizes) - 1, 1)
                 x = block(features=self.width * 2 ** (stage - 1), strides=2 if stage > 1 and index == 0 else 1,
                           conv=conv, norm=norm, version=self.version, zero_init=self.zero_init_last_scale,
-                          drop_path=drop_path, train=train, name=f"stage{stage}_block{index + 1}")(x)
-                done += 1
+                          drop_path=next(shares), train=train, name=f"stage{stage}_block{index + 1}")(x)
             named[f"stage{stage}"] = x
         return named
 
