@@ -30,6 +30,7 @@ from absl import flags
 
 from benchmarks import scaling
 from geodesic.configs.templates import resnet_angular_margin
+from geodesic.errors import UserError
 from geodesic.experiments import plan
 from geodesic.experiments.compiled import hlo, memory_traffic, peaks
 from geodesic.experiments.process import cli, workdir
@@ -105,7 +106,7 @@ def mesh_of(target: str) -> jax.sharding.Mesh:
     try:
         topology = topologies.get_topology_desc(platform="cuda", target_config=_H200, topology=f"1x1x{CHIPS}")
     except (RuntimeError, NotImplementedError) as error:
-        raise ValueError(f"no compiler for GPUs (pip install jax-cuda12-plugin jax-cuda12-pjrt nvidia-cuda-nvcc-cu12): "
+        raise UserError(f"no compiler for GPUs (pip install jax-cuda12-plugin jax-cuda12-pjrt nvidia-cuda-nvcc-cu12): "
                          f"{error}") from error
     return meshes.make(topology.devices)
 
@@ -135,7 +136,7 @@ def in_process(index: int, target: str) -> dict:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         message = (done.stderr.strip().splitlines() or ["no message"])[-1].removeprefix("error: ")
-        raise ValueError(f"{ROWS[index].name}: {message}")
+        raise UserError(f"{ROWS[index].name}: {message}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -145,7 +146,7 @@ def _toolkit() -> pathlib.Path:
     except ModuleNotFoundError:
         found = None
     if found is None:
-        raise ValueError("no compiler for GPUs: pip install nvidia-cuda-nvcc-cu12 jax-cuda12-plugin jax-cuda12-pjrt")
+        raise UserError("no compiler for GPUs: pip install nvidia-cuda-nvcc-cu12 jax-cuda12-plugin jax-cuda12-pjrt")
     return pathlib.Path(found.submodule_search_locations[0])
 
 
@@ -190,7 +191,7 @@ def main(config, options) -> None:
     chosen = [index for index, row in enumerate(ROWS) if (not row.libtpu or options.target == "v5e")
               and (not options.rows or {row.name, row.trunk} & {*options.rows})]
     if not chosen:
-        raise ValueError(f"no row {', '.join(options.rows)}; there are {', '.join(row.name for row in ROWS)}")
+        raise UserError(f"no row {', '.join(options.rows)}; there are {', '.join(row.name for row in ROWS)}")
     out = pathlib.Path(options.out)
     path = out.with_suffix(".json")
     records = json.loads(path.read_text()) if path.exists() else {}

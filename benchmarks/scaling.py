@@ -29,6 +29,7 @@ import sys
 import jax
 from absl import flags
 
+from geodesic.errors import UserError
 from geodesic.experiments import plan
 from geodesic.experiments.compiled import peaks
 from geodesic.experiments.process import cli, workdir
@@ -84,7 +85,7 @@ def main(config, options) -> None:
         return
     counts = [int(count) for count in options.chips]
     if options.target == "v5e" and (unknown := set(counts) - set(TOPOLOGIES)):
-        raise ValueError(f"no v5e slice of {min(unknown)} chips; there are {', '.join(map(str, TOPOLOGIES))}")
+        raise UserError(f"no v5e slice of {min(unknown)} chips; there are {', '.join(map(str, TOPOLOGIES))}")
     programs = [in_process(count, options.target) for count in counts]
     out = pathlib.Path(options.out)
     path = out.with_suffix(".json")
@@ -108,7 +109,7 @@ def in_process(count: int, target: str) -> dict:
     environment = os.environ | {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise ValueError(f"for {count} chips: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        raise UserError(f"for {count} chips: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -122,13 +123,13 @@ def mesh_of(count: int, target: str) -> jax.sharding.Mesh:
         topology = topologies.get_topology_desc(platform="tpu", topology_name=f"v5e:{TOPOLOGIES[count]}")
         return meshes.make(topology.devices)
     except (RuntimeError, NotImplementedError) as error:
-        raise ValueError(f"no compiler for TPUs (pip install libtpu): {error}") from error
+        raise UserError(f"no compiler for TPUs (pip install libtpu): {error}") from error
 
 
 def compiled(config, mesh: jax.sharding.Mesh, batch_per_chip: int) -> dict:
     """What the step of `config` does on each device of `mesh`."""
     if not config.loss.num_classes:
-        raise ValueError("--config.loss.num_classes=... is required: no data is read")
+        raise UserError("--config.loss.num_classes=... is required: no data is read")
     config.batch_size = config.evaluation.batch_size = batch_per_chip * config.accumulation_steps * mesh.size
     found = plan.make_plan(config, mesh)
     return {"chips": mesh.size, "flops": found.flops, "traffic": found.traffic, "least_traffic": found.least_traffic,

@@ -4,6 +4,7 @@ import jax
 import pytest
 
 from benchmarks import compiled
+from geodesic.errors import UserError
 from geodesic.experiments import plan
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.training import model
@@ -46,5 +47,5 @@ ENTRY %main (q: f32[2]) -> f32[2] {
 
 def test_an_unknown_row_is_told():
     options = types.SimpleNamespace(one=-1, rows=["resnet1001"], target="v5e")
-    with pytest.raises(ValueError, match="no row resnet1001; there are resnet101, "):
+    with pytest.raises(UserError, match="no row resnet1001; there are resnet101, "):
         compiled.main(None, options)

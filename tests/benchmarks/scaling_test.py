@@ -2,6 +2,7 @@ import jax
 import pytest
 
 from benchmarks import scaling
+from geodesic.errors import UserError
 from geodesic.experiments.compiled import peaks
 from geodesic.experiments.process import mesh as meshes
 from tests.experiments import tiny
@@ -51,5 +52,5 @@ def test_page(programs):
 
 
 def test_data_is_not_read():
-    with pytest.raises(ValueError, match=r"num_classes=\.\.\. is required"):
+    with pytest.raises(UserError, match=r"num_classes=\.\.\. is required"):
         scaling.compiled(tiny.config(), meshes.make(jax.devices()[:1]), 2)
