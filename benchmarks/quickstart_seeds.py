@@ -29,7 +29,7 @@ def run(seed: int, folder: pathlib.Path) -> dict:
         subprocess.run(command, cwd=ROOT, check=True)
 
     started = time.monotonic()
-    program("train", "--config=configs/quickstart.py", f"--config.seed={seed}")
+    program("train", "--config=quickstart", f"--config.seed={seed}")
     seconds = time.monotonic() - started
     program("evaluate")
     return json.loads((folder / "evaluation.json").read_text()) | {"train_seconds": round(seconds, 1)}

@@ -1,6 +1,6 @@
 """How the training step should scale to many chips: from what the compiled program moves, and published peaks.
 
-    python -m benchmarks.scaling --config=configs/templates/resnet_angular_margin.py --chips=8,64,256 \\
+    python -m benchmarks.scaling --config=templates/resnet_angular_margin --chips=8,64,256 \\
         --config.loss.num_classes=100000 --config.input.image_size=224 --config.embedder.dtype=bfloat16 \\
         [--batch_per_chip=128] [--target=cpu|v5e] [--out=benchmarks/results/scaling]
 

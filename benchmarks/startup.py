@@ -1,6 +1,6 @@
 """From the start of the process to the first training step's loss, with the quickstart's configuration.
 
-    python -m benchmarks.startup [--config=configs/quickstart.py] [--out=benchmarks/results/startup]
+    python -m benchmarks.startup [--config=quickstart] [--out=benchmarks/results/startup]
 
 Runs geodesic train twice, in processes of their own with a compilation cache of their own: cold, with the cache
 empty, and warm, with what the first run left there. Both stop once they have printed the loss of the first step. What

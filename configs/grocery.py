@@ -1,6 +1,6 @@
 """Photographs of groceries, 81 kinds: classified, and kinds never trained on found again; for two CPU cores.
 
-    geodesic train --config=configs/grocery.py:classification --workdir=runs/grocery \\
+    geodesic train --config=grocery:classification --workdir=runs/grocery \\
         --config.train_data.path=grocery/train --config.test_data.path=grocery/test
     geodesic evaluate --workdir=runs/grocery --protocol=grocery_classification --data=grocery
 

@@ -1,6 +1,6 @@
 """Omniglot, small: 300 characters to train on, 200 of other alphabets to be found again; for two CPU cores.
 
-    geodesic train --config=configs/omniglot.py --workdir=runs/omniglot \\
+    geodesic train --config=omniglot --workdir=runs/omniglot \\
         --config.train_data.path=omniglot.npz --config.test_data.path=omniglot.npz
 
 The first 300 background characters and the first 200 evaluation characters, 20 drawers each: no class in common, and no

@@ -1,6 +1,6 @@
 """The resnet_angular_margin template, small: faces of 30 people to train on, 10 others to be found again.
 
-    geodesic train --config=configs/quickstart.py --workdir=runs/quickstart
+    geodesic train --config=quickstart --workdir=runs/quickstart
 
 The same loss and step as configs/templates/resnet_angular_margin.py; the trunk, the image size and the schedule are
 chosen for two CPU cores. `--config.embedder.name=resnet101` trains the template's own trunk.

@@ -1,6 +1,6 @@
 """Says which configuration a run has: reads it from a file of this or an older version, names it, compares it.
 
-`--config=configs/stored.py:WORKDIR/config.json` is the configuration that a run wrote into its workdir.
+`--config=stored:WORKDIR/config.json` is the configuration that a run wrote into its workdir.
 """
 
 import difflib

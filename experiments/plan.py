@@ -1,6 +1,6 @@
 """What a run will need on every device, from its compiled training step, before any device time is spent.
 
-    geodesic plan --config=configs/quickstart.py [--devices=256] [--memory_gib=80]
+    geodesic plan --config=quickstart [--devices=256] [--memory_gib=80]
 
 Without --devices, the step is compiled for this machine's devices. With it, for so many devices that need not be
 here: these are fake CPU devices, so sizes of arrays and what crosses devices are exact, and temporaries are those of

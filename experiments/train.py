@@ -1,6 +1,6 @@
 """Trains an embedder; started again with the same command, goes on where it stopped.
 
-    geodesic train --config=configs/quickstart.py --workdir=runs/faces [--config.loss.arcface.margin=0.4]
+    geodesic train --config=quickstart --workdir=runs/faces [--config.loss.arcface.margin=0.4]
 
 On many hosts the same command runs on each of them: docs/pods.md.
 """

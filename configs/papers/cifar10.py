@@ -1,6 +1,6 @@
 """CIFAR-10 classification: ResNeXt-29 of the paper and of kuangliu/pytorch-cifar, and ResNet-101 of the latter.
 
-    geodesic train --config=configs/papers/cifar10.py:resnext29_32x4d --workdir=runs/cifar_resnext29 \\
+    geodesic train --config=papers/cifar10:resnext29_32x4d --workdir=runs/cifar_resnext29 \\
         --config.train_data.path=cifar10#train --config.test_data.path=cifar10#test
     geodesic evaluate --workdir=runs/cifar_resnext29 --protocol=cifar10
 

@@ -1,6 +1,6 @@
 """The inception_batch_norm template: an Inception-BN classifier, and embeddings from one of its layers.
 
-    geodesic train --config=configs/templates/inception_batch_norm.py --workdir=runs/inception \\
+    geodesic train --config=templates/inception_batch_norm --workdir=runs/inception \\
         --config.train_data.name=image_folder --config.train_data.path=photos/train \\
         --config.test_data.name=image_folder --config.test_data.path=photos/test
 

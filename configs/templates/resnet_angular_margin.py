@@ -1,6 +1,6 @@
 """The resnet_angular_margin template: a ResNet-101 embedding under an additive angular margin.
 
-    geodesic train --config=configs/templates/resnet_angular_margin.py --workdir=runs/margin \\
+    geodesic train --config=templates/resnet_angular_margin --workdir=runs/margin \\
         --config.train_data.name=image_folder --config.train_data.path=photos/train \\
         --config.test_data.name=image_folder --config.test_data.path=photos/test
 

@@ -1,6 +1,6 @@
 """The resnext template: a ResNeXt-101 32x4d classifier, and embeddings from one of its layers.
 
-    geodesic train --config=configs/templates/resnext.py --workdir=runs/resnext \\
+    geodesic train --config=templates/resnext --workdir=runs/resnext \\
         --config.train_data.name=image_folder --config.train_data.path=photos/train \\
         --config.test_data.name=image_folder --config.test_data.path=photos/test
 

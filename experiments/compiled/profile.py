@@ -1,6 +1,6 @@
 """Where the time of a training step goes, measured inside a run and told as a table.
 
-    geodesic train --config=configs/quickstart.py --workdir=runs/faces --config.run.profile_steps=5
+    geodesic train --config=quickstart --workdir=runs/faces --config.run.profile_steps=5
 
 After three warm steps so many are traced with jax.profiler into WORKDIR/profile (TensorBoard and xprof open it too).
 Evaluating or saving ends a trace early. The order of the run and its result are those of a run without it.
