@@ -96,7 +96,9 @@ def _shard(source: datasets.Source, values, shard: int, shards: int, advance: Ca
     def convert(index: int):
         try:
             record = source[index]
-            result = record["label"], record["path"], encode(record, values.short_side, values.quality)
+            # The index is UTF-8; a file's name may be in no encoding at all.
+            path = record["path"].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            result = record["label"], path, encode(record, values.short_side, values.quality)
         except (ValueError, OSError) as error:
             result = str(error)
         advance(1)

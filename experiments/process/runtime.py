@@ -6,6 +6,7 @@ import logging
 import mmap
 import os
 import pathlib
+import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # <malloc.h>
 
@@ -17,6 +18,8 @@ def start(cpu_devices: int = 0) -> None:
     if cpu_devices > 1:
         # XLA's thread pool must outnumber the fake devices, or their collectives wait for each other for ever.
         os.environ.setdefault("NPROC", "32")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files in no encoding are printed as they are
     keep_heap()
     import jax
 

@@ -86,3 +86,10 @@ def test_requests_that_are_refused(folder, tmp_path):
         run(folder, folder)
     with pytest.raises(ValueError, match=r"--quality is 1\.\.100"):
         run(folder, tmp_path / "new", quality=0)
+
+
+def test_a_name_in_no_encoding(folder, tmp_path):
+    (folder / "class1" / "0.jpg").rename(folder / "class1" / "caf\udce9.jpg")
+    assert run(folder, tmp_path / "out") == 0
+    after = datasets.build("array_record", path=str(tmp_path / "out"))
+    assert [path for path in after.paths if path.endswith("class1/caf\\xe9.jpg")] and len(after) == 9

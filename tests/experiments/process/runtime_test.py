@@ -1,4 +1,5 @@
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -50,3 +51,10 @@ def test_orbaxs_chatter_alone_is_hidden(logger, path, text, shown, caplog):
         finally:
             logging.getLogger(logger).removeHandler(caplog.handler)
     assert (record in caplog.records) == shown
+
+
+def test_a_files_name_in_no_encoding_is_printed_as_it_is():
+    code = "from geodesic.experiments.process import runtime; runtime.start(); print('caf\\udce9.jpg')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True,
+                          env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+    assert done.stdout == b"caf\xe9.jpg\n"
