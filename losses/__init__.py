@@ -94,7 +94,7 @@ def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None,
         rounded up to the device count; pair losses split the anchors.
       chunk_size: classes (of pair losses: anchors) at a time on one device, 0 for all: the same loss in less memory.
       sample_rate: Partial FC (losses/partial_fc.py), the share of classes in one step's softmax; 1 for pair losses.
-      update: Partial FC, what becomes of prototypes that are not sampled, "all" or "sampled".
+      update: Partial FC, what becomes of prototypes that are not sampled, "all" or "sampled"; "all" for pair losses.
       memory_size: cross-batch memory (losses/memory.py) of pair losses, in examples; 0 for none.
       memory_start_step: batches before the first one that is remembered.
       **values: the loss's hyper-parameters; those that are left out have their defaults.
@@ -125,6 +125,8 @@ def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None,
     if name in PAIR_LOSSES:
         if sample_rate != 1:
             raise UserError(f"sample_rate is a share of prototypes, and {name} has none: use 1, got {sample_rate}")
+        if update != "all":
+            raise UserError(f"update says what becomes of prototypes, and {name} has none: use 'all', got {update!r}")
         axis = PairAxis(mesh, chunk_size=chunk_size, memory_size=memory_size, memory_start_step=memory_start_step)
     else:
         if memory_size:

@@ -11,6 +11,7 @@ of:
 """
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import NamedTuple
 
 import jax
@@ -64,7 +65,8 @@ class ClassAxis(NamedTuple):
     @property
     def sampled(self) -> int:
         """The classes in one step's softmax on one device."""
-        return int(self.sample_rate * (self.rows // self.shards))
+        # The share as it is written: in floats, .29 of 100 is less than 29.
+        return int(Fraction(str(self.sample_rate)) * (self.rows // self.shards))
 
     @property
     def softmax_classes(self) -> int:
@@ -313,5 +315,7 @@ def _shifted_log(x, largest, add, squeeze=lambda largest: largest):
     # Subtracting the largest keeps exp in range. Where all is -inf, nothing is subtracted.
     shift = jnp.where(jnp.isfinite(largest), largest, 0.0)
     total = add(jnp.exp(x - shift))
-    # The inner where: log's infinite slope at 0 would turn the gradient of a row that the outer one masks into NaN.
-    return squeeze(shift) + jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1.0)), -jnp.inf)
+    # The inner where: log's infinite slope at 0 would turn the gradient of a row that the outer one masks into NaN. A
+    # total of NaN is not empty, and stays NaN.
+    empty = total == 0
+    return squeeze(shift) + jnp.where(empty, -jnp.inf, jnp.log(jnp.where(empty, 1.0, total)))

@@ -1,7 +1,8 @@
 """Cross-batch memory: the last embeddings of earlier batches, as more examples for a pair loss to compare with.
 
 The memory is a ring buffer in the loss's state, so that checkpoints hold it, and is the same on every device. What it
-remembers has no gradient.
+remembers has no gradient. A batch's own rows do have one where other anchors are compared with them, as without a
+memory; the implementation of pytorch-metric-learning detaches those too.
 
 Wang, Zhang, Huang, Scott: Cross-Batch Memory for Embedding Learning, 2019, arXiv:1912.06798.
 """
@@ -72,7 +73,8 @@ def remember(state: dict, embeddings: jax.Array, labels: jax.Array, start_step: 
       state: the loss's state; one without a memory is returned as it is.
       embeddings: f32[B,D], as they are to be compared with.
       labels: i32[B].
-      start_step: batches before the first one that is remembered.
+      start_step: batches before the first one that is remembered; every call counts, so that of a step in several
+        parts each part does.
 
     Returns:
       The new state.

@@ -19,6 +19,10 @@ from .loss import Loss
 from .shards import on_shards, whole_batch
 from .similarity import PRECISION, unit
 
+# Vectors whose squared distance is at most this have met. In float32, cosines of copies of a vector are off 1 by up to
+# 1e-6, whatever its size.
+MEET = 4e-6
+
 
 class PairAxis(NamedTuple):
     """How the pairs of a loss are computed.
@@ -110,6 +114,9 @@ def pair_loss(axis: PairAxis, rule: Callable[..., Terms], *, normalize: bool = T
         loss = sum(jax.tree.leaves(jax.tree.map(_mean, terms.values, terms.weights)))
         if penalty is not None:
             loss += penalty(embeddings)
+        # Comparisons with NaN are False, so that the masks of a rule would hide it.
+        hidden = jnp.any(jnp.isnan(x)) | jnp.any(jnp.isnan(remembered.embeddings))
+        loss += jnp.where(hidden, jnp.nan, 0.0)
         # An anchor takes part if any of its terms has a weight.
         active = jnp.mean(sum(jax.tree.leaves(terms.weights)) > 0)
         state = memory.remember(state, x, labels, axis.memory_start_step)
@@ -188,6 +195,8 @@ def _in_chunks(size: int, chunk: Callable, anchors):
 def distance(cosine: jax.Array) -> jax.Array:
     """The Euclidean distance of vectors of length 1, from their cosine, with gradient 0 (not infinite) where they meet.
 
+    Below .002 it is 0, so that copies of a vector are at distance 0.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from geodesic.losses import pair_axis
@@ -195,7 +204,7 @@ def distance(cosine: jax.Array) -> jax.Array:
       [0. 1. 2.]
     """
     squared = 2.0 - 2.0 * cosine
-    apart = squared > 1e-8
+    apart = squared > MEET
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
 
 

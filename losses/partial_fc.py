@@ -10,6 +10,8 @@ An, Deng, Guo, Feng, Zhu, Yang, Liu: Killing Two Birds with One Stone, 2022, arX
 that of the first version, An et al.: Partial FC, 2020, arXiv:2010.05222.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
@@ -87,14 +89,20 @@ def sample(axis: ClassAxis, state: dict, labels: jax.Array, rng: jax.Array) -> t
     if axis.sampled < needed:
         raise UserError(
             f"sample_rate {axis.sample_rate} keeps {axis.sampled} of the {local_rows} classes of a device, but a batch "
-            f"of {labels.shape[0]} can hold {needed} of them: use a sample_rate of at least {needed / local_rows:.3g}, "
-            f"or a smaller batch")
+            f"of {labels.shape[0]} can hold {needed} of them: use a sample_rate of at least "
+            f"{_rate_for(needed, local_rows):.3g}, or a smaller batch")
     ids, mask = on_shards(axis, lambda labels, rng: _sample_shard(axis, labels, rng), (P(axis.name), P()),
                           (P(axis.name), P(axis.name)))(labels, rng)
     if "sampled" in state:
         # The parts of an accumulated update have samples of their own: the note is of all of them.
         state = {**state, "sampled": {"prototypes": state["sampled"]["prototypes"] | mask}}
     return ids, state
+
+
+def _rate_for(needed: int, rows: int) -> float:
+    """The smallest rate of three digits that keeps so many of the rows."""
+    scale = 10 ** (2 - math.floor(math.log10(needed / rows)))
+    return -(-needed * scale // rows) / scale
 
 
 def _sample_shard(axis: ClassAxis, labels: jax.Array, rng: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -51,7 +51,7 @@ def proxy_nca(axis: ClassAxis, *, scale: float = 1.0, denominator: str = "all") 
         if denominator == "all":
             losses = cross_entropy.cross_entropy(logit, rows.others)
         else:  # a single class has no others: their logarithm is -inf
-            losses = jnp.where(jnp.isfinite(rows.others), rows.others - logit, 0.0)
+            losses = jnp.where(jnp.isneginf(rows.others), 0.0, rows.others - logit)
         return jnp.mean(losses), state, cross_entropy.scalars(rows)
 
     return Loss(init_prototypes(axis), apply, class_axis.scores(axis))

@@ -17,6 +17,8 @@ PRECISION = lax.Precision.HIGHEST
 def unit(x: jax.Array) -> jax.Array:
     """x / |x| along the last axis, in float32, with gradient 0 (not NaN) at 0.
 
+    What is shorter than 1e-6 is not brought to length 1: it is multiplied by 1e6.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from geodesic.losses import similarity

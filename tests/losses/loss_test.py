@@ -63,6 +63,35 @@ def test_hostile_batches_have_finite_losses_and_gradients(name):
         assert jax.tree.structure(new_state) == jax.tree.structure(state), case
 
 
+def test_an_embedding_of_nan_makes_the_loss_nan(name):
+    """A loss that hid it would look perfect."""
+    params, state = cases.init(name)
+    embeddings, labels = cases.batch()
+    for rows in 0, slice(None):
+        poisoned = embeddings.copy()
+        poisoned[rows] = np.nan
+        (value, _), _ = cases.compiled(name)(params, state, poisoned, labels, cases.key())
+        assert np.isnan(value), rows
+
+
+@pytest.mark.parametrize("devices, chunk_size", [(0, 0), (8, 0), (0, 3)])
+@pytest.mark.parametrize("name", CLASS_NAMES)
+def test_a_prototype_of_nan_makes_the_loss_nan(name, devices, chunk_size):
+    """It is of a class that the batch does not have."""
+    params, state = cases.init(name, devices, chunk_size=chunk_size)
+    embeddings, labels = cases.batch()
+    assert 5 not in labels
+    poisoned = {**params, "prototypes": params["prototypes"].at[5].set(jnp.nan)}
+    value = cases.applied(name, devices, chunk_size=chunk_size)(poisoned, state, embeddings, labels, cases.key())[0]
+    assert np.isnan(value)
+
+
+def test_a_prototype_of_nan_makes_proxy_nca_over_others_nan():
+    loss = losses.build("proxy_nca", num_classes=3, denominator="others")
+    params = {"prototypes": jnp.eye(3).at[2].set(jnp.nan)}
+    assert jnp.isnan(loss.apply(params, {}, jnp.eye(3)[:2], jnp.array([0, 1]), cases.key())[0])
+
+
 def test_a_batch_of_one(name):
     params, state = cases.init(name)
     embeddings, labels = cases.batch(count=1)

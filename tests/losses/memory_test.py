@@ -90,3 +90,13 @@ def test_refusals():
         losses.build("arcface", num_classes=11, memory_size=4)
     with pytest.raises(ValueError, match="sample_rate is a share of prototypes, and triplet has none"):
         losses.build("triplet", num_classes=11, sample_rate=0.5)
+    with pytest.raises(ValueError, match="update says what becomes of prototypes, and triplet has none: use 'all'"):
+        losses.build("triplet", num_classes=11, update="sampled")
+
+
+def test_a_remembered_nan_makes_the_loss_nan():
+    _, state = steps("contrastive", 1)
+    memory = {**state["memory"], "embeddings": state["memory"]["embeddings"].at[2].set(jnp.nan)}
+    step = cases.compiled("contrastive", memory_size=20)
+    (value, _), _ = step({}, {"memory": memory}, *cases.batch(1), cases.key())
+    assert np.isnan(value)

@@ -1,4 +1,6 @@
 import itertools
+import re
+from decimal import Decimal
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +8,7 @@ import numpy as np
 import pytest
 
 from geodesic import losses
+from geodesic.errors import UserError
 from geodesic.losses import cross_entropy, partial_fc, similarity
 from geodesic.losses.class_axis import ClassAxis
 from tests.losses import cases
@@ -94,6 +97,32 @@ def test_every_loss_samples(name):
     moved = np.any(np.asarray(found["prototypes"]).reshape(40, -1) != 0, axis=1)
     assert mask.sum() == 20
     np.testing.assert_array_equal(moved, mask)
+
+
+def refusal(rows, batch, rate):
+    """The error of a sample, or None; shapes alone are computed."""
+    axis = ClassAxis(rows, sample_rate=rate)
+    try:
+        jax.eval_shape(lambda labels: partial_fc.sample(axis, {}, labels, jax.random.key(0))[0], jnp.zeros(batch, int))
+    except UserError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("rows, batch", [(9000, 128), (100, 29), (1000, 7), (1000, 1), (7, 3), (3, 2), (1, 4), (90, 90),
+                                         (50, 400), (1001, 1000), (10**6, 999), (10**6, 1000), (10**6, 1001),
+                                         (85742, 512), (93431, 1024), (360232, 4096), (2059906, 1)])
+def test_the_advised_rate_is_accepted_and_no_smaller_one(rows, batch):
+    advice = "use a sample_rate of at least ([0-9.e-]+),"
+    advised = Decimal(re.search(advice, refusal(rows, batch, 1e-9))[1])
+    assert refusal(rows, batch, float(advised)) is None
+    less = advised - Decimal(1).scaleb(advised.adjusted() - 2)  # by one in its third digit
+    assert Decimal(re.search(advice, refusal(rows, batch, float(less)))[1]) == advised
+
+
+def test_a_share_is_taken_as_it_is_written():
+    """In floats, .29 * 100 is less than 29."""
+    assert ClassAxis(100, sample_rate=0.29).sampled == 29
+    assert [ClassAxis(1000, sample_rate=rate).sampled for rate in (0.1, 0.1009, 0.999, 1.0)] == [100, 100, 999, 1000]
 
 
 def test_refusals():
