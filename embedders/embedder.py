@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 from ..errors import UserError
 from . import layers, neck
@@ -68,17 +69,20 @@ class Embedder(nn.Module, kw_only=True):
         raise NotImplementedError
 
     @nn.compact
-    def features(self, images: jnp.ndarray, train: bool = False) -> dict[str, jnp.ndarray]:
+    def features(self, images: jnp.ndarray, train: bool = False, trunk_learns: bool = True) -> dict[str, jnp.ndarray]:
         """Every named layer of the trunk, and then "pool" and "embedding", both f32.
 
         Args:
           images: [B,H,W,3].
           train: as of `trunk`.
+          trunk_learns: False freezes the trunk: it runs as in an evaluation, and nothing is differentiated through it.
 
         Raises:
           UserError: `layer` is not among the trunk's.
         """
-        named = self.trunk(images.astype(self.dtype), train)
+        named = self.trunk(images.astype(self.dtype), train and trunk_learns)
+        if not trunk_learns:
+            named = {name: lax.stop_gradient(layer) for name, layer in named.items()}
         if self.layer not in named:
             raise UserError(f"no layer {self.layer!r}; this embedder has {', '.join(named)}")
         named["pool"], named["embedding"] = neck.Neck(
@@ -86,9 +90,9 @@ class Embedder(nn.Module, kw_only=True):
             norm=self.norm(train), name="neck")(named[self.layer], train)
         return named
 
-    def __call__(self, images: jnp.ndarray, train: bool = False) -> jnp.ndarray:
-        """The embeddings f32[B,D] of images [B,H,W,3]. Raises as `features` does."""
-        return self.features(images, train)["embedding"]
+    def __call__(self, images: jnp.ndarray, train: bool = False, trunk_learns: bool = True) -> jnp.ndarray:
+        """The embeddings f32[B,D] of images [B,H,W,3]. Arguments and errors are those of `features`."""
+        return self.features(images, train, trunk_learns)["embedding"]
 
     def conv(self) -> Callable[..., nn.Module]:
         """`layers.Conv` with this embedder's dtype and form: conv(features, kernel, strides) is a module."""

@@ -1,4 +1,8 @@
-"""The training step: the trunk per device, the loss on the global batch."""
+"""The training step: the trunk per device, the loss on the global batch.
+
+`train_step` is the whole of it, a plain function: it calls `gradient`, which calls `accumulate`, which takes the
+gradient of `part_loss`, which calls `embed` and the loss. `make_train_step` compiles it for the devices of a mesh.
+"""
 
 import functools
 from collections.abc import Callable
@@ -17,71 +21,144 @@ from geodesic.experiments.training.unsampled import clear_sampled, keep_unsample
 
 
 def make_train_step(model: Model, config, mesh: jax.sharding.Mesh) -> Callable:
-    """jit'ed (state, batch) -> (state, scalars); the given state is donated.
-
-    batch: image u8[A,B/A,S,S,3] and label i32[A,B/A] for A accumulation steps, split along B/A.
-    The update uses the gradient of the mean loss over the A parts, each with its own batch statistics. The scalar
-    `finite` is whether the loss and all of its gradient were (guards.py).
-    """
-
-    def embed(params, batch_stats, images, rng):
-        """One device's shard of the batch. Under local BatchNorm the running statistics are averaged over devices."""
-        rng = jax.random.fold_in(rng, jax.lax.axis_index(AXIS))
-        embeddings, updated = model.embedder.apply(
-            {"params": params, "batch_stats": batch_stats}, normalize(images, config), train=True,
-            mutable=["batch_stats"], rngs={"dropout": rng})
-        return embeddings, jax.lax.pmean(updated.get("batch_stats", {}), AXIS)
-
-    embed = jax.shard_map(embed, mesh=mesh, in_specs=(P(), P(), P(AXIS), P()), out_specs=(P(AXIS), P()))
-
-    def loss_fn(params, batch_stats, loss_state, images, labels, rng):
-        trunk_rng, loss_rng = jax.random.split(rng)
-        embeddings, batch_stats = embed(params["embedder"], batch_stats, images, trunk_rng)
-        value, loss_state, scalars = model.loss.apply(params["loss"], loss_state, embeddings, labels, loss_rng)
-        return value, (batch_stats, loss_state, {"loss": value, **scalars})
-
-    def accumulate(state, batch, rng):
-        """Mean gradient and scalars over the accumulation steps, in their order."""
-
-        def part(carry, inputs):
-            gradients, batch_stats, loss_state = carry
-            index, images, labels = inputs
-            new, (batch_stats, loss_state, scalars) = jax.grad(loss_fn, has_aux=True)(
-                state.params, batch_stats, loss_state, images, labels, jax.random.fold_in(rng, index))
-            return (jax.tree.map(jnp.add, gradients, new), batch_stats, loss_state), scalars
-
-        parts = config.accumulation_steps
-        carry = (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats, clear_sampled(state.loss_state))
-        if parts == 1:  # a scan of one would keep a second copy of the gradients
-            carry, scalars = part(carry, (0, batch["image"][0], batch["label"][0]))
-        else:
-            carry, scalars = jax.lax.scan(part, carry, (jnp.arange(parts), batch["image"], batch["label"]))
-            scalars = jax.tree.map(lambda values: jnp.mean(values, axis=0), scalars)
-        gradients, batch_stats, loss_state = carry
-        return jax.tree.map(lambda g: g / parts, gradients), batch_stats, loss_state, scalars
-
-    def step(state: TrainState, batch):
-        rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        gradients, batch_stats, loss_state, scalars = accumulate(state, batch, rng)
-        updates, opt_state = model.optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        params, opt_state = keep_unsampled(loss_state, (params, opt_state), (state.params, state.opt_state))
-        norm = optax.tree.norm(gradients["embedder"])
-        finite = [jnp.isfinite(scalars["loss"]), jnp.isfinite(norm),
-                  *(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients["loss"]))]
-        scalars |= {"gradient_norm": norm, "finite": jnp.all(jnp.stack(finite)),
-                    "learning_rate": jnp.asarray(model.schedule(state.step), jnp.float32)}
-        return TrainState(state.step + 1, params, batch_stats, loss_state, opt_state), scalars
-
+    """jit'ed `train_step`, (state, batch) -> (state, scalars); the given state is donated."""
+    step = functools.partial(train_step, model=model, config=config, mesh=mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(model, config, mesh))
     batch_sharding = NamedSharding(mesh, P(None, AXIS))
     return jax.jit(step, donate_argnums=0, in_shardings=(shardings, batch_sharding),
                    out_shardings=(shardings, NamedSharding(mesh, P())))
 
 
+def train_step(state: TrainState, batch: dict, *, model: Model, config, mesh: jax.sharding.Mesh) -> tuple:
+    """One update: (state, batch) -> (state, scalars).
+
+    batch: image u8[A,B/A,S,S,3] and label i32[A,B/A] for A accumulation steps, split along B/A.
+    The update uses the gradient of the mean loss over the A parts, each with its own batch statistics. The scalar
+    `finite` is whether the loss and all of its gradient were (guards.py).
+    """
+    rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    gradients, batch_stats, loss_state, scalars = gradient(state, batch, rng, model=model, config=config, mesh=mesh)
+    updates, opt_state = model.optimizer.update(gradients, _scheduled(state.opt_state, state.step), state.params)
+    params = optax.apply_updates(state.params, updates)
+    params, opt_state = keep_unsampled(loss_state, (params, opt_state), (state.params, state.opt_state))
+    norm = optax.tree.norm(gradients["embedder"])
+    finite = [jnp.isfinite(scalars["loss"]), jnp.isfinite(norm),
+              *(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients["loss"]))]
+    scalars |= {"gradient_norm": norm, "finite": jnp.all(jnp.stack(finite)),
+                "learning_rate": jnp.asarray(model.schedule(state.step), jnp.float32)}
+    return TrainState(state.step + 1, params, batch_stats, loss_state, opt_state), scalars
+
+
+def gradient(state: TrainState, batch: dict, rng, *, model: Model, config, mesh: jax.sharding.Mesh) -> tuple:
+    """`accumulate`, with a trunk that learns in this step or is frozen: its rate is 0, or head-only epochs go on."""
+    options = config.optimizer
+    learns, frozen = (functools.partial(accumulate, model=model, config=config, mesh=mesh, trunk_learns=value)
+                      for value in (True, False))
+    if not options.trunk_learning_rate_factor:
+        return frozen(state, batch, rng)
+    if head_only := round(options.head_only_epochs * model.steps_per_epoch):
+        return jax.lax.cond(state.step < head_only, frozen, learns, state, batch, rng)
+    return learns(state, batch, rng)
+
+
+def accumulate(state: TrainState, batch: dict, rng, *, model: Model, config, mesh: jax.sharding.Mesh,
+               trunk_learns: bool = True) -> tuple:
+    """(gradients, batch_stats, loss_state, scalars): the means over the accumulation steps, in their order.
+
+    What the embedder's gradient and statistics are on one device stays there until the last part: they cross devices
+    once for each update, in float32. A frozen trunk has the gradient 0, which nobody computes, and its statistics stay.
+    """
+    trunk = {} if trunk_learns else {name: tree for name, tree in state.params["embedder"].items() if name != "neck"}
+    embedder = {name: tree for name, tree in state.params["embedder"].items() if name not in trunk}
+    trunk_copies, embedder, batch_stats = _copies((trunk, embedder, state.batch_stats), mesh)
+    learning = {"embedder": embedder, "loss": state.params["loss"]}
+    gradient_of = jax.grad(functools.partial(part_loss, model=model, config=config, mesh=mesh), has_aux=True)
+
+    def part(carry, inputs):
+        gradients, batch_stats, loss_state = carry
+        index, images, labels = inputs
+        new, (batch_stats, loss_state, scalars) = gradient_of(
+            learning, trunk_copies, batch_stats, loss_state, images, labels, jax.random.fold_in(rng, index))
+        return (jax.tree.map(jnp.add, gradients, new), batch_stats, loss_state), scalars
+
+    parts = batch["label"].shape[0]
+    carry = (jax.tree.map(jnp.zeros_like, learning), batch_stats, clear_sampled(state.loss_state))
+    if parts == 1:  # a scan of one would keep a second copy of the gradients
+        carry, scalars = part(carry, (0, batch["image"][0], batch["label"][0]))
+    else:
+        carry, scalars = jax.lax.scan(part, carry, (jnp.arange(parts), batch["image"], batch["label"]))
+        scalars = jax.tree.map(lambda values: jnp.mean(values, axis=0), scalars)
+    gradients, batch_stats, loss_state = carry
+    gradients["embedder"], batch_stats = _over_devices(gradients["embedder"], batch_stats, mesh)
+    gradients["embedder"] |= jax.tree.map(jnp.zeros_like, trunk)
+    batch_stats |= {name: tree for name, tree in state.batch_stats.items() if name in trunk}
+    return jax.tree.map(lambda g: g / parts, gradients), batch_stats, loss_state, scalars
+
+
+def part_loss(learning: dict, trunk: dict, batch_stats: dict, loss_state: dict, images, labels, rng, *, model: Model,
+              config, mesh: jax.sharding.Mesh) -> tuple:
+    """(loss, (batch_stats, loss_state, scalars)) of one accumulation step, B images.
+
+    learning: {"embedder": ..., "loss": ...}, what the gradient is taken of; trunk: the embedder's frozen part, or {}.
+    The embedder's and batch_stats have a copy of each array for every device.
+    """
+    trunk_rng, loss_rng = jax.random.split(rng)
+    embeddings, batch_stats = embed(learning["embedder"] | trunk, batch_stats, images, trunk_rng,
+                                    embedder=model.embedder, config=config, mesh=mesh, trunk_learns=not trunk)
+    value, loss_state, scalars = model.loss.apply(learning["loss"], loss_state, embeddings, labels, loss_rng)
+    return value, (batch_stats, loss_state, {"loss": value, **scalars})
+
+
+def embed(params: dict, batch_stats: dict, images, rng, *, embedder, config, mesh: jax.sharding.Mesh,
+          trunk_learns: bool = True) -> tuple:
+    """(embeddings f32[B,D], batch_stats) of images u8[B,S,S,3]: each device embeds its share with its own copies."""
+    options = {} if trunk_learns else {"trunk_learns": False}
+
+    def local(params, batch_stats, images, rng):
+        params, batch_stats = jax.tree.map(lambda copies: copies[0], (params, batch_stats))
+        rng = jax.random.fold_in(rng, jax.lax.axis_index(AXIS))
+        embeddings, updated = embedder.apply(
+            {"params": params, "batch_stats": batch_stats}, normalize(images, config), train=True, **options,
+            mutable=["batch_stats"], rngs={"dropout": rng})
+        return embeddings, jax.tree.map(lambda leaf: leaf[None], updated.get("batch_stats", {}))
+
+    split = P(AXIS)
+    return jax.shard_map(local, mesh=mesh, in_specs=(split, split, split, P()), out_specs=(split, split))(
+        params, batch_stats, images, rng)
+
+
+def _copies(tree, mesh: jax.sharding.Mesh):
+    """Each array as [devices, ...], a copy for every device: the gradient with respect to it stays where it is taken.
+
+    It takes no memory. Were whole arrays given to `embed` instead, the transpose of `jax.shard_map` would sum gradients
+    over the devices in every accumulation step, and in bfloat16 where that is the trunk's dtype.
+    """
+    local = lambda tree: jax.tree.map(lambda leaf: jax.lax.pcast(leaf[None], AXIS, to="varying"), tree)
+    return jax.shard_map(local, mesh=mesh, in_specs=P(), out_specs=P(AXIS))(tree)
+
+
+def _over_devices(gradients, batch_stats, mesh: jax.sharding.Mesh):
+    """The sum of the devices' gradients and the mean of their running statistics, from their [devices, ...]."""
+    def local(gradients, batch_stats):
+        return (jax.tree.map(lambda leaf: jax.lax.psum(leaf[0], AXIS), gradients),
+                jax.tree.map(lambda leaf: jax.lax.pmean(leaf[0], AXIS), batch_stats))
+
+    return jax.shard_map(local, mesh=mesh, in_specs=P(AXIS), out_specs=P())(gradients, batch_stats)
+
+
+def _scheduled(opt_state, step: jax.Array):
+    """The optimizer's state, whose counts for schedules are the run's steps: skipped ones count too.
+
+    Counts of what moments are made of, such as Adam's, stay: a skipped step has added nothing to them.
+    """
+    kinds = {optax.ScaleByScheduleState: "count", optax.ConditionallyMaskState: "step"}
+    counted = lambda state: state._replace(**{kinds[type(state)]: step}) if type(state) in kinds else state
+    return jax.tree.map(counted, opt_state, is_leaf=lambda state: type(state) in kinds)
+
+
 @functools.partial(jax.jit, donate_argnums=0)
 def skip(state: TrainState) -> TrainState:
-    """A step that nothing is learnt from."""
+    """A step that nothing is learnt from. Schedules go on with the step, see `train_step`."""
     return state.replace(step=state.step + 1)
 
 

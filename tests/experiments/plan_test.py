@@ -45,6 +45,16 @@ def test_a_bias_and_its_moments_are_split_by_class_too():
     assert found.arrays["optimizer, the rest"] == 2 * found.arrays["embedder"] + 4 + 4  # and the counts of updates
 
 
+def test_a_frozen_trunk_has_no_backward_pass():
+    learns, frozen = (planned(devices=2, batch_size=32, optimizer__trunk_learning_rate_factor=factor)
+                      for factor in (1.0, 0.0))
+    assert frozen.temporaries < learns.temporaries / 5
+    assert frozen.flops < learns.flops / 2.5  # of a convolution's three products, one is left
+    neck = 4 * (16 * 16 + 16)
+    assert neck < frozen.moved["all-reduce"] < learns.moved["all-reduce"] - frozen.arrays["embedder"] + 2 * neck
+    assert frozen.arrays == learns.arrays
+
+
 def test_verdict():
     found = plan.Plan(8, {"prototypes": 2 * plan.GIB}, plan.GIB, 0, 2**20, {"all-gather": 3 * 2**10})
     text = plan.describe(found, memory_gib=4)
