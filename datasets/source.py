@@ -104,6 +104,7 @@ class ClassSubset:
         self.paths = [source.paths[record] for record in self._records]
         self.class_names = [source.class_names[label] for label in classes]
         self.num_classes = len(classes)
+        self.of_classes = getattr(source, "of_classes", source.num_classes)  # that the whole source has
 
     def __len__(self) -> int:
         return len(self._records)

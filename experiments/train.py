@@ -6,6 +6,7 @@ On many hosts the same command runs on each of them: docs/pods.md.
 """
 
 import contextlib
+import itertools
 import time
 
 import jax
@@ -16,7 +17,7 @@ from geodesic.experiments.checkpoints import checkpoint
 from geodesic.experiments.compiled import profile
 from geodesic.experiments.process import cli, hosts, lock, progress, stop_signal, watchdog
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.protocols import evaluation
+from geodesic.experiments.protocols import evaluators
 from geodesic.experiments.trained import embedding
 from geodesic.experiments.training import data, guards, init_from, resume, summary
 from geodesic.experiments.training import model as models
@@ -42,28 +43,42 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0) -> int:
     mesh = meshes.make()
     if extend_to_epochs:
         config = resume.extended(config, extend_to_epochs)
+    data.check_kinds(config)
     source, test = data.train_source(config), data.test_source(config)
+    data.check_two_classes(config, source)
     model = models.build(config, data.num_classes(config, source), len(source), mesh)
+    watched = evaluators.evaluators(config, test, mesh, model.steps_per_epoch)
+    evaluators.check_names(config, watched)
     batches = data.CountedBatches(source, config)
     hosts.first_does(lambda: resume.check_config(workdir, config, resume.LENGTH if extend_to_epochs else ()))
+    if hosts.from_first(not resume.has_made_a_step(workdir)):  # a run that was started is never kept from its end
+        evaluators.check(config, test, model.embedder, model.steps_per_epoch)
     known = resume.Data(source, test, config)
+    described = summary.describe_data(config, source, test)
     with contextlib.ExitStack() as stack:
         hosts.first_does(lambda: stack.enter_context(lock.held(workdir)))
         watch = stack.enter_context(watchdog.Watchdog(config.run.stall_timeout_seconds, workdir))
         checkpoints = stack.enter_context(checkpoint.Checkpoints(
             workdir, keep=config.run.checkpoints_to_keep, best=config.run.keep_best, num_classes=model.num_classes))
-        run = _Run(config, workdir, model, mesh, known, batches, test, checkpoints, watch,
-                   stop or stop_signal.StopSignal(), bool(extend_to_epochs))
+        run = _Run(config, workdir, model, mesh, known, batches, watched, checkpoints, watch,
+                   stop or stop_signal.StopSignal())
         stack.callback(run.close)
-        return run.run()
+        return run.run(described, extended=bool(extend_to_epochs))
+
+
+class _StoppedError(Exception):
+    """A signal has cut an evaluation short."""
 
 
 class _Run:
-    """evaluate -> save -> next batch -> step -> report the step before. Exact resume depends on this order."""
+    """evaluate -> save -> next batch -> step -> report the step before. Exact resume depends on this order.
 
-    def __init__(self, config, workdir, model, mesh, known, batches, test, checkpoints, watch, stop, extended):
+    At the last step the save comes first, so that an evaluation that fails loses nothing.
+    """
+
+    def __init__(self, config, workdir, model, mesh, known, batches, watched, checkpoints, watch, stop):
         self.config, self.workdir, self.model, self.mesh = config, workdir, model, mesh
-        self.data, self.batches, self.test = known, batches, test
+        self.data, self.batches, self.evaluators = known, batches, watched
         self.checkpoints, self.watch, self.stop = checkpoints, watch, stop
         self.train_step = steps.make_train_step(model, config, mesh)
         self.profiler = profile.Profiler(workdir, config, lambda: self.train_step.lower(
@@ -71,10 +86,11 @@ class _Run:
         self.embed = embedding.make_embed_step(model.embedder, config, mesh)
         self.guard = guards.Guard(workdir, config.run.max_rollbacks)
         self.agreement = hosts.Agreement(mesh)
-        self.bad, self.extended = (), extended
-        self.metrics = self.saved = self.evaluated = self.score = None
+        self.bad, self.problem = (), ""
+        self.metrics = self.saved = self.evaluated = None
 
-    def run(self) -> int:
+    def run(self, described: str, extended: bool) -> int:
+        """The exit status. described: the data, for the start block."""
         state, step = self.start()
         resume.claim(self.workdir, self.config, self.data)
         if step > self.model.total_steps:
@@ -84,8 +100,8 @@ class _Run:
             print(f"{self.workdir} is finished: {step} steps. Nothing to do.")
             return 0
         print(f"{'resuming at step ' + str(step) if step else 'training'} in {self.workdir}")
-        print(summary.describe(self.config, self.model, state, self.mesh, self.data.images), flush=True)
-        if self.extended and step:
+        print(summary.describe(self.config, self.model, state, self.mesh), described, sep="\n", flush=True)
+        if extended and step:
             print(resume.describe_extension(self.workdir, step, self.model), flush=True)
         while True:
             self.open_records(step)
@@ -130,19 +146,16 @@ class _Run:
         total, unreported = self.model.total_steps, None
         self.batches.set_state({"step": first_step, "bad": self.bad})
         clock, compiled = progress.Clock(first_step, total, self.config.batch_size), False
-        for step in range(first_step, total + 1):
+        for step in itertools.count(first_step):
             stop, last = self.agreed_stop(), step == total
-            if stop or last or self.evaluation_is_due(step) or self.save_is_due(step):
+            if stop or last or self.due(step) or self.save_is_due(step):
                 self.report(unreported, clock, check=True)  # a checkpoint of this step must not miss its record
-                unreported, self.score = None, None
+                unreported = None
                 with clock.paused():
                     self.profiler.end(over=bool(stop or last))
-                    if self.evaluation_is_due(step) and not stop:
-                        stop = self.evaluate(step, state)
-                    if stop or last or self.save_is_due(step) or self.checkpoints.improves(self.score):
-                        self.save(step, state)
+                    stop, score = self.evaluate_and_save(step, state, stop)
                 if stop or last:
-                    return self.end(step, state, stop if self.evaluation_is_due(step) or not last else 0)
+                    return self.end(step, state, stop if self.due(step) or not last else 0, score)
             with jax.transfer_guard("disallow"):
                 started = time.monotonic()
                 with self.watch.phase("loader"), jax.profiler.TraceAnnotation(profile.LOADER):
@@ -161,19 +174,35 @@ class _Run:
             unreported = (step + 1, scalars)
             if self.profiler.after(step + 1, scalars):
                 clock.restart(step + 1)
-        raise AssertionError("the last step ends the run")
 
-    def end(self, step: int, state: models.TrainState, stop: int) -> int:
-        """The exit status of a run that has come to `step`, after the disk has."""
+    def evaluate_and_save(self, step: int, state: models.TrainState, stop: int) -> tuple[int, float | None]:
+        """(the signal at which the run stops, or 0; the score that `run.keep_best` names, where it is known)."""
+        last, score = step == self.model.total_steps, None
+        if last:
+            self.save(step, state)
+        if not stop:
+            stop, score = self.evaluate(step, state)
+        if stop or self.save_is_due(step) or self.checkpoints.improves(score):
+            self.save(step, state, score)
+        if last and score is not None:
+            self.checkpoints.set_score(step, score)
+        return stop, score
+
+    def end(self, step: int, state: models.TrainState, stop: int, score: float | None) -> int:
+        """The exit status of a run that has come to `step`, after the disk has. Raises UserError where the last
+        evaluation has no scores.
+        """
         if self.failure():  # it may have been a moment's: a clock set forward, a file server that restarted
             self.saved = None
-            self.save(step, state)
+            self.save(step, state, score)
         if failure := self.failure():
             raise OSError(f"{failure}. The run stops at step {step}, and what it has learnt since the checkpoint "
                           f"before is lost: make room, and give the same command again")
         if stop:
             kept = ", saved" if step else ""  # before the first step there is nothing to save
             print(f"stopped at step {step}{kept}; the same command goes on from there", flush=True)
+        elif self.problem:
+            raise UserError(f"{self.problem}. The training is done, and its last checkpoint saved")
         return 128 + stop if stop else 0
 
     def failure(self) -> str:
@@ -206,53 +235,48 @@ class _Run:
         """The signal at which all processes stop, or 0."""
         return self.agreement.largest(int(self.stop.received or 0))
 
-    def evaluation_is_due(self, step: int) -> bool:
-        """A resumed step may have been evaluated before it was saved."""
-        every = round(self.config.evaluation.every_epochs * self.model.steps_per_epoch)
-        due = step == self.model.total_steps or (every > 0 and step % every == 0)
-        return due and step != self.evaluated
+    def due(self, step: int) -> list[evaluators.Evaluator]:
+        """The evaluators whose turn it is. A resumed step may have been evaluated before it was saved."""
+        if step == self.evaluated:
+            return []
+        return [evaluator for evaluator in self.evaluators
+                if step == self.model.total_steps or (evaluator.every and step % evaluator.every == 0)]
 
     def save_is_due(self, step: int) -> bool:
         return step % self.config.run.checkpoint_every_steps == 0
 
-    def evaluate(self, step: int, state: models.TrainState) -> int:
-        """0, or the signal that cut it short: it will be done again."""
-        stop = 0
-
+    def evaluate(self, step: int, state: models.TrainState) -> tuple[int, float | None]:
+        """(0, the score that `run.keep_best` names or None), or (the signal that cut it short, None): it will be done
+        again. What cannot be scored is told in a line, and the run goes on.
+        """
         def after_batch(_images: int) -> None:
-            nonlocal stop
             self.watch.beat()
-            stop = self.agreed_stop()
-            if stop:
-                raise InterruptedError
+            if stop := self.agreed_stop():
+                raise _StoppedError(stop)
 
-        with self.watch.phase("evaluation"):
+        self.problem, scores, variables = "", {}, models.embedder_variables(state)
+        for evaluator in self.due(step):
             try:
-                embedded = embedding.embed_source(self.embed, models.embedder_variables(state), self.test, self.config,
-                                                  self.mesh, progress=after_batch)
-            except InterruptedError:
-                return stop
-            scores = hosts.from_first(self.scores(embedded) if hosts.is_first() else None)
-        self.metrics.write(step, **{name: value for name, value in scores.items() if isinstance(value, float)})
-        print(f"step {step}: test  map@r {scores['map@r']:.3f}  recall@1 {scores['recall@1']:.3f}  "
-              f"EER {scores['eer']:.3f}", flush=True)
-        self.evaluated, best = step, self.config.run.keep_best
-        if best and best not in scores:
-            raise UserError(f"run.keep_best {best!r} is not a score of the evaluation: {', '.join(scores)}")
-        self.score = scores[best] if best else None
-        return 0
+                with self.watch.phase("evaluation"):
+                    found = evaluator.score(self.embed, variables, self.watch, after_batch)
+            except _StoppedError as stopped:
+                return stopped.args[0], None
+            except UserError as error:
+                self.problem = f"step {step} cannot be evaluated on the {evaluator.name} data: {error}"
+                print(self.problem, flush=True)
+                continue
+            print(f"step {step}: {evaluator.name}  {evaluator.headline(found)}", flush=True)
+            scores |= {name: value for name, value in found.items() if isinstance(value, float)}
+        if scores:
+            self.metrics.write(step, **scores)
+        self.evaluated = step
+        return 0, scores.get(self.config.run.keep_best)
 
-    def scores(self, embedded: embedding.Embedded) -> dict:
-        for problem in embedded.problems:
-            print(f"left out of the evaluation: {problem}", flush=True)
-        kept = embedded.readable
-        return evaluation.score(embedded.embeddings[kept], self.test.labels[kept], self.config)
-
-    def save(self, step: int, state: models.TrainState) -> None:
+    def save(self, step: int, state: models.TrainState, score: float | None = None) -> None:
         if step not in (0, self.saved):
             with self.watch.phase("save"):
                 place = self.data.position(step) | self.batches.get_state()
-                self.checkpoints.save(step, state, place, self.score)
+                self.checkpoints.save(step, state, place, score)
             self.saved = step
 
 

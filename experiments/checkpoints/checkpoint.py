@@ -115,6 +115,25 @@ class Checkpoints:
         except seal.DamagedError:
             return None
 
+    def set_score(self, step: int, score: float) -> None:
+        """Gives its score to a checkpoint that was saved before the score was known, and prunes with it.
+
+        A checkpoint that could not be written, or a score that cannot be, is no reason to end.
+        """
+        self.wait()
+        if not hosts.is_first() or step not in self.all_steps():
+            return
+        folder, saving = self._folder(step), self._folder(step, _SAVING)
+        try:  # the new manifest takes the place of the old one when all of it is on the disk
+            record = seal.read(folder)
+            os.makedirs(saving, exist_ok=True)
+            seal.write(saving, {**record, "score": score})
+            os.replace(os.path.join(saving, seal.NAME), os.path.join(folder, seal.NAME))
+        except (OSError, seal.DamagedError) as error:
+            print(f"the score of step {step} cannot be written: {_reason(error)}", flush=True)
+        shutil.rmtree(saving, ignore_errors=True)
+        self._prune()
+
     def improves(self, score: float | None) -> bool:
         """Whether no checkpoint has a score as good as this one; None is no score."""
         if score is None or not self._best:

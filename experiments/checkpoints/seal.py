@@ -27,7 +27,12 @@ def close(folder: str, record: dict) -> None:
     """Writes the manifest of all files below `folder`, with `record` in it, through to the disk."""
     files = {name: [os.path.getsize(os.path.join(folder, name)), digest]
              for name, digest in zip(_files(folder), _digests(folder, _files(folder)), strict=True)}
-    content = json.dumps({**record, "files": files}, indent=1).encode() + b"\n"
+    write(folder, {**record, "files": files})
+
+
+def write(folder: str, record: dict) -> None:
+    """Writes this record as the manifest of `folder`, under its own digest, through to the disk."""
+    content = json.dumps(record, indent=1).encode() + b"\n"
     with open(os.path.join(folder, NAME), "wb") as file:
         file.write(content + hashlib.sha256(content).hexdigest().encode() + b"\n")
         file.flush()

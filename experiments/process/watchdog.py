@@ -21,7 +21,7 @@ class Watchdog:
 
     def __init__(self, timeout: float, workdir: str):
         self._timeout, self._path = timeout, os.path.join(workdir, "stalled.txt")
-        self._phase, self._beat = "start", time.monotonic()
+        self._phase, self._beat, self._patient = "start", time.monotonic(), False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
 
@@ -52,9 +52,21 @@ class Watchdog:
             self._phase = before
             self.beat()
 
+    @contextlib.contextmanager
+    def patient(self, name: str):
+        """Names a phase that may take as long as it takes: only an interpreter that stands still ends the run."""
+        with self.phase(name):
+            self._patient = True
+            try:
+                yield
+            finally:
+                self._patient = False
+
     def _watch(self) -> None:
         tick = min(self._timeout / 10, 10.0)
         while not self._ended.wait(tick):
+            if self._patient:
+                self.beat()
             if time.monotonic() - self._beat > self._timeout:
                 self._end()
             faulthandler.dump_traceback_later(self._timeout + 3 * tick, exit=True, file=sys.__stderr__)

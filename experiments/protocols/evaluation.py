@@ -19,6 +19,14 @@ def score(embeddings: np.ndarray, labels: np.ndarray, config) -> dict[str, float
     return ranking | verification.verification_scores(unit, labels, far=options.far)
 
 
+def names(config) -> tuple[str, ...]:
+    """Names the numbers that `score` gives, before there is anything to score."""
+    options, none = config.evaluation, np.zeros(0)
+    ranking = retrieval.PerQuery(none, none, none, none, none).terms(options.recall_at)
+    rates = verification.curve_scores(verification.roc([1.0, 0.0], [True, False]), options.far)
+    return tuple(name for name in (*ranking, *rates) if name not in ("map", "unreachable_far"))
+
+
 def roc(embeddings: np.ndarray, labels: np.ndarray, most: int = 5000) -> verification.Roc:
     """Gives the curve of all pairs of images, by cosine; many pairs are counted at 65,536 thresholds and never held.
 

@@ -25,6 +25,33 @@ def test_source(config) -> datasets.Source:
     return datasets.build(**config.test_data)
 
 
+def check_kinds(config) -> None:
+    """Raises UserError where the test data were left at a source that finds itself, and the training data are others:
+    the scores would be of images that nobody has asked for.
+    """
+    train, test = config.train_data, config.test_data
+    if test.name in datasets.FIND_THEMSELVES and not test.path and test.name != train.name:
+        raise UserError(f"the training data are {train.name} {train.path}, and the test data were left at {test.name}: "
+                        f"give --config.test_data.name={train.name} --config.test_data.path=..., and the classes "
+                        f"--config.test_data.classes='(0,0)' for all of it (or, where {test.name} is meant, its path)")
+
+
+def check_two_classes(config, source: datasets.Source) -> None:
+    """Raises UserError for training data of one class: every loss tells classes apart, and would be 0.
+
+    A number of classes given by hand says that this is known; a line warns of it.
+    """
+    if len(np.unique(source.labels)) > 1:
+        return
+    label = int(source.labels[0])
+    what = (f"all {len(source):,} training images ({config.train_data.name} {config.train_data.path}".rstrip()
+            + f") are of one class, {source.class_names[label]!r}: there is nothing to tell it from")
+    if config.loss.num_classes < 2:
+        raise UserError(f"{what}. A class of a folder is a sub-folder of it: is the path one level off? With "
+                        f"--config.loss.num_classes=N, N above 1, it trains all the same")
+    print(f"warning: {what}", flush=True)
+
+
 def num_classes(config, source: datasets.Source) -> int:
     """How many classes the loss has: as configured, or as many as the training data."""
     return config.loss.num_classes or source.num_classes

@@ -36,7 +36,7 @@ def check_config(workdir: str, config, free: tuple[str, ...] = ()) -> None:
         if os.path.isdir(workdir) and not _holds_nothing(workdir):
             raise UserError(f"{workdir} is not empty and holds no run: give an empty or new --workdir")
         return
-    if not _has_made_a_step(workdir):
+    if not has_made_a_step(workdir):
         return
     differing = {name: values for name, values in stored.differing(stored.read(path), config).items()
                  if name not in free}
@@ -60,7 +60,8 @@ def _holds_nothing(workdir: str) -> bool:
     return not names or (names == {"checkpoints"} and not os.listdir(workdirs.checkpoints_path(workdir)))
 
 
-def _has_made_a_step(workdir: str) -> bool:
+def has_made_a_step(workdir: str) -> bool:
+    """Whether the workdir holds more of a run than a refused start leaves."""
     if any("loss" in record for record in progress.read_metrics(workdir)):
         return True
     folder = workdirs.checkpoints_path(workdir)

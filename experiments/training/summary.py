@@ -3,7 +3,8 @@
 import jax
 import numpy as np
 
-from geodesic.experiments.training import optimizer
+from geodesic import datasets
+from geodesic.experiments.training import data, optimizer
 from geodesic.experiments.training.model import Model, TrainState
 
 
@@ -38,7 +39,7 @@ def rates(model: Model) -> dict[int, float]:
     return dict(zip(steps, np.broadcast_to(values, len(steps)).tolist(), strict=True))
 
 
-def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh, num_examples: int) -> str:
+def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh) -> str:
     """The summary of a run that is about to start.
 
     Args:
@@ -46,10 +47,9 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh, n
       model: what it trains.
       state: the train state, of which sizes alone are read.
       mesh: its devices.
-      num_examples: images of the training data.
 
     Returns:
-      One fact a line: devices, networks and their sizes, the batch, the data, the schedule, and, for a loss that has
+      One fact a line: devices, networks and their sizes, the batch, the schedule, and, for a loss that has
       an estimate of it (`Loss.start_loss`), the loss to expect at step 0. A first loss far from it is a wiring error.
     """
     count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
@@ -65,12 +65,36 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh, n
         "compute": f"{forward_flops(model, config) / 1e9:.3f} GFLOP per image forward, about three times that to train",
         "batch": f"{config.batch_size} = {mesh.size} device(s) x {config.accumulation_steps} accumulation step(s) x "
                  f"{config.batch_size // mesh.size // config.accumulation_steps}",
-        "data": f"{num_examples:,} training images, {model.steps_per_epoch:.2f} steps per epoch",
-        "steps": f"{model.total_steps:,} ({model.total_steps / model.steps_per_epoch:.1f} epochs)",
+        "steps": f"{model.total_steps:,} ({model.total_steps / model.steps_per_epoch:.1f} epochs of "
+                 f"{model.steps_per_epoch:.2f} steps)",
         "schedule": f"{config.optimizer.name}, {config.schedule.name} from {optimizer.peak_learning_rate(config):g}: "
                     + ", ".join(f"{rate:.2e} at {step}" for step, rate in rates(model).items()),
     }
     if model.loss.start_loss is not None:
         lines["start loss"] = (f"about {model.loss.start_loss(model.embedding_size):.2f} expected at step 0 "
                                f"(ln C + s^2/2D + margin)")
-    return "\n".join(f"  {name:<11}{text}" for name, text in lines.items())
+    return _lines(lines)
+
+
+def describe_data(config, train: datasets.Source, test: datasets.Source) -> str:
+    """Names both sources, with the images and the classes of each, and the classes that there are where it has a part.
+
+    Args:
+      config: the run's configuration.
+      train: what it learns from.
+      test: what it is watched on.
+
+    Returns:
+      A line for each.
+    """
+    return _lines({"train data": _described(config.train_data, train), "test data": _described(config.test_data, test)})
+
+
+def _described(options, source: datasets.Source) -> str:
+    whole = getattr(source, "of_classes", source.num_classes)
+    part = f" of {whole:,}" if whole > source.num_classes else ""
+    return f"{data.describe(options)}: {len(source):,} images of {source.num_classes:,}{part} classes"
+
+
+def _lines(facts: dict[str, str]) -> str:
+    return "\n".join(f"  {name:<11}{text}" for name, text in facts.items())

@@ -12,6 +12,7 @@ from geodesic.experiments import train
 from geodesic.experiments.checkpoints import checkpoint
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import progress
+from geodesic.experiments.protocols import evaluation
 from geodesic.experiments.trained import embedding
 from geodesic.experiments.training import model
 from tests.experiments import tiny
@@ -99,15 +100,95 @@ def test_what_a_run_leaves_is_checked_when_it_goes_on(one_device, tmp_path, caps
 
 def test_the_best_checkpoint_is_kept(one_device, tmp_path, monkeypatch):
     scores = iter([0.1, 0.9, 0.3, 0.2])
-    monkeypatch.setattr(train.evaluation, "score", lambda *_: {"map@r": next(scores), "recall@1": 0.0, "eer": 0.0})
+    monkeypatch.setattr(evaluation, "score", lambda *_: {"map@r": next(scores), "recall@1": 0.0, "eer": 0.0})
     config = tiny.config(tiny.faces(tmp_path / "faces"), total_steps=6, run__keep_best="map@r",
                          run__checkpoints_to_keep=1, evaluation__every_epochs=1.0)  # at steps 0, 2, 4 and 6
     assert train.train(config, str(tmp_path / "run"), StopAt()) == 0
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["2", "6"]
-    with pytest.raises(ValueError, match=r"run\.keep_best 'map' is not a score of the evaluation: map@r, recall@1"):
-        scores = iter([0.1])
-        config.run.keep_best = "map"
-        train.train(config, str(tmp_path / "other"), StopAt())
+    with checkpoint.Checkpoints(str(tmp_path / "run")) as checkpoints:  # the last one's score came after it was saved
+        assert [checkpoints.score(step) for step in (2, 6)] == [0.9, 0.2]
+        assert checkpoints.restore(model.abstract_state(model.build(config, 5, 20, one_device), config, one_device))
+
+
+def test_the_last_checkpoint_is_kept_as_the_best_one(one_device, tmp_path, monkeypatch):
+    scores = iter([0.1, 0.5, 0.9])
+    monkeypatch.setattr(evaluation, "score", lambda *_: {"map@r": next(scores), "recall@1": 0.0, "eer": 0.0})
+    config = tiny.config(tiny.faces(tmp_path / "faces"), total_steps=4, run__keep_best="map@r",
+                         run__checkpoints_to_keep=1, evaluation__every_epochs=1.0)
+    assert train.train(config, str(tmp_path / "run"), StopAt()) == 0
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["4"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("of a defect"), UserError("of a score")])
+def test_a_run_whose_last_evaluation_fails_has_its_last_checkpoint(one_device, tmp_path, monkeypatch, error):
+    config = tiny.config(tiny.faces(tmp_path / "faces"), total_steps=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "score", lambda *_: (_ for _ in ()).throw(error))
+        with pytest.raises(type(error), match=str(error)):
+            train.train(config, str(tmp_path / "run"), StopAt())
+    state, position = final_state(config, tmp_path / "run", one_device)
+    assert int(state.step) == position["step"] == 3 and progress.last_evaluation(str(tmp_path / "run")) is None
+    assert train.train(config, str(tmp_path / "run"), StopAt()) == 0  # the same command again evaluates, and is done
+    assert progress.last_evaluation(str(tmp_path / "run")) == 3
+    again, _ = final_state(config, tmp_path / "run", one_device)
+    assert jax.tree.all(jax.tree.map(np.array_equal, state, again))
+
+
+def test_test_images_that_are_all_alike_cost_nothing(one_device, tmp_path, capsys):
+    config = tiny.config(tiny.faces(tmp_path / "faces"), total_steps=4, evaluation__every_epochs=1.0)
+    test = tiny.faces(tmp_path / "test", 2, 3)
+    config.test_data.path = str(test)
+    for path in test.glob("*/*.jpg"):
+        path.write_bytes((test / "class0" / "0.jpg").read_bytes())
+    with pytest.raises(UserError, match=r"step 4 cannot be evaluated .*collapsed.*checkpoint saved"):
+        train.train(config, str(tmp_path / "run"), StopAt())
+    assert "step 2 cannot be evaluated on the test data: the embeddings have collapsed" in capsys.readouterr().out
+    assert (tmp_path / "run" / "checkpoints" / "4").is_dir()
+
+
+def refused(config, folder, match):
+    """The line, before anything is written."""
+    with pytest.raises(UserError, match=match):
+        train.train(config, str(folder), StopAt())
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(("change", "match"), [
+    ({"run__keep_best": "map"}, r"run\.keep_best 'map' is not a score .* known: recall@1, .*map@r, .*eer"),
+    ({"evaluation__layer": "stage9"}, r"evaluation\.layer 'stage9' is not a layer of tiny; known: .*stage2"),
+    ({"evaluation__recall_at": (1, 20)}, r"recall_at 20: the 20 test images leave 19 .* from 1 to 19"),
+    ({"evaluation__recall_at": (0,)}, r"recall_at 0: "),
+    ({"evaluation__every_epochs": 0.1}, r"every_epochs 0\.1 is less than half a step, .* has 2\.5: give 0\.4 for"),
+    ({"evaluation__every_epochs": -1.0}, r"every_epochs -1 is less than half a step"),
+    ({"test_data__classes": (1, 2)}, r"4 images of one class: verification needs images of two classes"),
+    ({"train_data__classes": (1, 2)}, r"all 4 training images .* are of one class, 'class1'.*loss\.num_classes=N"),
+    ({"test_data__name": "orl_faces", "test_data__path": ""}, r"the test data were left at orl_faces: give "
+                                                              r"--config\.test_data\.name=image_folder"),
+])
+def test_what_cannot_be_is_refused_before_the_first_byte(one_device, tmp_path, change, match):
+    refused(tiny.config(tiny.faces(tmp_path / "faces"), **change), tmp_path / "run", match)
+
+
+def test_a_test_set_of_one_image_a_class_is_refused(one_device, tmp_path):
+    config = tiny.config(tiny.faces(tmp_path / "faces"))
+    config.test_data.path = str(tiny.faces(tmp_path / "test", 5, 1))
+    refused(config, tmp_path / "run", "5 images of as many classes: no class has two images")
+
+
+def test_one_class_trains_where_the_number_of_classes_is_given(one_device, tmp_path, capsys):
+    config = tiny.config(tiny.faces(tmp_path / "faces"), train_data__classes=(0, 1), loss__num_classes=2, total_steps=1)
+    assert train.train(config, str(tmp_path / "run"), StopAt()) == 0
+    assert "warning: all 4 training images (image_folder" in capsys.readouterr().out
+
+
+def test_the_start_names_both_sources_and_the_scores_need_no_recall_at_1(one_device, tmp_path, capsys):
+    config = tiny.config(tiny.faces(tmp_path / "faces"), total_steps=1, train_data__classes=(0, 3),
+                         evaluation__recall_at=(2, 4))
+    assert train.train(config, str(tmp_path / "run"), StopAt()) == 0
+    output = capsys.readouterr().out
+    assert f"train data image_folder {tmp_path / 'faces'}, classes 0..2: 12 images of 3 of 5 classes" in output
+    assert f"test data  image_folder {tmp_path / 'faces'}, classes 0..last: 20 images of 5 classes" in output
+    assert "step 1: test  map@r " in output and "  recall@2 " in output and "  EER " in output
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_the_run_only_at_its_end(one_device, tmp_path, monkeypatch, capsys):

@@ -117,7 +117,7 @@ def test_a_checkpoint_of_an_older_version_goes_on_by_its_numbers(copied, monkeyp
     shutil.rmtree(workdir / "checkpoints")
     with monkeypatch.context() as patch:
         patch.setattr(resume.Data, "position", old)
-        patch.setattr(resume, "_has_made_a_step", lambda workdir: False)
+        patch.setattr(resume, "has_made_a_step", lambda workdir: False)
         assert train.train(config_of(photos, total_steps=2), str(workdir)) == 0
     (workdir / "classes.json").unlink()
     assert go_on(photos, workdir) == 0

@@ -19,7 +19,7 @@ def test_rates_are_the_schedules(name):
 def described(**changes):
     config = tiny.config(**changes)
     built, mesh = tiny.built(config, jax.devices()[:2], classes=5, examples=20)
-    lines = summary.describe(config, built, model.abstract_state(built, config, mesh), mesh, 20).splitlines()
+    lines = summary.describe(config, built, model.abstract_state(built, config, mesh), mesh).splitlines()
     return {line[2:13].strip(): line[13:] for line in lines}
 
 
@@ -32,7 +32,7 @@ def test_the_summary_has_the_sizes_of_the_run():
         lines["embedder"])
     assert lines["loss"].endswith("5 classes, 96 parameters")  # six rows over two devices
     assert lines["batch"] == "8 = 2 device(s) x 2 accumulation step(s) x 2"
-    assert lines["data"] == "20 training images, 2.50 steps per epoch" and lines["steps"] == "5 (2.0 epochs)"
+    assert lines["steps"] == "5 (2.0 epochs of 2.50 steps)"
     expected = math.log(5) + 16 ** 2 / (2 * 16) + 16 * math.sin(0.5)
     assert lines["start loss"].startswith(f"about {expected:.2f} expected at step 0")
 
