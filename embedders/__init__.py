@@ -68,6 +68,10 @@ PUBLIC_LAYOUTS = {
     **dict.fromkeys(("iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200"), ("insightface",)),
 }
 
+# Names of parameters that are the shape of a function: the exponent of generalised-mean pooling and PReLU's slopes.
+# Towards 0 that function becomes another, no simpler one: weight decay leaves them alone, as in public implementations.
+SHAPES_OF_FUNCTIONS = ("p", "slope")
+
 # What `build` checks of fields: their choices, and which are shares.
 _CHOICES = {
     "pooling": tuple(neck.POOLINGS),

@@ -1,8 +1,11 @@
 """Optimizers and learning-rate schedules, from the configuration."""
 
+import functools
+
 import jax
 import optax
 
+from geodesic import embedders
 from geodesic.errors import UserError
 
 
@@ -78,7 +81,10 @@ def peak_learning_rate(config) -> float:
 
 def _steps(peak: float, epochs, options, steps_per_epoch: float, warmup: int) -> optax.Schedule:
     """A rate that is multiplied by `options.step_factor` at each of these epochs, counted from the run's start."""
-    drops = {round(epoch * steps_per_epoch) - warmup: options.step_factor for epoch in epochs}
+    drops = {}
+    for epoch in epochs:  # several may fall on one update, and each counts
+        update = round(epoch * steps_per_epoch) - warmup
+        drops[update] = drops.get(update, 1.0) * options.step_factor
     if drops and min(drops) <= 0:
         raise UserError(f"the learning rate drops at epoch {min(epochs):g}, within the warm-up of "
                         f"{options.warmup_epochs:g} epochs: drop later or warm up less")
@@ -90,7 +96,7 @@ def make_optimizer(config, schedule: optax.Schedule, steps_per_epoch: float = 1.
 
     In this order: the embedder's gradient is clipped to a norm, every number is clipped, the named rule and its weight
     decay are applied, the learning rate and the factors of the trunk and of the loss. The trunk is the embedder
-    without its neck.
+    without its neck. `embedders.SHAPES_OF_FUNCTIONS` never decay.
 
     Args:
       config: the run's configuration, of which `optimizer` is read.
@@ -135,7 +141,7 @@ def make_optimizer(config, schedule: optax.Schedule, steps_per_epoch: float = 1.
 
 def _rule(options) -> optax.GradientTransformation:
     """The named rule with its weight decay, before the learning rate."""
-    decayed = (lambda params: True) if options.decay_norm_and_bias else _matrices
+    decayed = functools.partial(_decayed, vectors_too=options.decay_norm_and_bias)
     decay = optax.add_decayed_weights(options.weight_decay, mask=decayed)
     match options.name:
         case "sgd":
@@ -161,9 +167,10 @@ def _later(rule: optax.GradientTransformation, first_step: int) -> optax.Gradien
     return optax.chain(optax.masked(waiting, _trunk), optax.masked(rule, rest))
 
 
-def _matrices(params):
-    """Which parameters are kernels and prototypes, and not the vectors of BatchNorm and biases."""
-    return jax.tree.map(lambda p: p.ndim > 1, params)
+def _decayed(params, vectors_too: bool):
+    """Which parameters decay: kernels and prototypes, and the vectors of BatchNorm and biases where these are to."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, p: path[-1].key not in embedders.SHAPES_OF_FUNCTIONS and (vectors_too or p.ndim > 1), params)
 
 
 def _trunk(params):

@@ -4,6 +4,7 @@ import numpy as np
 import optax
 import pytest
 
+from geodesic import embedders
 from geodesic.configs import default
 from geodesic.experiments.training import optimizer
 
@@ -34,6 +35,14 @@ def test_steps_drop_at_their_epochs():
 def test_steps_count_from_the_start_with_warm_up_too():
     rate = schedule(name="step", step_epochs=(3.0,), step_factor=0.1, warmup_epochs=2.0)
     assert [rate(step) for step in (10, 20, 29, 30)] == pytest.approx([0.2, 0.4, 0.4, 0.04])
+
+
+def test_drops_that_fall_on_one_update_multiply():
+    rate = schedule(total=12, per_epoch=1, name="step", step_epochs=(10.0, 10.4), step_factor=0.1)
+    assert [rate(step) for step in (9, 10, 11)] == pytest.approx([0.4, 0.004, 0.004])
+    rate = schedule(total=12, per_epoch=1, name="step_every", first_step_epoch=10.0, step_every_epochs=0.4,
+                    step_factor=0.1)  # at 10.0, 10.4, 10.8, 11.2, 11.6 and 12.0
+    assert [rate(step) for step in (9, 10, 11)] == pytest.approx([0.4, 0.004, 0.00004])
 
 
 def test_warm_up_is_linear_from_zero():
@@ -70,6 +79,29 @@ def test_sgd_is_pytorchs():
 def test_adamw_decay_is_decoupled():
     update = updates(name="adamw", learning_rate=0.1, weight_decay=0.1)
     np.testing.assert_allclose(update["embedder"]["kernel"], -0.1 * (1 + 0.1 * 2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adamw", "rmsprop"])
+@pytest.mark.parametrize("vectors_too", [True, False])
+@pytest.mark.parametrize("head_only_epochs", [0.0, 3.0])
+def test_exponents_of_pooling_and_slopes_of_prelu_never_decay(rule, vectors_too, head_only_epochs):
+    embedder = embedders.build("iresnet18", pooling="generalised_mean", embedding_size=4)
+    variables = jax.eval_shape(embedder.init, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    params = {"embedder": jax.tree.map(lambda p: jnp.ones(p.shape), variables["params"]),
+              "loss": {"prototypes": jnp.ones((3, 4))}}
+    config = default.get_config()
+    config.optimizer.update(name=rule, learning_rate=0.1, weight_decay=0.1, decay_norm_and_bias=vectors_too,
+                            head_only_epochs=head_only_epochs)
+    made = optimizer.make_optimizer(config, optax.constant_schedule(0.1))
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    update, _ = jax.jit(lambda: made.update(nothing, made.init(params), params))()
+    moved = {jax.tree_util.keystr(path): bool(jnp.any(leaf))
+             for path, leaf in jax.tree_util.tree_leaves_with_path(update)}
+    shapes = [path for path in moved if path.endswith("['slope']") or path.endswith("['p']")]
+    assert len(shapes) > 8 and "['embedder']['neck']['generalised_mean']['p']" in shapes
+    assert not any(moved[path] for path in shapes)
+    assert moved["['embedder']['neck']['fc']['kernel']"] and moved["['loss']['prototypes']"]
+    assert moved["['embedder']['neck']['fc']['bias']"] == vectors_too
 
 
 def test_decay_can_spare_vectors():
