@@ -60,17 +60,19 @@ class TrainBatches:
 class _TrainLoader:
     """A function (first step, local place) -> an example. It travels to loader processes, with the source."""
 
-    def __init__(self, source: Source, input, augment, sampling, batch_size: int, seed: int, process_index: int,
-                 process_count: int, tolerance_percent: float):
-        self._source, self._seed, self._global_size = source, seed, batch_size
-        self._process, self.local_size = process_index, _local_size(batch_size, process_count)
-        self._order = order.make(source.labels, seed, batch_size, sampling)
+    def __init__(self, source: Source, input, augment, sampling, batch_size: int, parts: int, seed: int,
+                 process_index: int, process_count: int, tolerance_percent: float):
+        self._source, self._seed, self._parts = source, seed, parts
+        self._process, self.local_size = process_index, _local_size(batch_size, process_count, parts)
+        self._part_size, self._local_part_size = batch_size // parts, self.local_size // parts
+        self._order = order.make(source.labels, seed, batch_size, sampling, parts)
         self._tolerance = tolerance_percent
         self._input, self._augment = _plain(input), _plain(augment)
 
     def __call__(self, first_step: int, place: int) -> dict:
-        step, row = divmod(place, self.local_size)
-        position = (first_step + step) * self._global_size + self._process * self.local_size + row
+        # Parts are counted over all steps, and of each part every process has its share.
+        part, row = divmod(place, self._local_part_size)
+        position = (first_step * self._parts + part) * self._part_size + self._process * self._local_part_size + row
         index = self._order.record(position)
         for tried, stand_in in enumerate(stand_ins(self._source.labels, index)):
             try:
@@ -114,8 +116,8 @@ def stand_ins(labels: np.ndarray, index: int) -> Iterator[int]:
 
 
 def train_batches(source: Source, *, input, augment, sampling, batch_size: int, seed: int, process_index: int,
-                  process_count: int, tolerance_percent: float = 0.0, threads: int = 2, workers: int = 0,
-                  buffer: int = 8, first_step: int = 0) -> TrainBatches:
+                  process_count: int, parts: int = 1, tolerance_percent: float = 0.0, threads: int = 2,
+                  workers: int = 0, buffer: int = 8, first_step: int = 0) -> TrainBatches:
     """Makes the batches of a training run, from `first_step` on, without end.
 
     Args:
@@ -125,6 +127,8 @@ def train_batches(source: Source, *, input, augment, sampling, batch_size: int, 
         seed: what the order and the views are drawn from.
         process_index, process_count: this process among all. Together they see the global batch that one process
             alone would see; datasets/order.py says which.
+        parts: accumulation steps that a batch is cut into. Part i of the global batch is the i-th of equal parts of
+            every process's batch, in the order of the processes, and holds the same images however many they are.
         tolerance_percent: of the source's images that may be unreadable: `stand_ins` says what is shown instead.
         threads, workers: threads that make batches, or, where workers is not 0, processes that do.
         buffer: batches prepared ahead.
@@ -146,7 +150,7 @@ def train_batches(source: Source, *, input, augment, sampling, batch_size: int, 
         >>> batches.close()
     """
     transforms.check_options(input, augment)
-    load = _TrainLoader(source, input, augment, sampling, batch_size, seed, process_index, process_count,
+    load = _TrainLoader(source, input, augment, sampling, batch_size, parts, seed, process_index, process_count,
                         tolerance_percent)
     return TrainBatches(load, functools.partial(_iterate, count=_FOREVER, size=load.local_size, threads=threads,
                                                 processes=workers, buffer=buffer), first_step)
@@ -201,9 +205,12 @@ class _EvalLoader:
         return {**element, "image": image, "mask": np.bool_(True)}
 
 
-def _local_size(batch_size: int, process_count: int) -> int:
+def _local_size(batch_size: int, process_count: int, parts: int = 1) -> int:
     if batch_size < 1 or batch_size % process_count:
         raise UserError(f"batch_size {batch_size} does not divide into {process_count} processes: use a multiple of it")
+    if parts < 1 or batch_size % (process_count * parts):
+        raise UserError(f"batch_size {batch_size} does not divide into {process_count} processes x {parts} "
+                        f"accumulation steps: use a multiple of both")
     return batch_size // process_count
 
 

@@ -12,7 +12,7 @@ from ..errors import UserError
 SAMPLINGS = ("uniform", "pk")
 
 
-def make(labels: np.ndarray, seed: int, batch_size: int, options):
+def make(labels: np.ndarray, seed: int, batch_size: int, options, parts: int = 1):
     """Makes the order in which records are trained on: an object whose `record(place)` is the record at a place.
 
     Args:
@@ -20,6 +20,7 @@ def make(labels: np.ndarray, seed: int, batch_size: int, options):
         seed: what the order is drawn from.
         batch_size: records of a batch over all processes; batch b holds the places from b * batch_size on.
         options: the section `sampling` of a configuration, or an object with its attributes.
+        parts: accumulation steps that a batch is cut into, each batch_size / parts places one after the other.
 
     Raises UserError for a sampling that there is not, or that these labels do not allow.
 
@@ -32,7 +33,7 @@ def make(labels: np.ndarray, seed: int, batch_size: int, options):
     if options.name == "uniform":
         return Uniform(len(labels), seed)
     if options.name == "pk":
-        return ClassesByImages(labels, seed, batch_size, options.images_per_class)
+        return ClassesByImages(labels, seed, batch_size, options.images_per_class, parts)
     raise UserError(f"sampling.name is {' or '.join(SAMPLINGS)}; got {options.name!r}")
 
 
@@ -56,13 +57,19 @@ class ClassesByImages:
     fewer than K images repeats them (every appearance is another view). The groups are dealt out so that no batch
     has a class twice; batches that are then short of P classes get further groups of random other classes. A class
     with many more images than the others so makes the pass longer, and the others are seen more often in it.
+
+    Of a batch that is cut into parts, each part has P / parts whole classes, because a loss of pairs finds an image's
+    positives in its own part. Where the parts do not divide P, a class that lies across a border is in two of them.
     """
 
-    def __init__(self, labels: np.ndarray, seed: int, batch_size: int, images_per_class: int):
+    def __init__(self, labels: np.ndarray, seed: int, batch_size: int, images_per_class: int, parts: int = 1):
         """Raises UserError where such batches cannot be had."""
         if images_per_class < 1 or batch_size % images_per_class:
             raise UserError(f"sampling.images_per_class {images_per_class} does not divide batch_size {batch_size}")
+        if parts < 1 or batch_size % parts:
+            raise UserError(f"batch_size {batch_size} does not divide into {parts} accumulation steps")
         self._labels, self._seed, self._batch_size, self._images = labels, seed, batch_size, images_per_class
+        self._parts = parts
         counts = np.bincount(labels)
         counts, classes = counts[counts > 0], batch_size // images_per_class
         if len(counts) < classes:
@@ -93,9 +100,9 @@ class ClassesByImages:
         table = self._deal(of_class, turn, len(present), rng)
         class_of, turn_of = table[..., 0:1], table[..., 1:2]
         image = (turn_of * self._images + np.arange(self._images)) % counts[class_of]
-        records = shuffled[starts[class_of] + image].reshape(self.batches_per_pass, self._batch_size)
+        records = shuffled[starts[class_of] + image].reshape(-1, self._batch_size // self._parts)
         # Devices take neighbouring rows; local BatchNorm is not to see a class or two alone.
-        return rng.permuted(records, axis=1)
+        return rng.permuted(records, axis=1).reshape(self.batches_per_pass, self._batch_size)
 
     def _deal(self, of_class: np.ndarray, turn: np.ndarray, classes: int, rng: np.random.Generator) -> np.ndarray:
         """Deals the groups out: (class, turn) of each, i64[batches, P, 2], filled up to P classes in every batch."""

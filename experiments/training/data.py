@@ -66,7 +66,7 @@ class CountedBatches:
     def __init__(self, source: datasets.Source, config):
         self._batches = datasets.train_batches(
             source, input=config.input, augment=config.augment, sampling=config.sampling, batch_size=config.batch_size,
-            seed=config.seed, tolerance_percent=config.invalid_data_tolerance_percent,
+            parts=config.accumulation_steps, seed=config.seed, tolerance_percent=config.invalid_data_tolerance_percent,
             threads=config.run.loader_threads, workers=config.run.loader_workers, buffer=config.run.loader_buffer,
             **hosts.share())
         self._source, self._tolerance = source, config.invalid_data_tolerance_percent

@@ -44,8 +44,9 @@ def train_batches(source, config, *, process_index=0, process_count=1, **options
                                   **sections | run | values | options)
 
 
-def take(config, length, steps, *, seed=0, process_index=0, process_count=1, start=None):
-    made = train_batches(Numbered(length), config, seed=seed, process_index=process_index, process_count=process_count)
+def take(config, length, steps, *, seed=0, process_index=0, process_count=1, start=None, parts=1):
+    made = train_batches(Numbered(length), config, seed=seed, process_index=process_index, process_count=process_count,
+                         parts=parts)
     if start is not None:
         made.set_state(start)
     taken = [next(made) for _ in range(steps)]
@@ -191,6 +192,23 @@ def test_batches_do_not_depend_on_loader_workers(config, workers):
     ours += take(config, 20, 2, start=state)[0]
     for batch, theirs in zip(ours, expected + rest, strict=True):
         np.testing.assert_array_equal(batch["image"], theirs["image"])
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_a_part_of_the_global_batch_holds_the_same_images_on_any_number_of_hosts(config, hosts):
+    """The training step cuts every host's batch into as many parts, and puts the i-th ones side by side."""
+    config.sampling.update(name="pk", images_per_class=2)
+    cut = lambda host, count: records(take(config, 20, 3, process_index=host, process_count=count,
+                                           parts=2)[0]).reshape(3, 2, -1)
+    together = np.concatenate([cut(host, hosts) for host in range(hosts)], axis=2)
+    np.testing.assert_array_equal(together, cut(0, 1))
+    labels = together % 5
+    assert ((labels[..., :, None] == labels[..., None, :]).sum(-1) == 2).all()  # whole classes
+
+
+def test_parts_that_hosts_cannot_share(config):
+    with pytest.raises(ValueError, match="batch_size 8 does not divide into 2 processes x 3 accumulation steps"):
+        take(config, 20, 1, process_count=2, parts=3)
 
 
 def test_resume_on_another_number_of_hosts_goes_on_exactly(config):

@@ -5,9 +5,9 @@ import pytest
 from geodesic.datasets import order
 
 
-def make(labels, batch_size, images, seed=0):
+def make(labels, batch_size, images, seed=0, parts=1):
     options = ml_collections.ConfigDict({"name": "pk", "images_per_class": images})
-    return order.make(np.asarray(labels), seed, batch_size, options)
+    return order.make(np.asarray(labels), seed, batch_size, options, parts)
 
 
 def batches(made, batch_size, count):
@@ -55,6 +55,31 @@ def test_rows_of_a_batch_are_mixed():
     labels = np.repeat(np.arange(12), 8)
     halves = labels[batches(make(labels, 16, 4), 16, 6)].reshape(-1, 4)
     assert np.mean([len({*part}) for part in halves]) > 2
+
+
+def positives(labels, batch_size, images, parts):
+    """The share of images that have all other images of their class in their part of the batch."""
+    found = labels[batches(make(labels, batch_size, images, parts=parts), batch_size, 20)].reshape(20 * parts, -1)
+    return np.mean((found[:, :, None] == found[:, None]).sum(-1) == images)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4, 8])
+def test_a_part_of_a_batch_has_whole_classes(parts):
+    labels = np.repeat(np.arange(200), 20)
+    assert positives(labels, 128, 4, parts) == 1
+    rows = labels[batches(make(labels, 128, 4, parts=parts), 128, 20)].reshape(-1, 128 // parts)
+    assert np.mean(rows[:, 1:] == rows[:, :-1]) < 0.25  # and they are mixed in it
+
+
+def test_parts_that_do_not_divide_the_classes_tear_as_few_as_there_are_borders():
+    shares = positives(np.repeat(np.arange(40), 6), 24, 4, 4)
+    assert shares == pytest.approx(1 - 2 / 6)  # parts of 6 images of 6 classes: two classes are torn
+
+
+def test_the_order_of_older_versions():
+    """A run goes on with the data it would have had. These batches were drawn before there were parts."""
+    made = make(np.repeat(np.arange(5), 4), 6, 2)
+    assert batches(made, 6, 3).tolist() == [[10, 2, 7, 5, 1, 11], [17, 16, 13, 15, 0, 3], [18, 7, 14, 19, 5, 12]]
 
 
 @pytest.mark.parametrize(("labels", "batch_size", "images", "message"), [
