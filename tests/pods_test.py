@@ -58,6 +58,20 @@ def test_many_processes_do_what_one_does(tmp_path):
 
 
 @pytest.mark.slow
+def test_accumulation_steps_of_many_processes_are_those_of_one(tmp_path):
+    """A loss of pairs depends on which images make a part."""
+    runs, logged = Runs(tmp_path), {}
+    options = ("--config.loss.name=multi_similarity", "--config.sampling.name=pk", "--config.batch_size=16",
+               "--config.sampling.images_per_class=4", "--config.accumulation_steps=2",
+               "--config.embedder.batch_norm=synchronised")
+    for name, layout in LAYOUTS.items():
+        for process in runs.finish(name, STEPS, *options, **layout):
+            assert process.status == 0, process.output()
+        logged[name] = [loss for _, loss, _ in runs.left_by(name)["logged"] if loss is not None]
+    assert logged["one"] == pytest.approx(logged["two"], rel=1e-5) and len(logged["one"]) > 3
+
+
+@pytest.mark.slow
 def test_an_error_of_the_first_is_everyones_and_nobody_hangs(tmp_path):
     """The workdir of another configuration: found by process 0, told to all."""
     runs = Runs(tmp_path)
