@@ -87,7 +87,7 @@ def blocks(embeddings, labels, block: int = BLOCK):
     embeddings, labels = np.asarray(embeddings, np.float32), np.asarray(labels)
     if not np.isfinite(embeddings).all():
         raise UserError("embeddings hold NaN or infinite values: no threshold can be set")
-    block = min(block, len(labels))
+    block = max(min(block, len(labels)), 1)
     product = _cosines()
     parts = [jnp.asarray(np.pad(embeddings[start:start + block], ((0, -len(embeddings[start:start + block]) % block),
                                                                    (0, 0)))) for start in range(0, len(labels), block)]
@@ -249,7 +249,7 @@ def _score(falling: _Falling, within: _Falling, place: int, rank: int) -> float:
     """Gives the impostor score before which exactly `rank` are greater or as great, 0 the highest."""
     before = falling.impostors[place - 1] if place else 0
     low = int(np.searchsorted(within.impostors + before, rank, side="right"))
-    return float(_floats((np.uint32(_BINS - 1 - place) << np.uint32(16)) | np.uint32(_BINS - 1 - low)))
+    return _score_of(place, low)
 
 
 def _crossing(falling: _Falling, within: _Falling, place: int) -> float:
@@ -315,3 +315,49 @@ def highest(embeddings, labels, share: float) -> tuple[np.ndarray, np.ndarray, n
     genuine_cosines, owner, tail, ends = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(-tail, kind="stable")[:wanted]
     return genuine_cosines, owner, tail[order], ends[order]
+
+
+def threshold_at(embeddings, labels, far: float, *, block: int = BLOCK) -> tuple[float, float, float]:
+    """Finds the smallest threshold whose false accept rate over all pairs of rows is at most `far`, in two passes.
+
+    Args:
+        embeddings: f[N,D], L2-normalised.
+        labels: int[N].
+        far: the rate, above 0 and below 1.
+        block: rows on each side of a block of cosines.
+
+    Returns:
+        The threshold, which is the score of a pair, or just above all scores where nothing may be accepted; its FAR,
+        and its TAR.
+
+    Raises:
+        UserError: there is no genuine or no impostor pair, or a value is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import pairs
+        >>> pairs.threshold_at(np.eye(2)[[0, 0, 1, 1]], np.array([0, 0, 1, 1]), 0.1)
+        (1.0, 0.0, 1.0)
+    """
+    counts = _count(embeddings, labels, block=block)
+    _check(counts)
+    falling = _falling(counts)
+    impostors, genuine = int(falling.impostors[-1]), int(falling.genuine[-1])
+    allowed = _allowed(far, impostors)
+    place = int(np.searchsorted(falling.impostors, allowed, side="right"))  # the bin of the first that is refused
+    higher = np.flatnonzero(counts[:, ::-1].any(axis=0)[:place])[-1:]
+    bins = [*higher, place]
+    fine = _count(embeddings, labels, [_BINS - 1 - number for number in bins], block)[:, :, ::-1]
+    before = falling.impostors[place - 1] if place else 0
+    refused = int(np.searchsorted(before + np.cumsum(fine[-1, 0]), allowed, side="right"))
+    fine[-1, :, refused:] = 0
+    for number, within in zip(bins[::-1], fine[::-1], strict=True):  # the lowest score above the refused one
+        if len(held := np.flatnonzero(within.any(axis=0))):
+            accepted = [outer[number - 1] if number else 0 for outer in falling] + within.sum(axis=1)
+            return _score_of(number, held[-1]), float(accepted[0] / impostors), float(accepted[1] / genuine)
+    return float(np.nextafter(_score_of(place, refused), np.inf)), 0.0, 0.0
+
+
+def _score_of(place: int, within: int) -> float:
+    """Gives the score of a bin and of a place in it, both counted from the highest."""
+    return float(_floats((np.uint32(_BINS - 1 - place) << np.uint32(16)) | np.uint32(_BINS - 1 - within)))

@@ -28,7 +28,11 @@ def all_pairs(embeddings, labels) -> tuple[np.ndarray, np.ndarray]:
         labels: int[N].
 
     Returns:
-        Cosines f32[M] in the order of `numpy.triu_indices(N, k=1)`, and whether the labels are equal, bool[M].
+        Cosines f32[M] in the order of `numpy.triu_indices(N, k=1)`, and whether the labels are equal, bool[M]. They are
+        the floats that `pairs.blocks` counts, so that copies tie here where they tie there.
+
+    Raises:
+        UserError: a value is not finite.
 
     Example:
         >>> import numpy as np
@@ -37,9 +41,12 @@ def all_pairs(embeddings, labels) -> tuple[np.ndarray, np.ndarray]:
         >>> cosines.tolist(), same.tolist()
         ([0.0, 1.0, 0.0], [False, True, False])
     """
-    embeddings, labels = np.asarray(embeddings, np.float32), np.asarray(labels)
+    labels = np.asarray(labels)
+    cosines = np.empty((len(labels), len(labels)), np.float32)
+    for scores, _, rows, columns in pairs.blocks(embeddings, labels):
+        cosines[rows, columns] = scores
     first, second = np.triu_indices(len(labels), k=1)
-    return (embeddings @ embeddings.T)[first, second], labels[first] == labels[second]
+    return cosines[first, second], labels[first] == labels[second]
 
 
 def roc(scores, same) -> Roc:

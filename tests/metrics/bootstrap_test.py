@@ -36,6 +36,22 @@ def test_intervals_hold_the_estimate_and_listed_pairs_equal_all_pairs():
         name: summary[name] for name in found}
 
 
+@pytest.mark.parametrize("size", [4, 32, 128])
+def test_copies_across_identities_have_one_cosine_in_scores_and_intervals(size):
+    """Genuine and impostor pairs that are copies tie, whichever way they are counted."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        points = rng.normal(size=(6, size)).astype(np.float32)
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        rows, labels = points[rng.integers(0, 6, 100)], np.repeat(np.arange(25), 4)
+        far = (0.01, 0.1, 0.2)
+        scores = verification.verification_scores(rows, labels, far=far)
+        found = bootstrap.verification_intervals(rows, labels, far=far, samples=2)
+        counted = verification.verification_scores(rows, labels, far=far, held_pairs=0)
+        assert {name: interval.estimate for name, interval in found.items()} == {name: scores[name] for name in found}
+        assert counted == {name: pytest.approx(value) for name, value in scores.items()}
+
+
 def test_pairs_are_weighed_as_copies_of_drawn_identities_would_be():
     """One replicate, made in full: an identity drawn w times gives w copies of its images, and copies are strangers
     of all but their own pair. TAR and EER of the repeated list are those of the weights.

@@ -8,8 +8,8 @@ from geodesic.metrics import pairs, verification
 def test_counted_pairs_equal_held_pairs(rounded):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 40, 200)
-    rows = rng.normal(size=(200, 6)) + 2 * rng.normal(size=(40, 6))[labels]
-    rows = np.round(rows) if rounded else rows  # ties
+    rows = rng.normal(size=(200, 16)) + rng.normal(size=(40, 16))[labels]
+    rows = np.sign(rows) if rounded else rows  # ties, in every order of summation
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     options = {"far": (1, 0.1, 1e-2, 1e-3, 1e-6), "fmr": (0.5, 0.1, 1e-3)}
     held = verification.verification_scores(rows, labels, **options)
@@ -17,5 +17,6 @@ def test_counted_pairs_equal_held_pairs(rounded):
     assert counted["unreachable_far"] == held["unreachable_far"]
     for name in held:
         assert counted[name] == pytest.approx(held[name], abs=1e-4), name  # blocks round their products differently
+    assert pairs.scores(rows, labels, **options) == {name: pytest.approx(value) for name, value in held.items()}
     assert verification.verification_scores(rows, labels, **options, held_pairs=0) == pairs.scores(
         rows, labels, **options)

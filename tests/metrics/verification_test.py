@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from geodesic.metrics import verification
+from geodesic.metrics import pairs, verification
 
 
 def test_roc_equals_scikit_learn():
@@ -49,6 +49,21 @@ def test_all_pairs():
     scores, same = verification.all_pairs(np.array([[1, 0], [0, 1], [1, 0]]), np.array([0, 1, 0]))
     assert scores.tolist() == [0, 1, 0]
     assert same.tolist() == [False, True, False]
+
+
+def test_all_pairs_of_several_blocks_are_in_the_order_of_the_upper_triangle(monkeypatch):
+    monkeypatch.setattr(pairs.blocks, "__defaults__", (3,))
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(8, 5)), rng.integers(0, 3, 8)
+    scores, same = verification.all_pairs(rows, labels)
+    first, second = np.triu_indices(8, k=1)
+    np.testing.assert_allclose(scores, np.sum(rows[first] * rows[second], axis=1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(same, labels[first] == labels[second])
+
+
+def test_no_rows_are_no_pairs():
+    with pytest.raises(ValueError, match="genuine and impostor pairs; got 0 and 0"):
+        verification.verification_scores(np.zeros((0, 2)), np.zeros(0, int))
 
 
 @pytest.mark.parametrize(("scores", "same", "message"), [
