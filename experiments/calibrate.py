@@ -104,6 +104,7 @@ def _of_source(options: dict) -> tuple[set[str], set[str]]:
 
 def describe(calibration: thresholds.Calibration, origin: dict) -> str:
     span = lambda interval, form: "" if interval[0] is None else f" [{interval[0]:{form}}, {interval[1]:{form}}]"
+    sample = "" if calibration.sampled == 1 else f" and a sample of the pairs, {calibration.sampled:.2g} of them"
     names = origin["identities"]
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return "\n".join((
@@ -113,7 +114,7 @@ def describe(calibration: thresholds.Calibration, origin: dict) -> str:
         f"  TAR           {calibration.tar:.4f}{span(calibration.tar_interval, '.4f')}",
         f"  on {calibration.identities:,} identities of {origin['name']} {origin['path']}: {shown}".rstrip(),
         f"  {calibration.genuine_pairs:,} genuine and {calibration.impostor_pairs:,} impostor pairs; intervals 95 %, "
-        f"{calibration.resamples:,} resamples of the identities"))
+        f"{calibration.resamples:,} resamples of the identities{sample}"))
 
 
 if __name__ == "__main__":

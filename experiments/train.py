@@ -43,15 +43,15 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0) -> int:
     mesh = meshes.make()
     if extend_to_epochs:
         config = resume.extended(config, extend_to_epochs)
-    data.check_kinds(config)
     source, test = data.train_source(config), data.test_source(config)
-    data.check_two_classes(config, source)
     model = models.build(config, data.num_classes(config, source), len(source), mesh)
     watched = evaluators.evaluators(config, test, mesh, model.steps_per_epoch)
     evaluators.check_names(config, watched)
     batches = data.CountedBatches(source, config)
     hosts.first_does(lambda: resume.check_config(workdir, config, resume.LENGTH if extend_to_epochs else ()))
     if hosts.from_first(not resume.has_made_a_step(workdir)):  # a run that was started is never kept from its end
+        data.check_kinds(config)
+        data.check_two_classes(config, source)
         evaluators.check(config, test, model.embedder, model.steps_per_epoch)
     known = resume.Data(source, test, config)
     described = summary.describe_data(config, source, test)

@@ -47,3 +47,9 @@ def test_progress_keeps_it_quiet(tmp_path):
     with watchdog.Watchdog(0, str(tmp_path)):
         time.sleep(0.1)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_patient_phase_may_take_long_and_what_follows_may_not(tmp_path):
+    done = hang(tmp_path, "with watch.patient('scoring'): time.sleep(1.5)\n        print('scored', flush=True)\n"
+                          "        forgotten_lock()")
+    assert done.stdout == "scored\n" and done.returncode == watchdog.STATUS and "the loader hangs" in done.stderr

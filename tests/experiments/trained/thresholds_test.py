@@ -1,4 +1,5 @@
 import pathlib
+import tracemalloc
 import types
 
 import numpy as np
@@ -32,6 +33,41 @@ def test_the_threshold_is_the_smallest_that_keeps_the_rate():
                                (found.measured_far, found.far_interval)):
         assert low <= value <= high and low < high
     assert found == thresholds.calibrate(embeddings, labels, 0.01, seed=0)
+
+
+@pytest.mark.parametrize(("far", "spread"), [(0.01, 0.9), (0.001, 0.4), (0.3, 0.9)])
+def test_many_pairs_are_counted_and_not_held_with_the_same_result(far, spread):
+    embeddings, labels = clusters(14, 6, spread)  # fewer than the scores that the held ones are binned at
+    held, counted = (thresholds.calibrate(embeddings, labels, far, seed=0, held_pairs=most) for most in (10**9, 0))
+    assert counted.sampled == 1 and held[7:] == counted[7:]
+    for theirs, ours in zip(held[:7], counted[:7], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_a_sample_of_the_pairs_says_so_and_is_near(monkeypatch):
+    embeddings, labels = clusters(60, 8, 0.9)
+    whole = thresholds.calibrate(embeddings, labels, 0.05, seed=0, held_pairs=0)
+    monkeypatch.setattr(thresholds, "_SAMPLE", 20_000)
+    sample = thresholds.calibrate(embeddings, labels, 0.05, seed=0, held_pairs=0)
+    assert sample.sampled == pytest.approx(20_000 / (0.8 * whole.impostor_pairs)) and whole.sampled == 1
+    assert sample[:2] == whole[:2] and (sample.measured_far, sample.tar) == (whole.measured_far, whole.tar)
+    for theirs, ours in ((whole.tar_interval, sample.tar_interval), (whole.far_interval, sample.far_interval)):
+        np.testing.assert_allclose(ours, theirs, rtol=0.05)
+    origin = {"name": "image_folder", "path": "", "identities": ["a"]}
+    assert "and a sample of the pairs, 0.22 of them" in calibrate.describe(sample, origin)
+    assert "sample of the pairs" not in calibrate.describe(whole, origin)
+
+
+def test_memory_does_not_grow_with_the_pairs(monkeypatch):
+    """18 million pairs take 430 MB as scores and rows alone."""
+    embeddings, labels = clusters(600, 10, 0.9)
+    monkeypatch.setattr(thresholds.bootstrap, "RESAMPLES", 5)
+    monkeypatch.setattr(thresholds, "_SAMPLE", 2**14)
+    tracemalloc.start()
+    found = thresholds.calibrate(embeddings, labels, 0.1, seed=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 250e6 and found.impostor_pairs == 6000 * 5999 // 2 - 600 * 45 and found.sampled < 0.01
 
 
 def test_a_rate_that_the_pairs_cannot_show_is_refused():
