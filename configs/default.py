@@ -231,10 +231,11 @@ def _optimizer() -> ConfigDict:
         weight_decay=5e-4,                             # sgd, rmsprop: added to the gradient; adamw: decoupled
         decay_norm_and_bias=True,                      # whether weight_decay reaches vectors (BN scales, biases) too
         embedder_clip_norm=0.0,                        # clip the whole embedder's gradient to this L2 norm; 0 = off
-        trunk_learning_rate_factor=1.0,                # learning-rate factor of the embedder without its neck
+        trunk_learning_rate_factor=1.0,                # learning-rate factor of the embedder without its neck; 0: the
+                                                       # trunk is frozen, its BatchNorm too, and has no backward pass
         loss_learning_rate_factor=1.0,                 # learning-rate factor of the loss's parameters (prototypes)
-        head_only_epochs=0.0,                          # the trunk stays as it is for these first epochs: only the neck
-                                                       # and the loss's parameters learn
+        head_only_epochs=0.0,                          # the trunk is frozen for these first epochs: only the neck and
+                                                       # the loss's parameters learn
         value_clip=0.0,                                # clip each number of the gradient to +-this; 0 = off
     ))
 
@@ -275,7 +276,8 @@ def get_config() -> ConfigDict:
         optimizer=_optimizer(),
         schedule=_schedule(),
         batch_size=128,         # examples per update, over all devices and accumulation steps
-        accumulation_steps=1,   # an update's batch goes through the trunk in this many equal parts
+        accumulation_steps=1,   # an update's batch goes through the trunk and the loss in this many equal parts; pairs
+                                # are of one part, and pk gives each part whole classes
         num_epochs=20,          # passes over the training images
         total_steps=0,          # updates; 0 = from num_epochs
         items_per_epoch=0,      # images that count as an epoch; 0 = all of the training data
