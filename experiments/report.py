@@ -40,9 +40,6 @@ def render(config, folder: str) -> str:
     tested = galleries.Tested(
         arrays["embeddings"], arrays["labels"], paths, arrays["class_names"].tolist(),
         _reader(config, dict(zip(paths, arrays["index"].tolist(), strict=True))))
-    precision = retrieval.rank_self(tested.embeddings, tested.labels).map_at_r
-    decided = galleries.rivals(tested, precision, config.seed)
-    untrained = measured["scores"].get("untrained network")  # not every evaluation has the baselines
     return page.render(
         _TEMPLATE, f"{config.embedder.name} + {config.loss.name}",
         protocol=html.escape(f"{run_scores.what_was_tested(measured)}. {measured['protocol']['retrieval']}. "
@@ -50,13 +47,8 @@ def render(config, folder: str) -> str:
         cards=_cards(measured),
         scores=_scores(measured),
         papers=report_sections.papers(folder),
-        curves=report_sections.plot(pictures.curves(progress.read_metrics(folder), untrained), "training curves"),
-        roc=report_sections.rates(measured, arrays, tested, config.seed),
         threshold=report_sections.calibrated(folder),
-        neighbours=galleries.neighbours(tested, precision, decided, config.seed),
-        classes=galleries.classes(tested, precision, decided),
-        hubs=galleries.hubs(tested),
-        map=embedding_map.render(tested.embeddings, tested.labels, paths, tested.class_names, config.seed, tested.read),
+        **_drawn(config, folder, measured, arrays, tested),
         config=html.escape(json.dumps(stored.as_dict(config), indent=2)),
         environment=html.escape(json.dumps({key: measured[key] for key in (
             "seed", "config_hash", "checkpoint_step", "checkpoint_digest", "environment")}, indent=2)),
@@ -64,12 +56,36 @@ def render(config, folder: str) -> str:
     )
 
 
+def _drawn(config, folder: str, measured: dict, arrays: dict, tested: galleries.Tested) -> dict[str, str]:
+    """The sections that take their time, by name; a bar shows how far they are."""
+    untrained = measured["scores"].get("untrained network")  # not every evaluation has the baselines
+    precision = retrieval.rank_self(tested.embeddings, tested.labels).map_at_r
+    decided = galleries.rivals(tested, precision, config.seed)
+    sections = {
+        "curves": lambda: report_sections.plot(pictures.curves(progress.read_metrics(folder), untrained),
+                                               "training curves"),
+        "roc": lambda: report_sections.rates(measured, arrays, tested, config.seed),
+        "neighbours": lambda: galleries.neighbours(tested, precision, decided, config.seed),
+        "classes": lambda: galleries.classes(tested, precision, decided),
+        "hubs": lambda: galleries.hubs(tested),
+        "map": lambda: embedding_map.render(tested.embeddings, tested.labels, tested.paths, tested.class_names,
+                                            config.seed, tested.read),
+    }
+    drawn = {}
+    with progress.bar("drawing the report", len(sections)) as advance:
+        for name, draw in sections.items():
+            drawn[name] = draw()
+            advance(1)
+    return drawn
+
+
 def _cards(measured: dict) -> str:
     """The headline figures, each beside the best baseline's, where there are any."""
     ours = measured["scores"][measured["trained"]]
     others = {name: scores for name, scores in measured["scores"].items() if name != measured["trained"]}
     cards = []
-    for name in ("map@r", "recall@1", *(name for name in ours if name.startswith("tar@far")), "eer"):
+    recall = [name for name in ours if name.startswith("recall@")][:1]
+    for name in ("map@r", *recall, *(name for name in ours if name.startswith("tar@far")), "eer"):
         best = min if metrics.lower_is_better(name) else max
         rival = best(others, key=lambda other: others[other][name], default="")
         beside = f"{others[rival][name]:.3f} {html.escape(rival)}" if rival else ""

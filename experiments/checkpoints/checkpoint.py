@@ -77,7 +77,11 @@ class Checkpoints:
             self._thread = None
 
     def save(self, step: int, state, data_state: dict, score: float | None = None) -> None:
-        """Returns when the state is copied off the devices; the writing goes on behind."""
+        """Returns when the state is digested and copied off the devices; the writing goes on behind.
+
+        The digests are added over all processes, which a thread beside the steps may not do; and the next step takes
+        the state's place, so that they cannot wait.
+        """
         self.wait()
         self.failure = ""
         record = {"step": step, "data": data_state, "score": score, **stored_arrays.record(state, self._num_classes)}

@@ -4,6 +4,7 @@ import numpy as np
 
 from geodesic import datasets
 from geodesic.datasets import identity
+from geodesic.experiments.process import progress
 from geodesic.experiments.trained import network
 from geodesic.experiments.trained.run import Run
 from geodesic.experiments.training import data
@@ -49,9 +50,10 @@ def baselines(run: Run, test: datasets.Source) -> dict[str, np.ndarray]:
     Without the training images there is no PCA, and a line says so.
     """
     config = run.config
-    unseen = _pixels(test, config)
+    unseen = _pixels(test, config, "reading the test images")
     start = network.init_embedder(run.embedder, config.input.image_size, config.seed)
-    untrained = Run(run.workdir, config, run.mesh, run.embedder, start, 0).embed_source(test)
+    with progress.bar("embedding without training", len(test)) as advance:
+        untrained = Run(run.workdir, config, run.mesh, run.embedder, start, 0).embed_source(test, advance)
     return {"raw pixels": unseen, **_pca(run, unseen), "untrained network": untrained.embeddings[untrained.readable]}
 
 
@@ -67,18 +69,20 @@ def _pca(run: Run, unseen: np.ndarray) -> dict[str, np.ndarray]:
     if run.trained_on and run.trained_on["records"] != identity.identity(source)["records"]:
         print(f"{missing}, and {data.describe(config.train_data)} are others now")
         return {}
-    seen = _pixels(source, config)
+    seen = _pixels(source, config, "reading the training images")
     components = min(config.evaluation.pca_components, *seen.shape)
     fitted = PCA(components, random_state=config.seed).fit(seen)
     return {f"PCA-{components}": fitted.transform(unseen)}
 
 
-def _pixels(source: datasets.Source, config) -> np.ndarray:
-    """Gives images as the trunk sees them, flattened: f32[N, S*S*3]."""
+def _pixels(source: datasets.Source, config, what: str) -> np.ndarray:
+    """Gives images as the trunk sees them, flattened: f32[N, S*S*3]. what: the name of the bar that is shown."""
     rows = []
-    for batch in datasets.eval_batches(source, input=config.input, batch_size=config.evaluation.batch_size,
-                                       process_index=0, process_count=1):
-        images = batch["image"][batch["mask"]].astype(np.float32)
-        images = (images - np.float32(config.input.mean)) / np.float32(config.input.std)
-        rows.append(images.reshape(len(images), -1))
+    with progress.bar(what, len(source)) as advance:
+        for batch in datasets.eval_batches(source, input=config.input, batch_size=config.evaluation.batch_size,
+                                           process_index=0, process_count=1):
+            images = batch["image"][batch["mask"]].astype(np.float32)
+            images = (images - np.float32(config.input.mean)) / np.float32(config.input.std)
+            rows.append(images.reshape(len(images), -1))
+            advance(len(images))
     return np.concatenate(rows)

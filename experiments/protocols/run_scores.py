@@ -18,6 +18,7 @@ from geodesic.configs import stored
 from geodesic.datasets import identity
 from geodesic.errors import UserError
 from geodesic.experiments.process import hosts
+from geodesic.experiments.process import progress as bars
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.protocols import analyses, evaluation
 from geodesic.experiments.trained.run import Run
@@ -50,6 +51,10 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
     labels, raw = test.labels[kept], embedded.embeddings[kept]
     unit, name = retrieval.normalized(raw), f"trained, step {run.step}"
     rows = (evaluation.baselines(run, test) if baselines else {}) | {name: raw}
+    with bars.bar("scoring", 2 * len(rows)) as advance:
+        scores = {row: _told(evaluation.score(embeddings, labels, run.config), advance)
+                  for row, embeddings in rows.items()}
+        curves = {row: _told(evaluation.roc(embeddings, labels), advance) for row, embeddings in rows.items()}
     record = {
         "protocol": {
             "source": data.describe(run.config.test_data), "images": len(labels), "classes": len(np.unique(labels)),
@@ -60,18 +65,22 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
         "seed": run.config.seed, "config_hash": stored.hash_of(run.config), "checkpoint_step": run.step,
         "checkpoint_digest": run.digest, "trained": name, "unreadable": embedded.problems,
         "environment": workdirs.environment(jax.devices()),
-        "scores": {row: evaluation.score(embeddings, labels, run.config) for row, embeddings in rows.items()},
+        "scores": scores,
     }
     if also:
         record["also"] = analyses.run([name for name in also if name != OUTLIERS], raw, labels, seed=run.config.seed)
     if OUTLIERS in also:
         record["also"][OUTLIERS] = _outliers(run)
-    curves = {row: evaluation.roc(embeddings, labels) for row, embeddings in rows.items()}
     arrays = {"embeddings": unit, "labels": labels, "index": kept, "class_names": np.asarray(test.class_names),
               "paths": np.asarray([test.paths[index] for index in kept]),
               **{f"far/{row}": curve.far for row, curve in curves.items()},
               **{f"tar/{row}": curve.tar for row, curve in curves.items()}}
     return Scores(record, unit, labels, arrays)
+
+
+def _told(result, advance):
+    advance(1)
+    return result
 
 
 def check_also(names) -> None:

@@ -8,4 +8,7 @@ def test_a_card_has_the_best_baseline_beside_it_where_there_is_one():
     rivals = {"trained": scores, "pixels": {"map@r": 0.2, "recall@1": 0.3, "eer": 0.4},
               "PCA": {"map@r": 0.1, "recall@1": 0.4, "eer": 0.3}}
     cards = report._cards({"trained": "trained", "scores": rivals})
+    without = {name: value for name, value in scores.items() if name != "recall@1"} | {"recall@2": 0.875}
+    assert "recall@2" in (cards_without := report._cards({"trained": "trained", "scores": {"trained": without}}))
+    assert "0.875" in cards_without
     assert "0.200 pixels" in cards and "0.400 PCA" in cards and "0.300 PCA" in cards

@@ -1,5 +1,6 @@
 """A run's own evaluation: what else it says, and what it does not overwrite."""
 
+import contextlib
 import json
 import shutil
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 import geodesic
-from geodesic.experiments import train
+from geodesic.experiments import report, train
+from geodesic.experiments.process import progress
 from geodesic.experiments.protocols import run_scores
 from tests.experiments import tiny
 
@@ -35,6 +37,23 @@ def test_what_else_can_be_said_of_the_embeddings(workdir, capsys):
         run_scores.check_also(["helth"])
 
 
+def test_evaluating_and_reporting_show_how_far_they_are(workdir, monkeypatch):
+    moved = {}
+
+    @contextlib.contextmanager
+    def bar(what, total):
+        moved[what] = -total
+        yield lambda done: moved.update({what: moved[what] + done})
+
+    monkeypatch.setattr(progress, "bar", bar)
+    run = geodesic.load(workdir)
+    geodesic.evaluate(run, overwrite=True)
+    report.render(run.config, str(workdir))
+    assert {*moved} == {"embedding", "embedding without training", "reading the test images",
+                        "reading the training images", "scoring", "drawing the report"}
+    assert not any(moved.values())  # each has come to its end
+
+
 def test_the_names_trained_on_are_those_of_the_workdir(workdir, tmp_path):
     """A class that comes before the others shifts the test classes onto one that was trained on."""
     photos = tmp_path / "photos"
@@ -59,8 +78,6 @@ def test_an_evaluation_of_other_images_is_not_overwritten(workdir):
 
 
 def test_report_and_classification_without_the_training_images_on_three_devices(workdir, monkeypatch):
-    from geodesic.experiments import report
-
     faces = workdir.parent / "faces"
     for name in ("class0", "class1", "class2", "class3"):
         (faces / name).rename(workdir.parent / f"away_{name}")
