@@ -66,10 +66,6 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0) -> int:
         return run.run(described, extended=bool(extend_to_epochs))
 
 
-class _StoppedError(Exception):
-    """A signal has cut an evaluation short."""
-
-
 class _Run:
     """evaluate -> save -> next batch -> step -> report the step before. Exact resume depends on this order.
 
@@ -78,16 +74,17 @@ class _Run:
 
     def __init__(self, config, workdir, model, mesh, known, batches, watched, checkpoints, watch, stop):
         self.config, self.workdir, self.model, self.mesh = config, workdir, model, mesh
-        self.data, self.batches, self.evaluators = known, batches, watched
+        self.data, self.batches = known, batches
         self.checkpoints, self.watch, self.stop = checkpoints, watch, stop
         self.train_step = steps.make_train_step(model, config, mesh)
         self.profiler = profile.Profiler(workdir, config, lambda: self.train_step.lower(
             models.abstract_state(model, config, mesh), steps.abstract_batch(config, mesh)).compile())
-        self.embed = embedding.make_embed_step(model.embedder, config, mesh)
+        self.evaluation = evaluators.Evaluation(
+            watched, embedding.make_embed_step(model.embedder, config, mesh), model.total_steps, config.run.keep_best,
+            watch, self.agreed_stop)
         self.guard = guards.Guard(workdir, config.run.max_rollbacks)
         self.agreement = hosts.Agreement(mesh)
-        self.bad, self.problem = (), ""
-        self.metrics = self.saved = self.evaluated = None
+        self.bad, self.metrics, self.saved = (), None, None
 
     def run(self, described: str, extended: bool) -> int:
         """The exit status. described: the data, for the start block."""
@@ -132,7 +129,7 @@ class _Run:
     def open_records(self, step: int) -> None:
         self.close()
         self.metrics = progress.Metrics(self.workdir, step) if hosts.is_first() else progress.NoMetrics()
-        self.evaluated = hosts.from_first(progress.last_evaluation(self.workdir) if hosts.is_first() else None)
+        self.evaluation.done = hosts.from_first(progress.last_evaluation(self.workdir) if hosts.is_first() else None)
         self.saved = step or None
 
     def close(self) -> None:
@@ -148,14 +145,14 @@ class _Run:
         clock, compiled = progress.Clock(first_step, total, self.config.batch_size), False
         for step in itertools.count(first_step):
             stop, last = self.agreed_stop(), step == total
-            if stop or last or self.due(step) or self.save_is_due(step):
+            if stop or last or self.evaluation.due(step) or self.save_is_due(step):
                 self.report(unreported, clock, check=True)  # a checkpoint of this step must not miss its record
                 unreported = None
                 with clock.paused():
                     self.profiler.end(over=bool(stop or last))
                     stop, score = self.evaluate_and_save(step, state, stop)
                 if stop or last:
-                    return self.end(step, state, stop if self.due(step) or not last else 0, score)
+                    return self.end(step, state, stop if self.evaluation.due(step) or not last else 0, score)
             with jax.transfer_guard("disallow"):
                 started = time.monotonic()
                 with self.watch.phase("loader"), jax.profiler.TraceAnnotation(profile.LOADER):
@@ -181,7 +178,7 @@ class _Run:
         if last:
             self.save(step, state)
         if not stop:
-            stop, score = self.evaluate(step, state)
+            stop, score = self.evaluation.run(step, models.embedder_variables(state), self.metrics)
         if stop or self.save_is_due(step) or self.checkpoints.improves(score):
             self.save(step, state, score)
         if last and score is not None:
@@ -201,8 +198,8 @@ class _Run:
         if stop:
             kept = ", saved" if step else ""  # before the first step there is nothing to save
             print(f"stopped at step {step}{kept}; the same command goes on from there", flush=True)
-        elif self.problem:
-            raise UserError(f"{self.problem}. The training is done, and its last checkpoint saved")
+        elif self.evaluation.problem:
+            raise UserError(f"{self.evaluation.problem}. The training is done, and its last checkpoint saved")
         return 128 + stop if stop else 0
 
     def failure(self) -> str:
@@ -235,42 +232,8 @@ class _Run:
         """The signal at which all processes stop, or 0."""
         return self.agreement.largest(int(self.stop.received or 0))
 
-    def due(self, step: int) -> list[evaluators.Evaluator]:
-        """The evaluators whose turn it is. A resumed step may have been evaluated before it was saved."""
-        if step == self.evaluated:
-            return []
-        return [evaluator for evaluator in self.evaluators
-                if step == self.model.total_steps or (evaluator.every and step % evaluator.every == 0)]
-
     def save_is_due(self, step: int) -> bool:
         return step % self.config.run.checkpoint_every_steps == 0
-
-    def evaluate(self, step: int, state: models.TrainState) -> tuple[int, float | None]:
-        """(0, the score that `run.keep_best` names or None), or (the signal that cut it short, None): it will be done
-        again. What cannot be scored is told in a line, and the run goes on.
-        """
-        def after_batch(_images: int) -> None:
-            self.watch.beat()
-            if stop := self.agreed_stop():
-                raise _StoppedError(stop)
-
-        self.problem, scores, variables = "", {}, models.embedder_variables(state)
-        for evaluator in self.due(step):
-            try:
-                with self.watch.phase("evaluation"):
-                    found = evaluator.score(self.embed, variables, self.watch, after_batch)
-            except _StoppedError as stopped:
-                return stopped.args[0], None
-            except UserError as error:
-                self.problem = f"step {step} cannot be evaluated on the {evaluator.name} data: {error}"
-                print(self.problem, flush=True)
-                continue
-            print(f"step {step}: {evaluator.name}  {evaluator.headline(found)}", flush=True)
-            scores |= {name: value for name, value in found.items() if isinstance(value, float)}
-        if scores:
-            self.metrics.write(step, **scores)
-        self.evaluated = step
-        return 0, scores.get(self.config.run.keep_best)
 
     def save(self, step: int, state: models.TrainState, score: float | None = None) -> None:
         if step not in (0, self.saved):
