@@ -96,7 +96,7 @@ def build(name: str, **fields) -> nn.Module:
       A Flax module: `init(rng, images)` gives its variables, `apply(variables, images, train)` embeddings f32[B,D].
 
     Raises:
-      UserError: a name, field or choice is unknown.
+      UserError: a name, field or choice is unknown, or a neck is asked for without an embedding size.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -118,4 +118,8 @@ def build(name: str, **fields) -> nn.Module:
             raise UserError(f"{name}: {key} is one of {', '.join(_CHOICES[key])}; got {value!r}")
         if key in _SHARES and not 0 <= value < 1:
             raise UserError(f"{name}: {key} is a share, 0 <= {key} < 1; got {value!r}")
-    return EMBEDDERS[name](**fields)
+    embedder = EMBEDDERS[name](**fields)
+    if fields.get("neck", "none") != "none" and not embedder.embedding_size:
+        raise UserError(f"{name}: neck {embedder.neck!r} makes an embedding of a size, and embedding_size is "
+                        f"{embedder.embedding_size}: give one, or leave the neck out for the pooled layer as it is")
+    return embedder

@@ -8,7 +8,7 @@ from flax import linen as nn
 from jax import lax
 
 from ..errors import UserError
-from . import layers, neck
+from . import gradients, layers, neck
 
 
 class Embedder(nn.Module, kw_only=True):
@@ -80,14 +80,16 @@ class Embedder(nn.Module, kw_only=True):
         Raises:
           UserError: `layer` is not among the trunk's.
         """
-        named = self.trunk(images.astype(self.dtype), train and trunk_learns)
+        with gradients.by_autodiff(not (train and trunk_learns)):
+            named = self.trunk(images.astype(self.dtype), train and trunk_learns)
         if not trunk_learns:
             named = {name: lax.stop_gradient(layer) for name, layer in named.items()}
         if self.layer not in named:
             raise UserError(f"no layer {self.layer!r}; this embedder has {', '.join(named)}")
-        named["pool"], named["embedding"] = neck.Neck(
-            kind=self.neck, pooling=self.pooling, embedding_size=self.embedding_size or None, dropout=self.dropout,
-            norm=self.norm(train), name="neck")(named[self.layer], train)
+        with gradients.by_autodiff(not train):
+            named["pool"], named["embedding"] = neck.Neck(
+                kind=self.neck, pooling=self.pooling, embedding_size=self.embedding_size or None, dropout=self.dropout,
+                norm=self.norm(train), name="neck")(named[self.layer], train)
         return named
 
     def __call__(self, images: jnp.ndarray, train: bool = False, trunk_learns: bool = True) -> jnp.ndarray:

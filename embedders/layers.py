@@ -154,7 +154,7 @@ def max_pool(x: jnp.ndarray, form: str = "auto") -> jnp.ndarray:
     return pools.max_pool(x, 2, ((1, 1), (1, 1)), form)
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def relu(x: jnp.ndarray) -> jnp.ndarray:
     """max(x, 0), with gradient 0 at 0, of an array of any shape.
 
@@ -171,12 +171,10 @@ def relu(x: jnp.ndarray) -> jnp.ndarray:
     return jnp.where(x <= 0, 0, x)
 
 
-def _relu_forward(x):
-    y = relu(x)
-    return y, y
-
-
-relu.defvjp(_relu_forward, lambda y, gradient: (jnp.where(y > 0, gradient, 0),))
+@relu.defjvp
+def _relu_jvp(primals, tangents):
+    y = relu(*primals)
+    return y, jnp.where(y > 0, *tangents, 0)
 
 
 class PReLU(nn.Module):

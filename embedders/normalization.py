@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from . import gradients
+
 
 class BatchNorm(nn.Module):
     """scale * (x - mean) / sqrt(variance + epsilon) + bias of each channel, [...,C] -> [...,C].
@@ -74,7 +76,8 @@ class BatchNorm(nn.Module):
         if self.use_scale:
             factor = factor * self.param("scale", self.scale_init, (features,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
-        return _normalise(self.activate, self.dtype, x, *(_varying(value, x) for value in (mean, factor, bias)))
+        normalise = _normalise if gradients.written_out() else _normalised
+        return normalise(self.activate, self.dtype, x, *(_varying(value, x) for value in (mean, factor, bias)))
 
 
 def _over_devices(means, axis_name: str, group_size: int):
@@ -100,11 +103,16 @@ def _varying(value, x):
     return value + jnp.zeros_like(x, shape=value.shape, dtype=value.dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _normalise(activate: bool, dtype: str, x, mean, factor, bias):
+def _normalised(activate: bool, dtype: str, x, mean, factor, bias):
     """(x - mean) * factor + bias, and the ReLU of it where it is to be activated."""
     y = ((x - mean) * factor + bias).astype(dtype)
     return jnp.where(y <= 0, 0, y) if activate else y
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _normalise(activate: bool, dtype: str, x, mean, factor, bias):
+    """`_normalised`, with its gradients written out."""
+    return _normalised(activate, dtype, x, mean, factor, bias)
 
 
 def _forward(activate, dtype, *operands):

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ...errors import UserError
+from .. import gradients
 from . import backend
 
 FORMS = ("auto", "native", "taps", "merged")
@@ -96,16 +97,19 @@ def _dense(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
     """A convolution of one group, in the form that is quick on CPUs."""
     if kernel.shape[0] == 1:
         return _product(x, kernel, strides)
-    return _window(x, kernel, strides)
+    return (_window if gradients.written_out() else _window_value)(x, kernel, strides)
+
+
+def _window_value(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
+    """A convolution of one group and a kernel above 1x1, in the form that is quick on CPUs for these shapes."""
+    small = _is_small(x, strides) and (strides > 1 or x.shape[1] < 4)
+    return (_product if small else _native)(x, kernel, strides)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _window(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
-    """A convolution of one group and a kernel above 1x1; its value and each gradient are computed in the form that is
-    quick on CPUs for these shapes.
-    """
-    small = _is_small(x, strides) and (strides > 1 or x.shape[1] < 4)
-    return (_product if small else _native)(x, kernel, strides)
+    """`_window_value`, each of whose gradients is in the form that is quick on CPUs for these shapes too."""
+    return _window_value(x, kernel, strides)
 
 
 def _is_small(x: jax.Array, strides: int) -> bool:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .. import gradients
 from . import backend
 from .convolution import shifted
 
@@ -24,7 +25,7 @@ def max_pool(x: jax.Array, strides: int, padding: tuple[tuple[int, int], ...], f
       form: "native" is XLA's own; "auto" is XLA's own on TPUs alone.
 
     Returns:
-      [B,h,w,C]. The gradient goes to the first of equals in a window, as in PyTorch.
+      [B,h,w,C]; NaN where a window has any. The gradient goes to the first of equals in a window, as in PyTorch.
 
     Example:
       >>> import jax.numpy as jnp
@@ -37,6 +38,8 @@ def max_pool(x: jax.Array, strides: int, padding: tuple[tuple[int, int], ...], f
     if form == "native" or backend.name() == "tpu":
         return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, strides, strides, 1),
                                  ((0, 0), *padding, (0, 0)))
+    if not gradients.written_out():
+        return _pool_forward(x, strides, padding, None)[0]
     return _pool(x, strides, padding, x.shape[1:3])
 
 
@@ -47,12 +50,12 @@ def _pool(x: jax.Array, strides: int, padding: tuple, sides: tuple[int, int]) ->
 
 
 def _pool_forward(x, strides, padding, sides):
-    """The largest of each window, and at which of its nine taps it is, the first of equals."""
+    """The largest of each window, and at which of its nine taps it is, the first of equals. NaN is the largest."""
     del sides
     greatest, *others = shifted(x, 3, strides, padding, fill=-jnp.inf)
     where = jnp.zeros(greatest.shape, jnp.int8)
     for tap, other in enumerate(others, start=1):
-        kept = greatest >= other
+        kept = (greatest >= other) | jnp.isnan(greatest)
         greatest, where = jnp.where(kept, greatest, other), jnp.where(kept, where, jnp.int8(tap))
     return greatest, where
 

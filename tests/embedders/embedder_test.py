@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from geodesic import embedders
+from geodesic.embedders import gradients
 from tests.embedders import seeded
 
 TINY = {
@@ -186,3 +187,49 @@ def test_inception_takes_every_size_of_the_template():
 def test_what_cannot_be_built(fields, message):
     with pytest.raises(ValueError, match=message):
         embedders.build(**{"name": "resnet18", **fields})
+
+
+@pytest.mark.parametrize("name", ("resnet18", "iresnet18", "inception_bn", "resnext50_32x4d"))
+def test_a_neck_needs_a_size(name):
+    for kind in ("linear", "bn_fc_bn", "layer_norm"):
+        with pytest.raises(ValueError, match=f"{name}: neck {kind!r} makes an embedding of a size, and"):
+            embedders.build(name, neck=kind, embedding_size=0)
+        assert embedders.build(name, neck=kind, embedding_size=8).neck == kind
+    for size in (None, 0):
+        embedders.build(name, embedding_size=size)
+        embedders.build(name, embedding_size=size, neck="none")
+    if name != "iresnet18":  # which has a size of its own
+        with pytest.raises(ValueError, match="makes an embedding of a size, and embedding_size is None"):
+            embedders.build(name, neck="linear")
+
+
+FAMILIES = TINY | {"resnet8": {}, "inception_bn": {}}
+
+
+@pytest.mark.parametrize(("name", "fields"), [
+    *((name, {}) for name in FAMILIES), ("resnet50", {"stem": "deep"}), ("resnet18", {"pooling": "generalised_mean"}),
+    ("resnet18", {"remat": (1,)}), ("resnet18", {"dtype": "bfloat16"}),
+    ("resnet18", {"neck": "bn_fc_bn", "embedding_size": 8})])
+def test_an_embedder_has_a_forward_derivative(name, fields):
+    """jax.jvp of an evaluation is its gradient's slope."""
+    embedder = embedders.build(name, **{**FAMILIES[name], **fields})
+    variables, along = filled(embedder), seeded.images(4, 32)[::-1] * 0.01
+    apply = lambda images: embedder.apply(variables, images)
+    value, slope = jax.jit(lambda x, t: jax.jvp(apply, (x,), (t,)))(IMAGES, along)
+    np.testing.assert_array_equal(value, jax.jit(apply)(IMAGES))
+    assert np.isfinite(slope).all() and np.any(slope)
+    weights = np.random.default_rng(1).standard_normal(value.shape, np.float32)
+    back = jax.jit(jax.grad(lambda x: jnp.sum(apply(x) * weights)))(IMAGES)
+    allowed = 1e-3 if embedder.dtype == "float32" else 0.05  # of what is summed
+    assert abs(float(np.sum(back * along) - np.sum(slope * weights))) <= allowed * float(np.sum(abs(slope * weights)))
+
+
+@pytest.mark.parametrize("name", ("resnet18", "iresnet18"))
+def test_a_training_pass_has_a_forward_derivative_on_request(name):
+    embedder = embedders.build(name, **TINY[name])
+    variables, along = filled(embedder), seeded.images(4, 32)[::-1] * 0.01
+    apply = lambda images: embedder.apply(variables, images, train=True, mutable=["batch_stats"])[0]
+    back = jax.jit(jax.grad(lambda x: jnp.sum(jnp.sin(apply(x)))))(IMAGES)
+    with gradients.by_autodiff():
+        _, slope = jax.jit(lambda x, t: jax.jvp(lambda x: jnp.sum(jnp.sin(apply(x))), (x,), (t,)))(IMAGES, along)
+    assert float(slope) == pytest.approx(float(np.sum(back * along)), rel=1e-3)

@@ -1,0 +1,47 @@
+"""How the layers are differentiated: by gradients that are written out, or by autodiff.
+
+Gradients that are written out take fewer sweeps over memory, or on CPUs avoid slow convolutions, which is what training
+asks for. They know no forward mode: `jax.jvp` refuses them. An evaluation is traced with autodiff, so that it has both.
+"""
+
+import contextlib
+import contextvars
+
+_written_out = contextvars.ContextVar("written_out", default=True)
+
+
+def written_out() -> bool:
+    """Whether layers are traced with the gradients that are written out.
+
+    Example:
+      >>> from geodesic.embedders import gradients
+      >>> gradients.written_out()
+      True
+    """
+    return _written_out.get()
+
+
+@contextlib.contextmanager
+def by_autodiff(wanted: bool = True):
+    """A context in which layers are traced with autodiff's own gradients, so that `jax.jvp` can follow them.
+
+    Args:
+      wanted: False leaves everything as it is.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic import embedders
+      >>> from geodesic.embedders import gradients
+      >>> embedder, images = embedders.build("resnet8"), jnp.ones((2, 16, 16, 3))
+      >>> variables = embedder.init(jax.random.key(0), images)
+      >>> apply = lambda images: embedder.apply(variables, images, train=True, mutable=["batch_stats"])[0]
+      >>> with gradients.by_autodiff():   # an evaluation, train=False, needs none
+      ...     embeddings, slopes = jax.jvp(apply, (images,), (images,))
+      >>> embeddings.shape == slopes.shape
+      True
+    """
+    token = _written_out.set(_written_out.get() and not wanted)
+    try:
+        yield
+    finally:
+        _written_out.reset(token)
