@@ -103,7 +103,8 @@ class Evaluation:
                 return stopped.args[0], None
             except UnscoredError as error:
                 self.problem = f"step {step} cannot be evaluated on the {evaluator.name} data: {error}"
-                print(self.problem, flush=True)
+                if step < self._total_steps:  # else the run ends with it
+                    print(self.problem, flush=True)
                 continue
             print(f"step {step}: {evaluator.name}  {evaluator.headline(found)}", flush=True)
             scores |= {name: value for name, value in found.items() if isinstance(value, float)}
