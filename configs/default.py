@@ -285,11 +285,11 @@ def get_config() -> ConfigDict:
                                 # takes the place of one; past the tolerance the run stops. 0: at the first
         init_from="",           # folder of imported weights or of a run: where the trunk starts; "" = random
         evaluation=dict(
-            every_epochs=0.0,               # during training; 0 = only after the last step
+            every_epochs=0.0,               # during training, from half a step on; 0 = only after the last step
             batch_size=128,                 # images, over all devices
             average_horizontal_flips=False, # embed the image and its mirror, and take the mean
             layer="",                       # embed from this layer, averaged over its map; "" = the embedding itself
-            recall_at=(1, 2, 4, 8),         # k of recall@k
+            recall_at=(1, 2, 4, 8),         # k of recall@k, each less than the test images
             far=(1e-2, 1e-3),               # false accept rates of TAR@FAR
             pca_components=100,             # of the eigenfaces baseline
         ),

@@ -49,7 +49,8 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0) -> int:
     evaluators.check_names(config, watched)
     batches = data.CountedBatches(source, config)
     hosts.first_does(lambda: resume.check_config(workdir, config, resume.LENGTH if extend_to_epochs else ()))
-    if hosts.from_first(not resume.has_made_a_step(workdir)):  # a run that was started is never kept from its end
+    # A run that was started is never kept from its end.
+    if hosts.from_first(hosts.is_first() and not resume.has_made_a_step(workdir)):
         data.check_kinds(config)
         data.check_two_classes(config, source)
         evaluators.check(config, test, model.embedder, model.steps_per_epoch)

@@ -130,9 +130,9 @@ def check(config, test: datasets.Source, embedder, steps_per_epoch: float) -> No
     """Raises UserError for an evaluation that the configuration and the labels show to be impossible."""
     options, where = config.evaluation, f"the test data ({config.test_data.name} {config.test_data.path}".rstrip() + ")"
     if options.every_epochs < 0 or (options.every_epochs and round(options.every_epochs * steps_per_epoch) == 0):
-        raise UserError(f"evaluation.every_epochs {options.every_epochs:g} is less than half a step, of which an epoch "
-                        f"has {steps_per_epoch:g}: give {1 / steps_per_epoch:.4g} for every step, or 0 for only after "
-                        f"the last one")
+        raise UserError(f"evaluation.every_epochs {options.every_epochs:g} is half a step or less, as an epoch has "
+                        f"{steps_per_epoch:g}: give {1 / steps_per_epoch:.4g} for every step, or 0 for only after the "
+                        f"last one")
     layers = network.layers(embedder, config.input.image_size) if options.layer else {}
     if options.layer and options.layer not in layers:
         raise UserError(f"evaluation.layer {options.layer!r} is not a layer of {config.embedder.name}; known: "

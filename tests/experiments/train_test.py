@@ -158,8 +158,8 @@ def refused(config, folder, match):
     ({"evaluation__layer": "stage9"}, r"evaluation\.layer 'stage9' is not a layer of tiny; known: .*stage2"),
     ({"evaluation__recall_at": (1, 20)}, r"recall_at 20: the 20 test images leave 19 .* from 1 to 19"),
     ({"evaluation__recall_at": (0,)}, r"recall_at 0: "),
-    ({"evaluation__every_epochs": 0.1}, r"every_epochs 0\.1 is less than half a step, .* has 2\.5: give 0\.4 for"),
-    ({"evaluation__every_epochs": -1.0}, r"every_epochs -1 is less than half a step"),
+    ({"evaluation__every_epochs": 0.2}, r"every_epochs 0\.2 is half a step or less, .* has 2\.5: give 0\.4 for"),
+    ({"evaluation__every_epochs": -1.0}, r"every_epochs -1 is half a step or less"),
     ({"test_data__classes": (1, 2)}, r"4 images of one class: verification needs images of two classes"),
     ({"train_data__classes": (1, 2)}, r"all 4 training images .* are of one class, 'class1'.*loss\.num_classes=N"),
     ({"test_data__name": "orl_faces", "test_data__path": ""}, r"the test data were left at orl_faces: give "

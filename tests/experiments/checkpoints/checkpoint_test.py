@@ -200,3 +200,22 @@ def test_another_number_of_classes_is_not_padding(tmp_path):
         checkpoints.save(1, by_class(1), {})
         with pytest.raises(ValueError, match=r"prototypes is float32 \(5, 3\) there and float32 \(4, 3\) here"):
             checkpoints.restore(abstract(by_class(1, classes=4)))
+
+
+def test_a_score_that_comes_after_the_checkpoint_is_in_its_manifest(tmp_path):
+    with checkpoint.Checkpoints(str(tmp_path), keep=1, best="eer") as checkpoints:
+        checkpoints.save(1, state(), {}, 0.2)
+        checkpoints.save(2, state(), {})
+        checkpoints.set_score(2, 0.3)
+        assert checkpoints.all_steps() == [1, 2] and checkpoints.score(2) == 0.3
+        checkpoints.save(3, state(), {})
+        checkpoints.set_score(3, 0.1)  # the best and the newest: the others go
+        checkpoints.set_score(7, 0.0)  # there is none
+        assert checkpoints.all_steps() == [3] and not checkpoints.improves(0.15) and checkpoints.improves(0.05)
+        checkpoints.restore(abstract(state()))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["3"]
+    flip(tmp_path / "checkpoints" / "3" / "manifest.json", 300)
+    with checkpoint.Checkpoints(str(tmp_path), keep=1, best="eer") as checkpoints:
+        before = (tmp_path / "checkpoints" / "3" / "manifest.json").read_bytes()
+        checkpoints.set_score(3, 0.4)  # a damaged manifest is not made good
+        assert (tmp_path / "checkpoints" / "3" / "manifest.json").read_bytes() == before
