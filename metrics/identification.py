@@ -59,7 +59,8 @@ def open_set(probes, probe_labels, gallery, gallery_labels, *, fpir=(1e-1, 1e-2)
     A probe is answered by its nearest enrolled row (of equals the lower index) iff the cosine is at or above the
     threshold. FPIR is the share of the probes without a mate that are answered. The threshold is the lowest probe
     score at which FPIR is at most the wanted rate, without interpolation; where even the highest score has a larger
-    one, TPIR is 0 and `reachable` is False.
+    one, TPIR is 0 and `reachable` is False. Where the rate allows exactly k probes without a mate, all k are answered;
+    insightface's `evaluation_1N` answers k - 1.
 
     Args:
         probes: f[Q,D], of any length.
