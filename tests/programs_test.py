@@ -67,7 +67,8 @@ def embedded(trained, faces):
 
 def test_train_says_what_it_will_do_and_does_it(trained):
     folder, output = trained
-    for fact in ("devices", "parameters", "GFLOP per image", "batch", "3 (0.2 epochs of 18.75 steps)", "train data", "test data ", "schedule", "start loss"):
+    for fact in ("devices", "parameters", "GFLOP per image", "batch", "3 (0.2 epochs of 18.75 steps)", "train data",
+                 "test data ", "schedule", "start loss"):
         assert fact in output
     expected = float(re.search(r"about ([\d.]+) expected", output)[1])
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
