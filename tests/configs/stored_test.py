@@ -104,3 +104,9 @@ def test_the_fields_in_which_two_configurations_differ():
     other.seed, other.embedder.layer, other.train_data.classes = 1, "stage3", (0, 9)
     assert stored.differing(one, other) == {
         "embedder.layer": (None, "stage3"), "seed": (0, 1), "train_data.classes": ([0, 0], [0, 9])}
+
+
+def test_a_neck_that_an_older_version_has_ignored_is_none():
+    read = stored.from_dict({"embedder": {"embedding_size": 0, "neck": "bn_fc_bn"}}, "an older run")
+    assert read.embedder.neck is None
+    assert stored.from_dict({"embedder": {"embedding_size": 8, "neck": "bn_fc_bn"}}, "a run").embedder.neck == "bn_fc_bn"
