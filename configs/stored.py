@@ -62,7 +62,7 @@ def from_dict(values: dict, source: str) -> ml_collections.ConfigDict:
             _at(config, section)[field] = _tuples(value)
         except (KeyError, AttributeError, TypeError) as error:
             raise UserError(f"{source} was written by another version of this code: {error}") from error
-    if config.embedder.embedding_size == 0:
+    if config.embedder.embedding_size == 0 and config.embedder.neck != "none":
         config.embedder.neck = None  # older versions took a neck that made nothing, and ignored it
     return config
 

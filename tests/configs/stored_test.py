@@ -107,6 +107,8 @@ def test_the_fields_in_which_two_configurations_differ():
 
 
 def test_a_neck_that_an_older_version_has_ignored_is_none():
-    read = stored.from_dict({"embedder": {"embedding_size": 0, "neck": "bn_fc_bn"}}, "an older run")
-    assert read.embedder.neck is None
-    assert stored.from_dict({"embedder": {"embedding_size": 8, "neck": "bn_fc_bn"}}, "a run").embedder.neck == "bn_fc_bn"
+    def read(size, neck):
+        return stored.from_dict({"embedder": {"embedding_size": size, "neck": neck}}, "a run").embedder.neck
+
+    assert read(0, "bn_fc_bn") is None
+    assert read(0, "none") == "none" and read(8, "bn_fc_bn") == "bn_fc_bn"
