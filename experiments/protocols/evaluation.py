@@ -1,5 +1,6 @@
 """How good are these embeddings? The protocol of `evaluate`, on embeddings of any origin."""
 
+import jax
 import numpy as np
 
 from geodesic import datasets
@@ -51,9 +52,10 @@ def baselines(run: Run, test: datasets.Source) -> dict[str, np.ndarray]:
     """
     config = run.config
     unseen = _pixels(test, config, "reading the test images")
-    start = network.init_embedder(run.embedder, config.input.image_size, config.seed)
+    # Compiled: one by one its hundreds of small operations take seconds.
+    start = jax.jit(lambda: network.init_embedder(run.embedder, config.input.image_size, config.seed))()
     with progress.bar("embedding without training", len(test)) as advance:
-        untrained = Run(run.workdir, config, run.mesh, run.embedder, start, 0).embed_source(test, advance)
+        untrained = run.embed_source(test, advance, variables=start)
     return {"raw pixels": unseen, **_pca(run, unseen), "untrained network": untrained.embeddings[untrained.readable]}
 
 

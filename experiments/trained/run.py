@@ -58,13 +58,16 @@ class Run:
         return self._all_rows(self.embed_source(inputs.as_source(images), layer=layer, pooled=False))
 
     def embed_source(self, source: datasets.Source, progress: Callable[[int], None] = lambda images: None, *,
-                     layer: str | None = None, pooled: bool = True) -> embedding.Embedded:
+                     layer: str | None = None, pooled: bool = True, variables: dict | None = None
+                     ) -> embedding.Embedded:
         """Every image of a source, not normalised; images that cannot be read are reported, not fatal.
 
         progress: called with the number of images after each batch. layer, pooled: in place of the configuration's.
+        variables: in place of the run's own, for the same network with other weights.
         """
         step = self._step_of(self.config.evaluation.layer if layer is None else layer, pooled)
-        return embedding.embed_source(step, self._placed, source, self.config, self.mesh, progress)
+        placed = self._placed if variables is None else meshes.replicate(self.mesh, variables)
+        return embedding.embed_source(step, placed, source, self.config, self.mesh, progress)
 
     def preprocess(self, images) -> np.ndarray:
         """f32[N,S,S,3]: what the embedder is given for these images (as of `embed`), fitted and normalised."""

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ from tests.experiments import tiny
 
 def untrained(config):
     embedder = network.make_embedder(config.embedder)
-    start = network.init_embedder(embedder, config.input.image_size, config.seed)
+    start = jax.jit(lambda: network.init_embedder(embedder, config.input.image_size, config.seed))()  # as training does
     return Run("nowhere", config, meshes.make(), embedder, start, 0)
 
 
