@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 
 from geodesic import metrics
 from geodesic.errors import UserError
-from geodesic.experiments.checkpoints import seal, stored_arrays
+from geodesic.experiments.checkpoints import plain_path, seal, stored_arrays
 from geodesic.experiments.process import hosts
 from geodesic.experiments.process import workdir as workdirs
 
@@ -42,13 +42,14 @@ class Checkpoints:
         which the highest (of an error rate the lowest) is kept too. num_classes: rows past it, of arrays that are
         split by class, are padding.
 
-        Raises FileNotFoundError where there is none to read.
+        Raises FileNotFoundError where there is none to read, and UserError where none can be stored.
         """
         self._path = workdirs.checkpoints_path(workdir)
         self._keep, self._best, self._num_classes = keep, best, num_classes
         if keep is None and not os.path.isdir(self._path):
             raise FileNotFoundError(f"no checkpoint in {workdir!r}: train the run first")
-        self._workdir = workdir
+        plain_path.check(self._path)
+        self._workdir, self._links = workdir, contextlib.ExitStack()
         self._orbax = ocp.StandardCheckpointer()
         self._thread, self.failure = None, ""
         if keep is not None:
@@ -87,7 +88,8 @@ class Checkpoints:
         record = {"step": step, "data": data_state, "score": score, **stored_arrays.record(state, self._num_classes)}
         try:
             hosts.first_does(lambda: os.makedirs(self._folder(step, _SAVING), exist_ok=True))
-            self._orbax.save(os.path.join(self._folder(step, _SAVING), _ARRAYS), state, force=True)
+            folder = self._links.enter_context(plain_path.of(self._folder(step, _SAVING)))
+            self._orbax.save(os.path.join(folder, _ARRAYS), state, force=True)
         except Exception as error:  # of tensorstore and asyncio too: whatever the disk did, the run can go on
             self._failed(step, error)
             return
@@ -153,6 +155,7 @@ class Checkpoints:
         """In a thread: seals what orbax has written, gives it its name, and removes what need not be kept."""
         try:
             self._orbax.wait_until_finished()
+            self._links.close()
             if not hosts.is_first():
                 return
             seal.close(self._folder(step, _SAVING), record)
@@ -165,6 +168,7 @@ class Checkpoints:
         self._prune()
 
     def _failed(self, step: int, error: Exception) -> None:
+        self._links.close()
         self.failure = f"the checkpoint of step {step} cannot be written: {_reason(error)}"
         print(f"{self.failure}; the run goes on, and the next one tries again", flush=True)
         if hosts.is_first():
@@ -234,7 +238,8 @@ class Checkpoints:
         if not problem:
             stored_arrays.check_model(record, abstract_state, f"the checkpoint of step {step} in {self._workdir!r}")
             # Padding of the class axis follows the number of devices: it is cut off, or zero.
-            state = self._orbax.restore(os.path.join(self._folder(step), _ARRAYS), abstract_state, strict=False)
+            with plain_path.of(self._folder(step)) as folder:
+                state = self._orbax.restore(os.path.join(folder, _ARRAYS), abstract_state, strict=False)
             try:
                 stored_arrays.check(record, state)
                 return "", (state, record["data"])

@@ -7,7 +7,7 @@ from flax import traverse_util
 
 from geodesic import losses
 from geodesic.errors import UserError
-from geodesic.experiments.checkpoints import digests, seal
+from geodesic.experiments.checkpoints import digests, plain_path, seal
 
 
 def record(state, num_classes: int | None) -> dict:
@@ -66,13 +66,14 @@ def check_model(record: dict, abstract_state, what: str) -> None:
 def read(folder: str, names: list[str]) -> dict[str, np.ndarray]:
     """These arrays of orbax's `folder`, as they were stored, by name. (orbax itself reads all arrays or none.)"""
     context = tensorstore.Context()  # one cache of the folder's database for all of them
-    opened = [tensorstore.open(_spec(folder, name), context=context, open=True, read=True) for name in names]
-    values = [array.result().read() for array in opened]
-    return {name: value.result() for name, value in zip(names, values, strict=True)}
+    with plain_path.of(folder) as plain:
+        opened = [tensorstore.open(_spec(plain, name), context=context, open=True, read=True) for name in names]
+        values = [array.result().read() for array in opened]
+        return {name: value.result() for name, value in zip(names, values, strict=True)}
 
 
 def _spec(folder: str, name: str) -> dict:
-    # Not as a URL: tensorstore would read brackets and percent signs of the path as something else.
+    # Not as a URL: tensorstore would read percent signs of the path as something else.
     base = {"driver": "file", "path": folder + "/"}
     return {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": base, "path": name.replace("/", ".") + "/"}}
 
