@@ -9,12 +9,11 @@ number of models and recipe are the paper's.
 
 import json
 
-import rich
 import rich.table
 from absl import flags
 
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli
+from geodesic.experiments.process import cli, console
 from geodesic.experiments.protocols import comparison, record
 
 
@@ -47,7 +46,7 @@ def print_table(rows: list[dict]) -> None:
     for row in rows:
         table.add_row(row["paper"] or "none", row["metric"] or row["protocol"], *comparison.cells(row),
                       comparison.verdict(row))
-    rich.print(table)
+    console.plain().print(table)
     for row in rows:
         if row["why"]:
             what = " ".join(part for part in (row["paper"], row["protocol"], row["metric"]) if part)

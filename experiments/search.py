@@ -5,13 +5,12 @@
 
 import os
 
-import rich
 import rich.table
 from absl import flags
 
 from geodesic import datasets
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, hosts
+from geodesic.experiments.process import cli, console, hosts
 from geodesic.experiments.reporting import pictures
 from geodesic.experiments.trained import embedding_file, loading, thresholds
 from geodesic.metrics import retrieval
@@ -93,7 +92,7 @@ def print_table(results, threshold: float | None = None) -> None:
             mark = [] if threshold is None else ["yes" if cosine >= threshold else ""]
             table.add_row(os.path.relpath(query, root) if rank == 1 else "", str(rank), f"{cosine:.4f}",
                           os.path.relpath(path, root), *mark, end_section=rank == len(found))
-    rich.print(table)
+    console.plain().print(table)
 
 
 def _queries(path: str) -> datasets.Source:

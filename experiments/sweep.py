@@ -13,12 +13,11 @@ import shlex
 import signal
 import time
 
-import rich
 import rich.table
 from absl import flags
 
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, config_files, progress
+from geodesic.experiments.process import cli, config_files, console, progress
 from geodesic.experiments.sweeping import local, running, search, slurm, trials
 
 
@@ -129,7 +128,7 @@ def _show_plan(expanded: list[trials.Trial]) -> int:
         state = running.read(trial)["state"]
         table.add_row(str(number), trial.hash, f"bad value: {trial.problem}" if trial.problem else
                       state if state in ("done", "running") else f"{state}, would run", str(trial.seed), trial.label)
-    rich.print(table)
+    console.plain().print(table)
     return 0
 
 

@@ -14,7 +14,7 @@ import rich.live
 import rich.table
 from absl import flags
 
-from geodesic.experiments.process import cli, workdir
+from geodesic.experiments.process import cli, console, workdir
 from geodesic.experiments.reporting import page
 from geodesic.experiments.reporting.pictures import png
 from geodesic.experiments.sweeping import pictures, running, search, statistics, tables, trials
@@ -38,13 +38,13 @@ def main(_, values) -> None:
         raise FileNotFoundError(f"no sweep in {values.workdir!r}: start it with geodesic sweep")
     expanded, records = read(sweep, values)
     if values.watch:
-        with rich.live.Live(live_table(expanded, records), refresh_per_second=1) as live:
+        with rich.live.Live(live_table(expanded, records), console=console.plain(), refresh_per_second=1) as live:
             while any(record["state"] in ("waiting", "running", "interrupted") for record in records):
                 time.sleep(_SECONDS)
                 expanded, records = read(sweep, values)
                 live.update(live_table(expanded, records))
     else:
-        rich.print(live_table(expanded, records))
+        console.plain().print(live_table(expanded, records))
     write(sweep, expanded, records, values)
 
 
@@ -91,7 +91,7 @@ def write(sweep, expanded, records, values) -> None:
     workdir.write_atomically(f"{out}.csv", tables.csv_text(sweep, rows).encode())
     workdir.write_atomically(f"{out}.html", content.encode())
     workdir.write_atomically(f"{out}.png", pngs["points"])
-    rich.console.Console(soft_wrap=True).print(markdown, markup=False, highlight=False)
+    rich.console.Console(soft_wrap=True).print(markdown, markup=False, emoji=False, highlight=False)
     print(f"written to {out}.md, .csv, .html and .png")
 
 

@@ -1,8 +1,8 @@
 """Paths that the storage layer reads as they stand, whatever a folder is called.
 
 orbax looks for its own files with patterns, in which brackets stand for a set of characters, and takes "gs:/" anywhere
-for a bucket; tensorstore takes a backslash for a slash, and no name that is not UTF-8. Neither says so: what it saved is
-then lost, or lies in another folder. So both are told of such a folder by a link to it, whose own path is plain.
+for a bucket; tensorstore takes a backslash for a slash, and no name that is not UTF-8. Neither says so: what they save
+is then lost, or lies in another folder. So they are given a link to such a folder, whose own path is plain.
 """
 
 import contextlib

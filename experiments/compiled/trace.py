@@ -24,7 +24,7 @@ class Trace(NamedTuple):
 
 def newest(folder: str) -> str:
     """Finds the .xplane.pb below `folder` that was written last. Raises UserError if there is none."""
-    files = glob.glob(os.path.join(folder, "**", "*.xplane.pb"), recursive=True)
+    files = glob.glob(os.path.join(glob.escape(folder), "**", "*.xplane.pb"), recursive=True)
     if not files:
         raise UserError(f"no trace (*.xplane.pb) below {folder}")
     return max(files, key=os.path.getmtime)

@@ -13,7 +13,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from geodesic.errors import UserError
-from geodesic.experiments.process import config_files, hosts, runtime, workdir
+from geodesic.experiments.process import accelerators, config_files, hosts, last_word, runtime, workdir
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -27,7 +27,7 @@ _CONFIG_HELP = """  --config=FILE
         --config.test_data.classes='(30,40)'"""
 # The flags of every program, by the title under which --help lists them.
 _SHARED = {
-    "Of every program": ("workdir", "cpu_devices", "traceback", "helpfull"),
+    "Of every program": ("workdir", "cpu_devices", "allow_cpu", "traceback", "helpfull"),
     "Of many processes, where Slurm, Open MPI or a TPU does not tell by itself":
         ("coordinator_address", "num_processes", "process_id"),
 }
@@ -65,14 +65,19 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
             if not (config if name == "config" else values[name].value):
                 raise UserError(f"--{name}=... is required")
         runtime.start(values.cpu_devices)
+        accelerators.cpu_is_allowed = values.allow_cpu
         many = hosts.start(values.coordinator_address, values.num_processes, values.process_id)
         if many and not hosts.is_first():
-            sys.stdout = open(os.devnull, "w")
+            sys.stdout = open(os.devnull, "w", errors="replace")
         sys.exit(main(config, values, arguments) if takes else main(config, values))
     except (UserError, flags.Error, OSError) as error:
         _fail(error, "" if shows_all else f"error: {' '.join(str(error).split())}", many, error_status)
     except Exception as error:
-        _fail(error, hosts.lost_peer(error) if many and not shows_all else "", many, error_status)
+        if many and (line := hosts.lost_peer(error)):
+            if shows_all:
+                traceback.print_exc()
+            last_word.say(line)
+        _fail(error, "", many, error_status)
     finally:
         for name in [*values]:
             if name in own or name in _SHARED_NAMES or name.partition(".")[0] == "config":
@@ -102,6 +107,7 @@ def _define(define_flags: Callable) -> list[str]:
     flags.DEFINE_string("workdir", "", "Folder of the run (or of the sweep): configuration, checkpoints, metrics and "
                                        "results.")
     flags.DEFINE_integer("cpu_devices", 0, "Rehearse on this many fake CPU devices; 0 uses the machine's own.")
+    flags.DEFINE_bool("allow_cpu", False, "Run on the CPU of a machine whose accelerator jax cannot use.")
     flags.DEFINE_bool("traceback", False, "Show where in the code an error was found.")
     flags.DEFINE_flag(app.HelpfullFlag())
     flags.FLAGS["helpfull"].help = "Show the flags of all libraries too."

@@ -1,5 +1,6 @@
 """What a program does to its process before JAX starts. Only programs call it; importing this changes nothing."""
 
+import codecs
 import contextlib
 import ctypes
 import logging
@@ -18,8 +19,10 @@ def start(cpu_devices: int = 0) -> None:
     if cpu_devices > 1:
         # XLA's thread pool must outnumber the fake devices, or their collectives wait for each other for ever.
         os.environ.setdefault("NPROC", "32")
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="surrogateescape")  # names of files in no encoding are printed as they are
+    codecs.register_error("geodesic", _as_named)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="geodesic")
     keep_heap()
     import jax
 
@@ -32,6 +35,15 @@ def start(cpu_devices: int = 0) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(_is_not_orbaxs)
+
+
+def _as_named(error: UnicodeError) -> tuple[bytes, int]:
+    """Encodes what a stream cannot: names of files in no encoding as they are on the disk, other letters by number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start:error.end]
+    return b"".join(bytes([ord(letter) - 0xDC00]) if "\udc80" <= letter <= "\udcff" else
+                    letter.encode("ascii", "backslashreplace") for letter in letters), error.end
 
 
 def _is_not_orbaxs(record: logging.LogRecord) -> bool:

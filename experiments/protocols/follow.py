@@ -5,13 +5,13 @@ import time
 
 import jax
 import numpy as np
-import rich
 import rich.table
 from absl import flags
 
 from geodesic import datasets
 from geodesic.configs import protocols, stored
 from geodesic.errors import UserError
+from geodesic.experiments.process import console
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.protocols import classifying, episodes, faces, intervals, ranking, record, selection
 from geodesic.experiments.protocols import task as tasks
@@ -138,7 +138,7 @@ def print_record(written: dict) -> None:
     table.add_column(f"{level:.0%} interval over {written['interval']['over']}", justify="right")
     for name, metric in written["metrics"].items():
         table.add_row(name, f"{metric['value']:.4f}", span(metric))
-    rich.print(table)
+    console.plain().print(table)
     print(", ".join(f"{count:,} {name}" for name, count in written["counts"].items()))
     if not protocol["complete"]:
         print("MARKED: these are not the images that the protocol names, or not all of them")

@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import rich
 import rich.table
 
 from geodesic import datasets
 from geodesic.configs import stored
 from geodesic.datasets import identity
 from geodesic.errors import UserError
-from geodesic.experiments.process import hosts
+from geodesic.experiments.process import console, hosts
 from geodesic.experiments.process import progress as bars
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.protocols import analyses, evaluation
@@ -155,7 +154,7 @@ def print_table(record: dict) -> None:
     for metric, value in scores[record["trained"]].items():
         if isinstance(value, float):
             table.add_row(metric, *(f"{scores[name][metric]:.3f}" for name in scores))
-    rich.print(table)
+    console.plain().print(table)
     for name, found in record.get("also", {}).items():
         print(f"{name}: {found['what']}")
         for metric, value in found["scores"].items():

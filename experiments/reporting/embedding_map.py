@@ -5,6 +5,7 @@ import html
 import io
 import json
 import os
+import re
 
 import numpy as np
 import PIL.Image
@@ -34,15 +35,14 @@ def render(embeddings: np.ndarray, labels: np.ndarray, paths: list[str], class_n
     drawn = "" if len(shown) == len(points) else f"; {len(shown):,} of them drawn"
     with open(_SCRIPT) as file:
         page = file.read()
-    for name, value in {
+    parts = {
         "@TITLE": html.escape(f"{method} of {len(points):,} test embeddings{drawn}. A colour for each class; point at "
                               f"one to see its photograph."),
-        # "</script>" in a file's name would end the script.
-        "@DATA": json.dumps(content).replace("</", "<\\/"),
+        # "</script>" in a file's name would end the script, and "<!--" open a comment in it.
+        "@DATA": json.dumps(content).replace("<", "\\u003c"),
         "@SHEET": sheet([paths[index] for index in shown], read),
-    }.items():
-        page = page.replace(name, value)
-    return page
+    }
+    return re.sub("|".join(parts), lambda found: parts[found[0]], page)  # at once: "@DATA" may be a file's name
 
 
 def coordinates(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, str]:

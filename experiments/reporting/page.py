@@ -9,8 +9,12 @@ _PAGE = os.path.join(os.path.dirname(__file__), "page.html")
 
 
 def render(template: str, title: str, **parts: str) -> str:
-    """The page around the template file's text. parts: HTML for the template's $names."""
-    return _read(_PAGE).substitute(title=html.escape(title), body=_read(template).substitute(parts))
+    """The page around the template file's text. parts: HTML for the template's $names.
+
+    Letters of files' names that are in no encoding become question marks.
+    """
+    page = _read(_PAGE).substitute(title=html.escape(title), body=_read(template).substitute(parts))
+    return page.encode(errors="replace").decode()
 
 
 def plot(png: bytes, alt: str) -> str:

@@ -53,8 +53,11 @@ def test_orbaxs_chatter_alone_is_hidden(logger, path, text, shown, caplog):
     assert (record in caplog.records) == shown
 
 
-def test_a_files_name_in_no_encoding_is_printed_as_it_is():
-    code = "from geodesic.experiments.process import runtime; runtime.start(); print('caf\\udce9.jpg')"
+@pytest.mark.parametrize(("encoding", "printed"), [("utf-8:strict", b"caf\xe9 \xc3\xbc.jpg\n"),
+                                                   ("ascii:strict", b"caf\xe9 \\xfc.jpg\n")])
+def test_a_files_name_in_no_encoding_is_printed_as_it_is(encoding, printed):
+    code = ("import sys; from geodesic.experiments.process import runtime; runtime.start(); "
+            "[print('caf\\udce9 \\xfc.jpg', file=stream) for stream in (sys.stdout, sys.stderr)]")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True,
-                          env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
-    assert done.stdout == b"caf\xe9.jpg\n"
+                          env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert done.stdout == done.stderr == printed

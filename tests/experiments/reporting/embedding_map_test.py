@@ -2,6 +2,7 @@ import json
 import re
 
 import numpy as np
+import pytest
 
 from geodesic.experiments.reporting import embedding_map
 
@@ -23,6 +24,13 @@ def test_every_point_is_there_and_no_name_ends_the_script():
     assert min(data["x"]) == min(data["y"]) == 0 and max(data["x"]) == max(data["y"]) == 1
     assert "t-SNE of 6 test embeddings." in page and "data:image/jpeg;base64," in page
     assert not re.search(r"@[A-Z]{3,}", page)
+
+
+@pytest.mark.parametrize("name", ["@DATA", "@SHEET", "<!--<script>", "a$b${sheet}", "\udce9", "quo\"te", "new\nline"])
+def test_any_name_is_in_the_page_as_it_is(name):
+    page, data = render(6, (name, "b"))
+    assert data["name"][:2] == [name, "b"]
+    assert page.count("data:image/jpeg;base64,") == 1 and page.count("<script>") == 1 and "<!--<" not in page
 
 
 def test_many_points_are_a_sample_and_past_five_thousand_pca():
