@@ -16,6 +16,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from geodesic.errors import UserError
+from geodesic.experiments.process import accelerators, last_word
 
 # Seconds after which a process that says nothing counts as lost, and the others end.
 _HEARTBEAT_SECONDS = 60
@@ -45,7 +46,13 @@ def start(address: str = "", count: int = 0, index: int = -1) -> bool:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     detected = {} if not named else {"coordinator_address": given[0], "num_processes": given[1],
                                      "process_id": given[2], "cluster_detection_method": "deactivate"}
+    # jax aborts where it does not find the others, and where it notices later that one is lost.
+    place = f" at {given[0]}" if named else ""
+    last_word.watch_abort(f"error: the processes have not found one another{place}; jax says above what it waited for. "
+                          f"Start all of them again, with the address of the first")
     jax.distributed.initialize(**detected, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
+    last_word.watch_abort(last_word.of_a_lost_peer(
+        jax.process_index(), "jax's watch over the processes has aborted this one, for what stands above"))
     return jax.process_count() > 1
 
 
@@ -65,8 +72,7 @@ def _launched_as_one_of_many() -> bool:
 
 def _on_tpu() -> bool:
     """On a machine with TPUs, jax asks the cloud's metadata how many hosts there are."""
-    here = os.path.exists("/dev/accel0") or "TPU_WORKER_HOSTNAMES" in os.environ
-    return here and jax.config.jax_platforms != "cpu"
+    return accelerators.found()[0] == "TPU" and accelerators.can_use("TPU") and jax.config.jax_platforms != "cpu"
 
 
 def is_first() -> bool:
@@ -132,8 +138,7 @@ def lost_peer(error: Exception) -> str:
     code = text.partition(":")[0]
     if not from_jax or not (code in _LOST or (code in _PERHAPS_LOST and _BETWEEN_PROCESSES.search(text))):
         return ""
-    return (f"error: process {jax.process_index()} has lost another one, and ends ({text[:160]}). Start all of them "
-            f"again: they go on from the last checkpoint")
+    return last_word.of_a_lost_peer(jax.process_index(), text)
 
 
 class Agreement:

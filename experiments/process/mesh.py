@@ -6,12 +6,18 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from geodesic.experiments.process import accelerators
+
 AXIS = "data"
 SPLIT = P(AXIS)
 
 
 def make(devices=None) -> jax.sharding.Mesh:
-    """The mesh over `devices` (default: all). Auto axes: under Explicit ones a sharded loss does not type-check."""
+    """The mesh over `devices` (default: all). Auto axes: under Explicit ones a sharded loss does not type-check.
+
+    Raises UserError in a program that would run on the CPU by mistake.
+    """
+    accelerators.check()
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 

@@ -7,8 +7,7 @@ import sys
 import threading
 import time
 
-# EX_TEMPFAIL of sysexits.h: trying again may help.
-STATUS = 75
+from geodesic.experiments.process.last_word import STATUS
 
 
 class Watchdog:

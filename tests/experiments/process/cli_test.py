@@ -219,7 +219,8 @@ def test_help_shows_every_flag_once_and_no_librarys(run, capsys):
     assert "  --first=N\n      A number. (required)\n  --rounding=up|down\n      How to round.\n  --[no]exact\n" in text
     assert HELP.findall(text) == [
         "--first", "--rounding", "--[no]exact", "--names", "--config", "--config.FIELD", "--workdir",
-        "--cpu_devices", "--traceback", "--helpfull", "--coordinator_address", "--num_processes", "--process_id"]
+        "--cpu_devices", "--allow_cpu", "--traceback", "--helpfull", "--coordinator_address", "--num_processes",
+        "--process_id"]
     assert text.count("--config.") == 4 and "configs/default.py" in text  # the rule, and three examples of it
 
 

@@ -1,11 +1,13 @@
 """What one process can know of many; tests/pods_test.py starts two."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
 from jax.experimental import multihost_utils
 
-from geodesic.experiments.process import hosts
+from geodesic.experiments.process import accelerators, hosts, last_word
 from geodesic.experiments.process import mesh as meshes
 
 
@@ -18,6 +20,7 @@ def started(monkeypatch):
     calls = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda **options: calls.append(options))
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    monkeypatch.setattr(last_word, "watch_abort", lambda line: None)
     return calls
 
 
@@ -42,6 +45,17 @@ def test_launchers_that_jax_knows(started, monkeypatch, variable):
     monkeypatch.setenv(variable, "2")
     hosts.start()
     assert len(started) == 1 and "coordinator_address" not in started[0]
+
+
+@pytest.mark.parametrize(("kind", "usable", "asked"), [
+    ("TPU", True, True), ("TPU", False, False), ("GPU", True, False)])
+def test_a_tpu_tells_of_its_hosts(started, monkeypatch, kind, usable, asked):
+    """Where jax cannot use it, it knows of no hosts either, and `accelerators.check` says what is missing."""
+    monkeypatch.setattr(accelerators, "found", lambda: (kind, "/dev/vfio/0"))
+    monkeypatch.setattr(accelerators, "can_use", lambda _: usable)
+    monkeypatch.setattr(hosts.jax, "config", types.SimpleNamespace(jax_platforms="tpu,cpu", update=lambda *_: None))
+    hosts.start()
+    assert len(started) == asked
 
 
 @pytest.mark.parametrize("given", [("host:1", 0, -1), ("", 2, 1), ("host:1", 2, 2), ("host:1", 0, 0)])
