@@ -2,11 +2,15 @@ import io
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 
 from geodesic import datasets
 from geodesic.datasets import decoding
-from tests.datasets import images
+from geodesic.errors import UserError
+from tests.datasets import images, odd_pictures
+
+ODD = odd_pictures.pictures()
 
 
 def record(content, path="x.jpg"):
@@ -152,3 +156,48 @@ def test_a_jpeg_at_scale_says_how_large_it_was():
     assert (scaled.height, scaled.width) == (640, 400) and 100 <= min(scaled.pixels.shape[:2]) < 160
     whole = decoding.decode_to_scale(record(content), lambda height, width: (400, 250))  # no more than a half to spare
     assert whole.pixels.shape == (640, 400, 3)
+
+
+@pytest.mark.filterwarnings("ignore:Tag data larger than file")  # Pillow's, of the damaged Exif
+@pytest.mark.parametrize("name", [name for name, (_, shown) in ODD.items() if not isinstance(shown, str)])
+def test_odd_pictures_show_what_they_show(name):
+    content, shown = ODD[name]
+    found = decoding.decode(record(content, name))
+    assert found.dtype == np.uint8 and found.shape == shown.shape and found.flags.c_contiguous
+    difference = np.abs(found.astype(int) - shown)
+    inks_or_jpeg = name.endswith(".jpg") or name.startswith("inks")
+    assert difference.mean() < 3 if inks_or_jpeg else difference.max() == 0
+
+
+@pytest.mark.parametrize("name", [name for name, (_, shown) in ODD.items() if isinstance(shown, str)])
+def test_odd_files_are_refused_by_their_names(name):
+    content, reason = ODD[name]
+    with pytest.raises(UserError) as error:
+        decoding.decode(record(content, f"folder/{name}"))
+    assert str(error.value).startswith(f"cannot read the image folder/{name} ({len(content)} bytes): ")
+    assert reason in str(error.value) and "0x" not in str(error.value) and "<" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["exif.png", "xmp.jpg", "cut_out_noise_below.png", "colour_key.png", "inks.jpg",
+                                  "12_bits_of_16.png", "floats_to_1.tif", "palette_bytes.png"])
+def test_an_opened_picture_is_read_as_its_file(name):
+    content, _ = ODD[name]
+    opened = PIL.Image.open(io.BytesIO(content))
+    mode, size = opened.mode, opened.size
+    found = decoding.from_pillow(opened).astype(int)
+    assert np.abs(found - decoding.decode(record(content))).max() <= 2
+    assert (opened.mode, opened.size) == (mode, size)  # the owner's picture stays as it is
+
+
+def test_an_opened_picture_is_turned_once():
+    """What Pillow has turned upright says so, and is left."""
+    opened = PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(ODD["exif.png"][0])))
+    np.testing.assert_array_equal(decoding.from_pillow(opened), odd_pictures.PICTURE)
+
+
+def test_a_jpeg_without_notes_is_not_opened_twice(monkeypatch):
+    """Looking for notes must stay cheap: the header is read by Pillow only where there are some."""
+    monkeypatch.setattr(decoding, "_opened_jpeg", lambda image: pytest.fail("opened by Pillow"))
+    plain = images.encoded(images.pixels(1))
+    decoding.decode(record(odd_pictures.segment(plain, 0xED, b"Exif\0\0 is mentioned here")))
+    decoding.decode(record(odd_pictures.segment(plain, 0xE1, b"http://ns.adobe.com/xap/1.0/\0<no orientation/>")))
