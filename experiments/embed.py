@@ -1,10 +1,15 @@
-"""Embeds a folder of images with a trained run.
+"""Embeds a folder of images, or any other source, with a trained run.
 
     geodesic embed --workdir=runs/faces --images=photos --out=photos.parquet
+    geodesic embed --workdir=runs/faces --source=manifest --path=people.csv#gallery --out=gallery.parquet
+
+Paths are stored relative to --root, so that pictures and embeddings can be moved together. docs/embedding_files.md has
+the format.
 """
 
 import os
 
+import numpy as np
 from absl import flags
 
 from geodesic import datasets
@@ -13,9 +18,17 @@ from geodesic.experiments.process import cli, hosts, progress
 from geodesic.experiments.trained import embedding_file, loading
 from geodesic.metrics import retrieval
 
+# So many paths of a source say whether its images are files.
+_LOOKED_AT = 1000
+
 
 def define_flags() -> None:
     flags.DEFINE_string("images", "", "Folder of images to embed, searched with its sub-folders.")
+    flags.DEFINE_string("source", "", "In place of --images: name of a source (docs/data.md).")
+    flags.DEFINE_string("path", "", "Folder or file of --source.")
+    flags.DEFINE_string("root", "", "Folder to which the paths in --out are relative; default: --images, or the "
+                        "deepest one that holds all pictures of --source.")
+    flags.DEFINE_bool("labels", True, "Write the name of each image's class too, where the source has classes.")
     flags.DEFINE_string("out", "", "Where to write the embeddings: a .parquet or .npz file.")
     flags.DEFINE_bool("overwrite", False, "Replace --out where it exists.")
 
@@ -25,22 +38,52 @@ def main(config, values) -> int:
     embedding_file.check_extension(values.out)
     if os.path.exists(values.out) and not values.overwrite:
         raise UserError(f"{values.out} exists: choose another --out, or give --overwrite")
-    source = datasets.build("image_folder", path=values.images)
+    source = _source(values)
+    root = _root(source, values)
     run = loading.load(values.workdir, config)
     with progress.bar("embedding", len(source)) as advance:
         embedded = run.embed_source(source, advance)
-    for problem in embedded.problems:
+    finite = np.isfinite(embedded.embeddings).all(axis=1)
+    problems = embedded.problems + [f"{source.paths[index]}: its embedding is not finite"
+                                    for index in np.flatnonzero(embedded.readable & ~finite)]
+    for problem in problems:
         print(f"skipped: {problem}")
-    kept = embedded.readable.nonzero()[0]
+    kept = np.flatnonzero(embedded.readable & finite)
     if not len(kept):
-        raise UserError(f"none of the {len(source)} images of {values.images} can be read: nothing written")
-    found = embedding_file.Embeddings([source.paths[index] for index in kept],
-                                      retrieval.normalized(embedded.embeddings[kept]), run.identity)
+        raise UserError(f"none of the {len(source)} images of {values.images or values.path or values.source} "
+                        + ("has a finite embedding: the weights, or the preprocessing, are not those of a trained "
+                           "model" if embedded.readable.any() else "can be read") + "; nothing written")
+    found = embedding_file.Embeddings(
+        [source.paths[index] for index in kept], retrieval.normalized(embedded.embeddings[kept]), run.identity,
+        [source.class_names[source.labels[index]] for index in kept] if values.labels and any(source.class_names)
+        else None, root)
     hosts.first_does(lambda: embedding_file.write(values.out, found))
     print(f"{len(kept)} embeddings of {embedded.embeddings.shape[1]} numbers in {values.out}"
-          + (f"; {len(embedded.problems)} image(s) skipped" if embedded.problems else ""))
+          + (f"; {len(problems)} image(s) skipped" if problems else ""))
     return 0
 
 
+def _source(values) -> datasets.Source:
+    if bool(values.images) == bool(values.source):
+        raise UserError("--images=... is required, or --source=... with --path=..., and not both")
+    if values.path and not values.source:
+        raise UserError("--path needs --source: how is it to be read?")
+    return datasets.build(values.source or "image_folder", path=values.images or values.path)
+
+
+def _root(source: datasets.Source, values) -> str:
+    """The folder that holds all pictures, an absolute path; "" where the source's images are no files."""
+    if not any(map(os.path.lexists, source.paths[:_LOOKED_AT])):
+        if values.root:
+            raise UserError(f"--root={values.root}: the images of source {values.source!r} are no files")
+        return ""
+    root = values.root or values.images
+    if not root:
+        return os.path.commonpath({os.path.dirname(os.path.abspath(path)) for path in source.paths})
+    for path in source.paths:
+        embedding_file.below(os.path.abspath(root), path)
+    return os.path.abspath(root)
+
+
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=("workdir", "images", "out"))
+    cli.run(main, define_flags, required=("workdir", "out"))

@@ -18,6 +18,8 @@ from geodesic.metrics import retrieval
 
 def define_flags() -> None:
     flags.DEFINE_string("embeddings", "", "File of geodesic embed to search in.")
+    flags.DEFINE_string("root", "", "Folder below which the pictures of --embeddings lie now; default: where they "
+                        "were, relative to that file if they lay below its folder.")
     flags.DEFINE_string("query", "", "An image, or a folder of images.")
     flags.DEFINE_string("out", "", "Where to write the contact sheet, a .png file; default: search.png in --workdir.")
     flags.DEFINE_integer("k", 8, "Neighbours to show.")
@@ -26,7 +28,7 @@ def define_flags() -> None:
 
 
 def main(config, values) -> None:
-    gallery = embedding_file.read(values.embeddings)
+    gallery = embedding_file.read(values.embeddings, values.root)
     source = _queries(values.query)
     out = values.out or os.path.join(values.workdir, "search.png")
     if not out.endswith(".png"):
@@ -45,6 +47,7 @@ def main(config, values) -> None:
     print_table(results, calibrated["threshold"] if calibrated else None)
     if calibrated:
         print(f"same: cosine at least {calibrated['threshold']:.4f}; {thresholds.describe_rates(calibrated)}")
+    _say_missing(results, gallery.root)
     hosts.first_does(lambda: pictures.write_png(pictures.contact_sheet(results), out))
     print(f"contact sheet in {out}")
 
@@ -63,16 +66,25 @@ def _threshold(values, model: dict) -> dict | None:
     return found
 
 
+def _say_missing(results, root: str) -> None:
+    found = {path for _, hits in results for path, _ in hits}
+    missing = sum(not os.path.exists(path) for path in found) if root else 0
+    if missing:
+        print(f"{missing} of the {len(found)} pictures that were found are not below {root} any more: --root=FOLDER "
+              f"says where they are")
+
+
 def find(queries, paths: list[str], gallery: embedding_file.Embeddings, k: int) -> list[pictures.Found]:
     """(query path, [(gallery path, cosine), ...] best first). A query that lies in the gallery does not find itself."""
     if k < 1:
         raise UserError(f"--k={k}: ask for at least one neighbour")
     place = {os.path.realpath(path): index for index, path in enumerate(gallery.paths)}
     exclude = [place.get(os.path.realpath(path), -1) for path in paths]
-    k = min(k, len(gallery.paths) - any(row >= 0 for row in exclude))
+    inside = any(row >= 0 for row in exclude)
+    k = min(k, len(gallery.paths) - inside)
     if k < 1:
         raise UserError("the embeddings hold the query alone: there is nothing to find")
-    indices, scores = retrieval.neighbors(queries, gallery.embeddings, k, exclude=exclude)
+    indices, scores = retrieval.neighbors(queries, gallery.embeddings, k, exclude=exclude if inside else None)
     return [(path, [(gallery.paths[index], float(score)) for index, score in zip(found, cosines, strict=True)])
             for path, found, cosines in zip(paths, indices, scores, strict=True)]
 
