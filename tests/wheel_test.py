@@ -1,6 +1,5 @@
 """The package as people get it: a wheel in a fresh environment, in a folder that is no checkout."""
 
-import itertools
 import os
 import pathlib
 import re
@@ -28,19 +27,50 @@ def test_every_folder_of_modules_is_a_package_of_the_wheel():
     assert {f"geodesic.{'.'.join(page.parts)}" for page in pages} == {*project["tool"]["setuptools"]["package-data"]}
 
 
+def pins(name: str) -> list:
+    from packaging.requirements import Requirement
+
+    lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
+    return [Requirement(line) for line in lines if line and not line.startswith("-r ")]
+
+
 def test_pins_lie_within_the_ranges():
     from packaging.requirements import Requirement
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + [*itertools.chain(*project["optional-dependencies"].values())]
-    pins = [Requirement(line.split("#")[0]) for line in (ROOT / "requirements.txt").read_text().splitlines()
-            if line.split("#")[0].strip()]
-    for requirement in map(Requirement, wanted):
-        mine = [pin for pin in pins if pin.name.lower() == requirement.name.lower()]
-        assert mine, f"{requirement.name} has no pin in requirements.txt"
-        for pin in mine:
-            (version,) = (specifier.version for specifier in pin.specifier)
-            assert requirement.specifier.contains(version), f"{pin} is not within {requirement}"
+    for extra, wanted in {"": project["dependencies"], **project["optional-dependencies"]}.items():
+        own = f"requirements-{extra}.txt"
+        file = own if (ROOT / own).exists() else "requirements.txt"
+        for requirement in map(Requirement, wanted):
+            mine = [pin for pin in pins(file) if pin.name.lower() == requirement.name.lower()
+                    and pin.extras == requirement.extras]
+            assert mine, f"{requirement} has no pin in {file}"
+            for pin in mine:
+                (version,) = (specifier.version for specifier in pin.specifier)
+                assert requirement.specifier.contains(version), f"{pin} is not within {requirement}"
+
+
+@pytest.mark.parametrize("accelerator", ["cuda12", "cuda13", "tpu"])
+def test_the_parts_for_an_accelerator_have_the_pins_of_their_jax(accelerator):
+    jax = {(str(pin.specifier), str(pin.marker)) for pin in pins("requirements.txt") if pin.name == "jax"}
+    file = f"requirements-{accelerator}.txt"
+    assert (ROOT / file).read_text().count("-r requirements.txt") == 1 and len(jax) == 2
+    of = {}
+    for pin in pins(file):
+        of.setdefault(pin.name, set()).add((str(pin.specifier), str(pin.marker)))
+    assert of.pop("jax") == jax
+    for name, versions in of.items():  # libtpu has numbers of its own
+        assert {marker for _, marker in versions} == {marker for _, marker in jax}
+        assert name == "libtpu" or versions == jax
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (("ACCELERATOR=cuda12",), "-r requirements-cuda12.txt -e ."), ((), "-r requirements.txt -e ."),
+    (("ACCELERATOR=cuda11",), "ACCELERATOR=cuda11: expected cuda12, cuda13, tpu")])
+def test_make_takes_the_pins_of_an_accelerator(words, told, tmp_path):
+    done = subprocess.run(["make", "--dry-run", "quickstart", f"VENV={tmp_path}", *words], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert told in done.stdout + done.stderr and (done.returncode == 0) == ("-r" in told)
 
 
 @pytest.fixture(scope="module")
