@@ -1,4 +1,7 @@
-"""What torchvision makes of a few images and of many random boxes: written by transforms.py, compared with by tests."""
+"""What others make of the same, for tests to compare with.
+
+transforms.py: what torchvision makes of a few images and of many random boxes. alignment.py: insightface's faces.
+"""
 
 import pathlib
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from geodesic import datasets
-from geodesic.datasets.sources import ijb
+from geodesic.datasets import alignment
 
 
 def folder(tmp_path, faces=3):
@@ -13,7 +13,7 @@ def folder(tmp_path, faces=3):
     rng = np.random.default_rng(0)
     for index in range(faces):
         cv2.imwrite(str(root / "loose_crop" / f"{index}.jpg"), rng.integers(0, 256, (120, 120, 3), np.uint8))
-    points = " ".join(f"{value:.4f}" for value in ijb.LANDMARKS.ravel())
+    points = " ".join(f"{value:.4f}" for value in alignment.TEMPLATE.ravel())
     write = lambda name, lines: (root / "meta" / f"ijbb_{name}.txt").write_text("\n".join(lines) + "\n")
     write("name_5pts_score", [f"{index}.jpg {points} 0.9" for index in range(faces)])
     write("face_tid_mid", [f"{index}.jpg {7 + index // 2} {index}" for index in range(faces)])
@@ -42,15 +42,12 @@ def test_a_bad_line_is_named(tmp_path):
         datasets.build("ijb", path=str(root))
 
 
-def test_the_alignment_undoes_a_similarity():
-    angle, scale, shift = 0.4, 1.7, np.array([13.0, -4.0])
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    found = ijb.similarity(ijb.LANDMARKS @ turn.T + shift, ijb.LANDMARKS)
-    inverse = np.linalg.inv(turn)
-    np.testing.assert_allclose(found, np.column_stack([inverse, -inverse @ shift]), atol=1e-9)
-
-
-def test_a_mirrored_face_is_not_mirrored_back():
-    """A similarity has no reflection: the determinant stays positive."""
-    mirrored = ijb.LANDMARKS * [-1, 1]
-    assert np.linalg.det(ijb.similarity(mirrored, ijb.LANDMARKS)[:, :2]) > 0
+def test_landmarks_of_no_face_are_of_one_image(tmp_path):
+    root = folder(tmp_path)
+    listed = root / "meta" / "ijbb_name_5pts_score.txt"
+    listed.write_text(listed.read_text().replace("0.jpg " + " ".join(f"{value:.4f}" for value in
+                                                                     alignment.TEMPLATE.ravel()), "0.jpg" + " 7" * 10))
+    source = datasets.build("ijb", path=str(root))
+    with pytest.raises(ValueError, match=r"cannot read the image .*0\.jpg: the landmarks .* are not five points"):
+        source[0]
+    assert source[1]["image"].shape == (112, 112, 3)
