@@ -27,7 +27,8 @@ _NEEDS = {"GPU": (("jax_cuda12_plugin", "jax_cuda13_plugin"), "cuda12", "`nvidia
 def found(root: str = "/", environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
     """("GPU" or "TPU", where it shows) of this machine's accelerator; ("", "") where there is none, or it is hidden."""
     devices = lambda pattern: sorted(glob.glob(os.path.join(root, "dev", pattern)))
-    told = [name for name in _OF_A_TPU if name in environ]
+    # libtpu itself writes a warning there, on a machine without one.
+    told = [name for name in _OF_A_TPU if name in environ and not environ[name].startswith("WARNING")]
     # Any device that is handed to a virtual machine is a vfio group.
     groups = devices("vfio/[0-9]*") if told or _has_googles_device(root) else []
     if tpu := [*devices("accel[0-9]*"), *devices("accel/accel[0-9]*"), *groups, *told]:
