@@ -31,7 +31,7 @@ def start(address: str = "", count: int = 0, index: int = -1) -> bool:
 
     address: host:port of process 0. count: of processes. index: of this one. The environment is that of Slurm's srun,
     of Open MPI's mpirun, of a Cloud TPU, or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID (which
-    launch/jobset.yaml sets). Raises UserError where some of the three are missing, and where they do not fit.
+    launch/jobset_gpu.yaml sets). Raises UserError where some of the three are missing, and where they do not fit.
     """
     given = (address or os.environ.get("JAX_COORDINATOR_ADDRESS", ""),
              count or _integer("JAX_NUM_PROCESSES", 0), index if index >= 0 else _integer("JAX_PROCESS_ID", -1))
