@@ -1,19 +1,22 @@
-"""Chooses what part of an image is seen, and at what size: boxes, decoding at a sufficient scale, resizing.
+"""Chooses what part of an image is seen, and at what size: boxes, faces, decoding at a sufficient scale, resizing.
 
 A box is (top, left, height, width), in pixels of the whole image.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
 from ..errors import UserError
-from . import decoding
+from . import alignment, decoding
 
 FITS = ("stretch", "center_crop")
 TRIES = 10  # random-resized-crop gives up after as many, and takes the centre
+
+# A box, or landmarks, of whose numbers none is larger: of shares of the image's sides, not of pixels.
+SHARES = 2.0
 
 Box = tuple[int, int, int, int]
 
@@ -130,12 +133,14 @@ def cut(record: dict, choose: Callable[[int, int], Box], least: tuple[int, int] 
     """Decodes the part of a record's image that is to be seen.
 
     Args:
-        record: of a source. Where it has a "box", nothing outside of that is seen.
-        choose: (height, width) of the image, or of the record's box -> the box in it that is wanted.
+        record: of a source. Where it has "landmarks", its image is the face that alignment.align makes of it; or else,
+            where it has a "box", nothing outside of that is seen.
+        choose: (height, width) of the image, or of the record's face or box -> the box in it that is wanted.
         least: (height, width) to which the result will be resized: a larger JPEG is decoded at a lower scale, but never
             below it. None decodes every pixel.
 
-    Returns u8[h,w,3]. Raises UserError, naming the path, for an image that cannot be read.
+    Returns u8[h,w,3]. Raises UserError, naming the path, for an image that cannot be read, and for a box or landmarks
+    outside of it.
 
     Example:
         >>> record = {"image": np.zeros((40, 60, 3), np.uint8), "path": "black", "box": (10, 0, 30, 40)}
@@ -143,13 +148,16 @@ def cut(record: dict, choose: Callable[[int, int], Box], least: tuple[int, int] 
         (40, 20, 3)
     """
 
+    if "landmarks" in record:
+        record = _face(record)
+
     def chosen(height: int, width: int) -> Box:
         if "box" not in record:
             return choose(height, width)
-        left, top, right, bottom = record["box"]
+        left, top, right, bottom = (round(number) for number in _placed(record, "box", height, width))
         left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
         if left >= right or top >= bottom:
-            raise UserError(f"the box {record['box']} holds nothing of its {width} x {height} pixels")
+            raise _nothing(record, "box", height, width)
         inner = choose(bottom - top, right - left)
         return inner[0] + top, inner[1] + left, inner[2], inner[3]
 
@@ -169,3 +177,63 @@ def cut(record: dict, choose: Callable[[int, int], Box], least: tuple[int, int] 
         top, left = round(top * vertical), round(left * horizontal)
         return pixels[top:bottom, left:right]
     return pixels[top:top + box_height, left:left + box_width]
+
+
+def remarks(record: dict, height: int, width: int) -> list[str]:
+    """Says, to be counted, where the box and the landmarks of a record lie in its image of height x width pixels.
+
+    Example:
+        >>> remarks({"box": (0.5, 0.5, 1.2, 1.0)}, 40, 60)
+        ['box', 'box in shares of the sides', 'box beyond the edge']
+    """
+    what = "landmarks" if "landmarks" in record else "box"
+    if what not in record:
+        return []
+    numbers = _in_pixels(record[what], height, width)
+    x, y = numbers[::2], numbers[1::2]
+    found = [what, f"{what} in shares of the sides"] if are_shares(record[what]) else [what]
+    if _are_outside(x, y, height, width):
+        return [*found, f"{what} outside"]
+    return [*found, f"{what} beyond the edge"] if min(*x, *y) < 0 or max(x) > width or max(y) > height else found
+
+
+def _face(record: dict) -> dict:
+    image = decoding.decode(record)
+    try:
+        points = _placed(record, "landmarks", *image.shape[:2])
+        face = alignment.align(image, np.array(points, np.float32).reshape(5, 2))
+    except ValueError as error:
+        raise UserError(f"cannot read the image {record['path']}: {error}") from error
+    return {"image": face, "path": record["path"]}
+
+
+def _placed(record: dict, what: str, height: int, width: int) -> list[float]:
+    numbers = _in_pixels(record[what], height, width)
+    if _are_outside(numbers[::2], numbers[1::2], height, width):
+        raise _nothing(record, what, height, width)
+    return numbers
+
+
+def _nothing(record: dict, what: str, height: int, width: int) -> UserError:
+    return UserError(f"the {what} {record[what]} {'holds' if what == 'box' else 'hold'} nothing of its {width} x "
+                     f"{height} pixels")
+
+
+def _in_pixels(numbers: Sequence[float], height: int, width: int) -> list[float]:
+    if not are_shares(numbers):
+        return [*numbers]
+    return [number * (height if place % 2 else width) for place, number in enumerate(numbers)]
+
+
+def are_shares(numbers: Sequence[float]) -> bool:
+    """Whether a box or landmarks are in shares of the image's sides.
+
+    Example:
+        >>> are_shares((0.1, 0.2, 0.9, 1.0)), are_shares((10, 20, 90, 100))
+        (True, False)
+    """
+    return max(map(abs, numbers)) <= SHARES
+
+
+def _are_outside(x: list[float], y: list[float], height: int, width: int) -> bool:
+    return max(x) <= 0 or max(y) <= 0 or min(x) >= width or min(y) >= height

@@ -1,15 +1,19 @@
 """Against torchvision's own: goldens/transforms.py."""
 
 import functools
+import pathlib
 
 import numpy as np
 import pytest
 
 from geodesic.configs import default
-from geodesic.datasets import crops, decoding
+from geodesic.datasets import alignment, crops, decoding
+from geodesic.errors import UserError
 from tests.datasets import goldens, images
+from tests.datasets.goldens import alignment as faces
 
 GOLDEN = goldens.load()
+FACES = dict(np.load(pathlib.Path(faces.__file__).with_suffix(".npz")))
 
 
 def boxes(height, width, area, ratio, count=20_000):
@@ -107,3 +111,72 @@ def test_a_crop_decoded_to_scale_holds_enough_pixels_and_the_same_picture():
 def test_decoding_to_scale_can_be_refused():
     assert decoding.decode_to_scale(jpeg(800, 600), None).pixels.shape == (800, 600, 3)
     assert default.get_config().input.decode_to_scale
+
+
+def boxed(*box):
+    return {"image": np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3), "path": "folder/x.jpg", "box": box}
+
+
+@pytest.mark.parametrize(("box", "rows", "columns", "said"), [
+    ((10, 5, 30, 25), (5, 25), (10, 30), []), ((-5, -5, 30, 25), (0, 25), (0, 30), ["box beyond the edge"]),
+    ((50, 30, 500, 500), (30, 40), (50, 60), ["box beyond the edge"]),
+    ((0, 0, 60, 40), (0, 40), (0, 60), []), ((-5, -5, 1, 3), (0, 3), (0, 1), ["box beyond the edge"]),
+    ((0.1, 0.1, 0.9, 0.9), (4, 36), (6, 54), ["box in shares of the sides"]),
+    ((0, 0, 1, 1), (0, 40), (0, 60), ["box in shares of the sides"]),
+    ((0.5, -0.1, 1.02, 0.5), (0, 20), (30, 60), ["box in shares of the sides", "box beyond the edge"]),
+])
+def test_what_a_box_leaves_of_an_image(box, rows, columns, said):
+    record = boxed(*box)
+    np.testing.assert_array_equal(crops.cut(record, crops.whole, None), record["image"][slice(*rows), slice(*columns)])
+    assert crops.remarks(record, 40, 60) == ["box", *said]
+
+
+@pytest.mark.parametrize("box", [(60, 0, 80, 40), (1000, 1000, 1100, 1100), (0, -9, 60, 0), (1.2, 0, 1.5, 1)])
+def test_a_box_outside_is_refused_by_name(box):
+    with pytest.raises(UserError, match=r"the image folder/x.jpg: the box \(.* holds nothing of its 60 x 40 pixels"):
+        crops.cut(boxed(*box), crops.whole, None)
+    assert crops.remarks(boxed(*box), 40, 60)[-1] == "box outside"
+
+
+def test_a_box_less_than_a_pixel_is_refused():
+    with pytest.raises(UserError, match="holds nothing of its 60 x 40 pixels"):
+        crops.cut(boxed(0.5, 0.5, 0.501, 0.501), crops.whole, None)
+
+
+def test_shares_hold_at_any_scale_of_decoding():
+    record = jpeg(800, 600) | {"box": (0.25, 0.5, 0.75, 1.0)}
+    whole, scaled = (crops.cut(record, crops.whole, least) for least in (None, (50, 50)))
+    assert whole.shape == (400, 300, 3) and scaled.shape[0] < 400
+    views = [crops.resize(pixels, 50, 50).astype(int) for pixels in (whole, scaled)]
+    assert np.abs(views[0] - views[1]).mean() < 1.5
+
+
+@pytest.mark.parametrize("name", faces.FACES)
+@pytest.mark.parametrize("least", [None, (16, 16)])
+def test_a_face_is_aligned_before_anything_else(name, least):
+    """In pixels and in shares, from a file and from pixels, with a box that then does not matter."""
+    landmarks, image = FACES[f"landmarks/{name}"], FACES["image"]
+    face = alignment.align(image, landmarks)
+    record = {"image": images.encoded(image, "PNG"), "path": "x", "landmarks": tuple(landmarks.ravel().tolist())}
+    np.testing.assert_array_equal(crops.cut(record, crops.whole, least), face)
+    part = crops.cut(record | {"image": image, "box": (900, 900, 999, 999)},
+                     lambda height, width: (1, 2, height - 3, width - 4), least)
+    np.testing.assert_array_equal(part, face[1:110, 2:110])
+    shares = landmarks / (image.shape[1], image.shape[0])
+    aligned = crops.cut(record | {"landmarks": tuple(shares.ravel().tolist())}, crops.whole, least)
+    assert np.abs(aligned.astype(int) - face).max() <= 1
+
+
+def test_where_landmarks_lie():
+    record = {"image": FACES["image"], "path": "folder/x.jpg", "landmarks": tuple(alignment.TEMPLATE.ravel() + 70)}
+    assert crops.remarks(record, 180, 240) == ["landmarks"]
+    assert crops.remarks(record, 150, 240) == ["landmarks", "landmarks beyond the edge"]
+    assert crops.remarks(record | {"landmarks": (0.5,) * 10}, 180, 240) == ["landmarks",
+                                                                           "landmarks in shares of the sides"]
+    outside = record | {"landmarks": tuple(alignment.TEMPLATE.ravel() + 240)}
+    assert crops.remarks(outside, 180, 240) == ["landmarks", "landmarks outside"]
+    with pytest.raises(UserError, match=r"folder/x.jpg: the landmarks \(.* hold nothing of its 240 x 180 pixels"):
+        crops.cut(outside, crops.whole, None)
+    with pytest.raises(UserError, match=r"folder/x.jpg: the landmarks \[.* are not five points of a face"):
+        crops.cut(record | {"landmarks": (9.0,) * 10}, crops.whole, None)
+    assert crops.remarks({}, 180, 240) == []
