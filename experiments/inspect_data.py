@@ -7,6 +7,7 @@ Prints a report, and writes inspection.json and samples.png into --out. Exit sta
 also in the training data, pixel by pixel.
 """
 
+import collections
 import concurrent.futures
 import hashlib
 import os
@@ -55,18 +56,24 @@ def main(config, values) -> int:
 
 
 def look(source: datasets.Source, name: str, threads: int) -> list[dict]:
-    """Looks at every image: {"problem"}, or {"height", "width", "bytes", "file", "pixels", "hash"}."""
+    """Looks at every image: {"problem"}, or {"height", "width", "bytes", "file", "pixels", "hash"}.
+
+    Both have "regions", what `crops.remarks` says of its box or landmarks.
+    """
 
     def one(index: int) -> dict:
+        regions = []
         try:
             record = source[index]
             image = datasets.decode(record)
+            regions = crops.remarks(record, *image.shape[:2])
+            crops.cut({**record, "image": image}, crops.whole, None)
         except (ValueError, OSError) as error:
-            return {"problem": str(error)}
+            return {"problem": str(error), "regions": regions}
         finally:
             advance(1)
         content = record["image"] if isinstance(record["image"], bytes) else b""
-        return {"height": image.shape[0], "width": image.shape[1], "bytes": len(content),
+        return {"regions": regions, "height": image.shape[0], "width": image.shape[1], "bytes": len(content),
                 "file": hashlib.sha256(content).hexdigest() if content else None,
                 "pixels": duplicates.pixel_digest(image), "hash": duplicates.difference_hash(image)}
 
@@ -91,6 +98,7 @@ def describe(source: datasets.Source, seen: list[dict]) -> dict:
         "heights": spread([image["height"] for image in read]), "widths": spread([image["width"] for image in read]),
         "file_bytes": spread([image["bytes"] for image in read if image["bytes"]]),
         "unreadable": len(problems), "unreadable_images": problems[:_LISTED],
+        "regions": dict(collections.Counter(region for image in seen for region in image["regions"])),
     }
     if isinstance(source, datasets.ArrayRecord):
         result["damaged_shards"] = array_record.damaged_shards(source.folder)
@@ -136,7 +144,7 @@ def samples(parts: dict, seen: dict) -> np.ndarray:
             row = np.full((size + 20, _SHEET_IMAGES * size, 3), 255, np.uint8)
             places = [place for place in np.flatnonzero(source.labels == label) if "problem" not in seen[part][place]]
             for column, place in enumerate(places[:_SHEET_IMAGES]):
-                image = crops.fit(datasets.decode(source[place]), size, "center_crop")
+                image = crops.fit(crops.cut(source[place], crops.whole, None), size, "center_crop")
                 row[20:, column * size:(column + 1) * size] = image
             title = f"{part}: {source.class_names[label]} ({len(places)})".encode("ascii", "replace").decode()
             rows.append(cv2.putText(row, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA))
@@ -154,6 +162,8 @@ def report(record: dict) -> None:
         print(f"  {part['classes_without_image']:,} classes without an image, {part['classes_with_one_image']:,} with "
               f"one" + _first(part["one_image"]))
         print(f"  {part['unreadable']:,} unreadable" + _first(part["unreadable_images"]))
+        if part["regions"]:
+            print("  images with a " + ", ".join(f"{what}: {count:,}" for what, count in part["regions"].items()))
         for shard in part.get("damaged_shards", []):
             print(f"  damaged: {shard} (another sha256 than the manifest's)")
     what = {"files": "the same file", "pixels": "the same pixels", "near": "nearly the same"}

@@ -114,14 +114,14 @@ def _shard(source: datasets.Source, values, shard: int, shards: int, advance: Ca
 
 
 def encode(record: dict, short_side: int, quality: int) -> bytes:
-    """The record's image, or its box, with at most `short_side` pixels on the short side.
+    """The record's image, its box, or its aligned face, with at most `short_side` pixels on the short side.
 
     Files that are small enough stay as they are, once they have been read; pixels become PNG. A larger one is a JPEG
     afterwards, without subsampling of colours at a quality of 90 and more. Raises UserError for one that is damaged.
     """
     whole = datasets.decode(record)
     encoded = isinstance(record["image"], bytes)
-    if "box" not in record and encoded and (not short_side or min(whole.shape[:2]) <= short_side):
+    if not {"box", "landmarks"} & {*record} and encoded and (not short_side or min(whole.shape[:2]) <= short_side):
         return record["image"]
     image = crops.cut({**record, "image": whole}, crops.whole, None)
     height, width = image.shape[:2]

@@ -43,6 +43,32 @@ def test_one_source(tmp_path, capsys):
     assert "1 unreadable" in capsys.readouterr().out
 
 
+def test_boxes_are_counted(tmp_path, capsys):
+    folder = pictures(tmp_path / "faces", 1, 5)
+    boxes = ["0 0 40 40", "", "50 50 500 500", "1000 1000 1100 1100", "64 0 70 9"]
+    (tmp_path / "table.csv").write_text("path,label,box\n" + "".join(
+        f"faces/class0/{place}.jpg,{place % 2},{box}\n" for place, box in enumerate(boxes)))
+    status, record = run(tmp_path / "out", source="manifest", path=str(tmp_path / "table.csv"))
+    found = record["data"]
+    assert status == 0 and found["regions"] == {"box": 4, "box beyond the edge": 1, "box outside": 2}
+    assert found["unreadable"] == 2 and f"{folder}/class0/3.jpg: the box (1000, 1000, 1100, 1100) holds nothing of" in \
+        found["unreadable_images"][0]
+    assert "images with a box: 4, box beyond the edge: 1, box outside: 2" in capsys.readouterr().out
+
+
+def test_shares_are_counted_and_the_sheet_shows_what_is_seen(tmp_path, capsys):
+    folder = pictures(tmp_path / "faces", 1, 1)
+    image = images.pixels(7, 64, 64) // 2
+    image[:32, :32] = 255
+    (folder / "class0" / "0.jpg").write_bytes(images.encoded(image, "PNG"))
+    (tmp_path / "table.csv").write_text("path,label,box\nfaces/class0/0.jpg,a,0 0 0.5 0.5\n")
+    _, record = run(tmp_path / "out", source="manifest", path=str(tmp_path / "table.csv"))
+    assert record["data"]["regions"] == {"box": 1, "box in shares of the sides": 1}
+    sheet = datasets.decode({"image": (tmp_path / "out" / "samples.png").read_bytes(), "path": "x"})
+    assert (sheet[20:116, :96] == 255).all()
+    assert "box in shares of the sides: 1" in capsys.readouterr().out
+
+
 def test_a_leak_is_found_in_whatever_form(tmp_path):
     train, test = pictures(tmp_path / "train", 2, 3), tmp_path / "test"
     (test / "other").mkdir(parents=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from geodesic import datasets
+from geodesic.datasets import alignment
 from geodesic.datasets.sources import array_record
 from geodesic.experiments import prepare
 from tests.datasets import images
@@ -45,6 +46,14 @@ def test_pixels_become_lossless_files_and_boxes_are_cut_out():
     np.testing.assert_array_equal(datasets.decode({"image": prepare.encode(record, 0, 95), "path": "x"}), image)
     cut = prepare.encode(record | {"box": (2, 3, 12, 23)}, 0, 95)
     np.testing.assert_array_equal(datasets.decode({"image": cut, "path": "x"}), image[3:23, 2:12])
+
+
+def test_faces_are_aligned_once():
+    """Also those that are small: what is stored is the face, whose landmarks are nobody's any more."""
+    image = images.pixels(0, 100, 90)
+    face = {"image": images.encoded(image, "PNG"), "path": "x", "landmarks": (*alignment.TEMPLATE.ravel() / 2,)}
+    stored = datasets.decode({"image": prepare.encode(face, 256, 95), "path": "x"})
+    np.testing.assert_array_equal(stored, alignment.align(image, alignment.TEMPLATE / 2))
 
 
 def test_a_killed_one_goes_on_and_ends_the_same(folder, tmp_path, monkeypatch):
