@@ -11,7 +11,10 @@ ConfigDict = ml_collections.ConfigDict
 
 # Dotted names of fields and sections that came later: while they have their defaults, a configuration's hash
 # (stored.hash_of) leaves them out, so that the runs, sweeps and records of older versions keep theirs.
-ADDED: tuple[str, ...] = ()
+ADDED: tuple[str, ...] = (
+    *(f"{part}_data.{name}" for part in ("train", "test", "calibration")
+      for name in ("test_share", "split_by", "split_seed")),
+)
 
 
 def _data() -> ConfigDict:
@@ -21,7 +24,11 @@ def _data() -> ConfigDict:
         classes=(0, 0),         # keep classes start..stop-1 in the source's order, relabelled; stop 0 = to the end
         folds=0,                # then cut the classes into this many folds, in their order; 0 = do not
         fold=0,                 # 0..folds-1: the fold that validates; the others train
-        part="train",           # train | validation: which classes to keep, relabelled; only with folds
+        part="train",           # train | validation, with folds: which classes to keep, relabelled; train | test, with
+                                # test_share: which part
+        test_share=0.0,         # in place of folds: the share set aside for testing, alike in both sections; 0 = none
+        split_by="images",      # images: that share of the images of each class; classes: whole classes
+        split_seed=0,           # another one sets others aside
     ))
 
 

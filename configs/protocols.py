@@ -214,7 +214,7 @@ def followed_by(config, data_sets: Collection[str]) -> ConfigDict | None:
     """
     for protocol in PROTOCOLS.values():
         same = all(config[section].name == wanted.name and tuple(config[section].classes) == tuple(wanted.classes)
-                   and not config[section].folds
+                   and not config[section].folds and not config[section].test_share
                    for section, wanted in (("train_data", protocol.train), ("test_data", protocol.test)))
         views = (config.input.fit == protocol.fit and config.input.resize_size == protocol.resize
                  and config.evaluation.average_horizontal_flips == protocol.flips

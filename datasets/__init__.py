@@ -9,11 +9,13 @@ Example:
     (300, 30, (112, 92, 3))
 """
 
+import functools
+
 from ..errors import UserError
-from . import identity
+from . import identity, splits
 from .batches import eval_batches, train_batches
 from .decoding import decode, from_pillow, problem
-from .source import Classes, Files, Fold, Records, Source
+from .source import Classes, Files, Fold, Records, Source, remarks
 from .sources import arrays, ijb, image_folder, manifest, omniglot, orl_faces, pairs, retrieval_sets, rotated
 from .sources.array_record import ArrayRecord
 from .sources.pair_images import PairImages
@@ -58,8 +60,8 @@ CREDITS = {
 
 
 def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0), folds: int = 0, fold: int = 0,
-          part: str = "train") -> Source:
-    """Opens a source of images.
+          part: str = "train", test_share: float = 0.0, split_by: str = "images", split_seed: int = 0) -> Source:
+    """Opens a source of images. What it remarks of its data (files that it passed over, say) is printed, once.
 
     Args:
         name: one of SOURCES.
@@ -68,10 +70,13 @@ def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0), folds
             all to the end.
         folds: into how many folds these are then cut, for a class-disjoint cross-validation; 0 does not.
         fold: the one that validates.
-        part: "train" or "validation", the side of the fold that is kept.
+        part: "train" or "validation", the side of the fold that is kept; "train" or "test" with a share.
+        test_share: of these that is set aside for testing, in place of folds; 0 sets nothing aside.
+        split_by: "images", that share of each class's images, or "classes", whole ones.
+        split_seed: another one sets others aside.
 
-    Returns a `Source`. Raises UserError for an unknown name or part, for classes and folds that there are not, and for
-    data that are damaged; FileNotFoundError where nothing is at the path.
+    Returns a `Source`. Raises UserError for an unknown name or part, for classes, folds and shares that there are not,
+    and for data that are damaged; FileNotFoundError where nothing is at the path.
 
     Example:
         >>> build("orl_faces", classes=(38, 40)).class_names
@@ -81,9 +86,22 @@ def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0), folds
     """
     if name not in SOURCES:
         raise UserError(f"unknown source {name!r}; known: {', '.join(SOURCES)}")
+    if folds and test_share:
+        raise UserError(f"data are cut into folds ({folds}) or split by a share ({test_share:g}), not both")
+    if part == "test" and not folds and not test_share:
+        raise UserError("the test part of data is a share of them: give test_share, the same as of the training data")
     source = SOURCES[name](path)
+    for remark in remarks(source):
+        _say(remark)
     source = source if tuple(classes) == (0, 0) else Classes(source, *classes)
+    if test_share:
+        return splits.split(source, test_share, split_by, split_seed, part)
     return Fold(source, folds, fold, part) if folds else source
+
+
+@functools.cache
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def build_pairs(name: str, *, path: str) -> Pairs:
@@ -98,4 +116,4 @@ def build_pairs(name: str, *, path: str) -> Pairs:
 
 __all__ = ["CREDITS", "DATA_SETS", "FIND_THEMSELVES", "PAIRS", "SOURCES", "ArrayRecord", "Classes", "Files", "Fold",
            "Pairs", "Records", "Source", "build", "build_pairs", "decode", "eval_batches", "from_pillow", "identity",
-           "problem", "train_batches"]
+           "problem", "remarks", "train_batches"]

@@ -25,7 +25,7 @@ def is_heic(image: bytes) -> bool:
     """Whether the bytes begin as those of a HEIC file do: of its box `ftyp`, one of the brands of HEVC.
 
     Example:
-        >>> is_heic(b"\0\0\0\x18ftypheic"), is_heic(b"\0\0\0\x1cftypavif")
+        >>> is_heic(bytes(4) + b"ftypheic"), is_heic(bytes(4) + b"ftypavif")
         (True, False)
     """
     return image[4:8] == b"ftyp" and image[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1",

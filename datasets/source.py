@@ -32,6 +32,7 @@ class Source(Protocol):
         paths: one for each record, for messages.
         num_classes: how many classes there are.
         class_names: one for each label.
+        remarks: lines on what was passed over or changed in reading; a source that has none need not have it.
     """
 
     labels: np.ndarray
@@ -50,8 +51,8 @@ class Source(Protocol):
 class Files:
     """A source of one image file for each record. Reading one raises FileNotFoundError when the file has gone."""
 
-    def __init__(self, paths: list[str], labels: list[int], class_names: list[str]):
-        self.paths = paths
+    def __init__(self, paths: list[str], labels: list[int], class_names: list[str], remarks: Iterable[str] = ()):
+        self.paths, self.remarks = paths, [*remarks]
         self.labels = np.asarray(labels, np.int64)
         self.class_names = class_names
         self.num_classes = len(class_names)
@@ -80,6 +81,7 @@ class Records:
         self._source, self._places = source, places
         self.labels, self.num_classes, self.class_names = source.labels[places], source.num_classes, source.class_names
         self.paths = [source.paths[place] for place in places]
+        self.remarks = remarks(source)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -103,7 +105,7 @@ class ClassSubset:
         self.labels = new[source.labels[self._records]]
         self.paths = [source.paths[record] for record in self._records]
         self.class_names = [source.class_names[label] for label in classes]
-        self.num_classes = len(classes)
+        self.num_classes, self.remarks = len(classes), remarks(source)
         self.of_classes = getattr(source, "of_classes", source.num_classes)  # that the whole source has
 
     def __len__(self) -> int:
@@ -160,6 +162,28 @@ class Fold(ClassSubset):
             raise UserError(f"the part of a fold is {' or '.join(self.PARTS)}; got {part!r}")
         of_class = np.arange(source.num_classes) * folds // source.num_classes
         super().__init__(source, np.flatnonzero((of_class == fold) == (part == "validation")))
+
+
+def remarks(source: Source) -> list[str]:
+    """What is to be said of a source, or of the whole that it is a part of: lines, perhaps none."""
+    return list(getattr(source, "remarks", ()))
+
+
+def parted(path: str) -> tuple[str, str]:
+    """Parts `FILE#OPTION`, the path of many a source; the option is "" where there is none.
+
+    A file's own name may have a "#": it ends at the last one before which something lies.
+
+    Example:
+        >>> parted("faces.csv#train")  # which is not there
+        ('faces.csv', 'train')
+    """
+    marks = [place for place, letter in enumerate(path) if letter == "#"]
+    for end in (len(path), *reversed(marks)):
+        if os.path.exists(path[:end]):
+            return path[:end], path[end + 1:]
+    file, _, option = path.partition("#")
+    return file, option
 
 
 def file_names(paths: list[str]) -> list[str]:

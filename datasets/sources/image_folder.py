@@ -1,29 +1,144 @@
 """A folder of images: each sub-folder is a class, or, without sub-folders, all images are of one class."""
 
+import collections
 import os
+from typing import NamedTuple
 
+from .. import heif
 from ..source import Files
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm", ".tif", ".tiff")
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif", ".bmp", ".pgm", ".ppm", ".tif",
+              ".tiff")
+# What systems put beside people's files; and everything whose name begins with a dot.
+SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "@tmp", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot",
+                            "lost+found", "$RECYCLE.BIN", "RECYCLER", "System Volume Information", "__pycache__"})
+_LISTED = 5  # names that a remark has
+
+
+class _Found(NamedTuple):
+    """What lies below a folder."""
+
+    folders: list[tuple[tuple[str, ...], str, list[str]]]  # (names below the root, path, names of its images in order)
+    others: collections.Counter[str]                       # extension -> files that are not read
+    system: list[str]                                      # hidden and system folders
+    links: list[str]                                       # to folders that are read already, or hold this one
 
 
 def load(path: str) -> Files:
     """Opens the images below a folder, in name order; the class of each is the first folder below it.
 
-    Files and folders whose name begins with a dot are passed over: macOS keeps notes of a photograph beside it under
-    such a name and the same extension. Raises FileNotFoundError where there is no such folder or no image in it.
+    Hidden and system folders (SYSTEM_FOLDERS) and files whose name begins with a dot are passed over: macOS keeps notes
+    of a photograph beside it under such a name and the same extension. A folder that is a link is read as if it lay
+    there, and no folder twice. What is passed over is in the remarks.
+    Raises FileNotFoundError where there is no such folder or no image in it.
     """
     if not os.path.isdir(path):
         raise FileNotFoundError(f"no folder {path!r}: expected one with images, or with a sub-folder for each class")
-    found = []
-    for folder, subfolders, names in os.walk(path):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        relative = os.path.relpath(folder, path)
-        name_of_class = "" if relative == "." else relative.split(os.sep)[0]
-        found += [(name_of_class, os.path.join(folder, name))
-                  for name in sorted(names) if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
-    if not found:
-        raise FileNotFoundError(f"no image in {path!r} (looked for {' '.join(EXTENSIONS)})")
-    class_names = sorted({name for name, _ in found})
-    label = {name: index for index, name in enumerate(class_names)}
-    return Files([file for _, file in found], [label[name] for name, _ in found], class_names)
+    extensions = {*EXTENSIONS, *(heif.EXTENSIONS if heif.is_available() else ())}
+    found = _walk(path, extensions)
+    files, labels, class_names = [], [], []
+    for names, folder, images in sorted(found.folders):
+        if images and (name := names[0] if names else "") not in class_names[-1:]:
+            class_names.append(name)
+        files += [os.path.join(folder, image) for image in images]
+        labels += [len(class_names) - 1] * len(images)
+    passed_over = _passed_over(path, found)
+    if not files:
+        raise FileNotFoundError(f"no image in {path!r} (looked for {' '.join(sorted(extensions))})"
+                                + "".join(f"; {line}" for line in passed_over))
+    return Files(files, labels, class_names, [*passed_over, *_classes(path, found, class_names)])
+
+
+def _walk(root: str, extensions: set[str]) -> _Found:
+    found = _Found([], collections.Counter(), [], [])
+    above, seen = os.path.realpath(root), set()
+    folders, links = [((), root)], []
+    while folders or links:
+        if not folders:  # links come last: of a folder that lies here too, its own place counts
+            links.sort(reverse=True)
+            names, folder = links.pop()
+            if f"{above}{os.sep}".startswith(os.path.realpath(folder).rstrip(os.sep) + os.sep) or _key(folder) in seen:
+                found.links.append(os.path.join(*names))
+                continue
+            folders.append((names, folder))
+        names, folder = folders.pop()
+        key = _key(folder)
+        if key in seen:
+            continue
+        seen.add(key)
+        images, inner, linked = _look(folder, extensions, found, names)
+        found.folders.append((names, folder, images))
+        folders += [((*names, name), os.path.join(folder, name)) for name in inner]
+        links += [((*names, name), os.path.join(folder, name)) for name in linked]
+    return found
+
+
+def _look(folder: str, extensions: set[str], found: _Found, names: tuple[str, ...]) -> tuple[list, list, list]:
+    """(images in name order, folders, folders that are links) of one folder; the rest is counted."""
+    images, inner, linked = [], [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if _is_folder(entry):
+                if name.startswith(".") or name in SYSTEM_FOLDERS:
+                    found.system.append(os.path.join(*names, name))
+                else:
+                    (linked if entry.is_symlink() else inner).append(name)
+            elif not name.startswith("."):
+                extension = os.path.splitext(name)[1].lower()
+                # A link to nothing is an image that cannot be read; a pipe would be waited for.
+                if extension in extensions and (entry.is_file(follow_symlinks=False) or not os.path.exists(entry.path)
+                                                or entry.is_file()):
+                    images.append(name)
+                else:
+                    found.others[extension] += 1
+    return sorted(images), inner, linked
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _key(folder: str) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _passed_over(path: str, found: _Found) -> list[str]:
+    parts = []
+    if found.others:
+        kinds = ", ".join(f"{count:,} {_shown(kind) or 'without extension'}"
+                          for kind, count in sorted(found.others.items(), key=lambda item: (-item[1], item[0])))
+        needs = f" ({heif.MISSING})" if any(kind in found.others for kind in heif.EXTENSIONS) else ""
+        parts.append(f"{found.others.total():,} file(s) that are not read: {kinds}{needs}")
+    if found.system:
+        parts.append(f"{len(found.system):,} hidden or system folder(s): {_first(found.system)}")
+    if found.links:
+        parts.append(f"{len(found.links):,} link(s) to folders that are read already or hold this one: "
+                     f"{_first(found.links)}")
+    return [f"{path}: passed over {'; '.join(parts)}"] if parts else []
+
+
+def _classes(path: str, found: _Found, class_names: list[str]) -> list[str]:
+    """What is to be said of images beside the class folders, and of folders that are no class for want of images."""
+    result = []
+    stray = next(images for names, _, images in found.folders if not names)
+    if stray and len(class_names) > 1:
+        result.append(f"{path}: {len(stray):,} image(s) beside the class folders, in a class of their own, '': "
+                      f"{_first(stray)}")
+    empty = {names[0] for names, _, _ in found.folders if names} - {*class_names}
+    if empty:
+        result.append(f"{path}: {len(empty):,} folder(s) without an image, which are no class: {_first(empty)}")
+    return result
+
+
+def _first(names) -> str:
+    return ", ".join(map(_shown, sorted(names)[:_LISTED])) + (", ..." if len(names) > _LISTED else "")
+
+
+def _shown(name: str) -> str:
+    return "".join(letter if letter.isprintable() or "\udc80" <= letter <= "\udcff" else repr(letter)[1:-1]
+                   for letter in name)

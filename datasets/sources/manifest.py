@@ -1,111 +1,240 @@
-"""A table of images: a CSV or Parquet file with the columns path and label or labels, and perhaps split and box."""
+"""A table of images: CSV or Parquet with the columns path and label or labels, perhaps split, box and landmarks."""
 
+import decimal
 import os
+import re
+import unicodedata
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
 from ...errors import UserError
-from ..source import Files
+from ..source import Files, parted
+from . import regions, tables
 
 SEPARATOR = "|"
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+# What stands in a column of numbers where one is missing; among names these are names (NA is Namibia).
+_MISSING = {"na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none"}
+_EXACT = 2 ** 53   # below it every whole number is a float of its own
+_LISTED = 5        # rows and names that a message has
+_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))  # letters that nobody sees
 
 
 class Manifest(Files):
     """The source of a table of image files.
 
-    boxes: for each record (left, top, right, bottom) in pixels, or None where the whole image counts; None where it
-    does for all. tags: bool[N, number of classes] where a record may be of several classes, or None; its label is the
-    first that the table names.
+    boxes: for each record (left, top, right, bottom), or None where the whole image counts; None where it does for
+    all. landmarks: f32[N,10], of each record's face, or None; regions.py says what both are. tags: bool[N, number of
+    classes] where a record may be of several classes, or None; its label is the first that the table names. tag_names:
+    of those classes. table: path of the table. rows: places of the records in it. remarks: what was made of the table
+    that its writer may not have meant.
     """
 
-    def __init__(self, paths, labels, class_names, boxes: list | None, tags: np.ndarray | None):
+    def __init__(self, paths, labels, class_names, boxes: list | None, tags: np.ndarray | None, table: str = "",
+                 rows: Sequence[int] = (), remarks: Sequence[str] = (), landmarks: np.ndarray | None = None):
         super().__init__(paths, labels, class_names)
-        self.boxes, self.tags = boxes, tags
+        self.boxes, self.landmarks, self.tags, self.remarks = boxes, landmarks, tags, [*remarks]
+        self.tag_names = None if tags is None else class_names
+        self._table, self._rows = table, rows
 
     def __getitem__(self, index: int) -> dict:
         record = super().__getitem__(index)
         if self.boxes is not None and self.boxes[index] is not None:
             record["box"] = self.boxes[index]
+        if self.landmarks is not None:
+            record["landmarks"] = tuple(self.landmarks[index].tolist())
         if self.tags is not None:
             record["tags"] = self.tags[index]
         return record
 
     def record_names(self) -> list[str]:
-        """Names records as those of files, with the boxes and the classes of those that have them."""
+        """Names records as those of files, with the boxes, landmarks and classes of those that have them."""
         names = super().record_names()
         if self.boxes is not None:
             names = [f"{name} {box}" for name, box in zip(names, self.boxes, strict=True)]
+        if self.landmarks is not None:
+            names = [f"{name} {row}" for name, row in zip(names, self.landmarks.tolist(), strict=True)]
         if self.tags is not None:
             several = [SEPARATOR.join(self.class_names[tag] for tag in np.flatnonzero(tags)) for tags in self.tags]
             names = [f"{name} {tags.replace('/', ':')}" for name, tags in zip(names, several, strict=True)]
         return names
 
+    def columns(self) -> pa.Table:
+        """Reads the other columns of the table, a row for each record: all but path, label, and labels that are tags.
+
+        Where several have one name, the second is called NAME.1, and so on.
+        """
+        table, found = tables.read(self._table).take(pa.array(self._rows, pa.int64())), {}
+        for place, name in enumerate(name.strip() for name in table.column_names):
+            if name not in ("path", "label") and (name != "labels" or self.tags is None):
+                alike = sum(one == name or one.startswith(f"{name}.") for one in found)
+                found[f"{name}.{alike}" if name in found else name] = table.column(place)
+        return pa.table(found)
+
 
 def load(path: str) -> Manifest:
     """Opens the rows of a manifest; `FILE#SPLIT` keeps those of one split. Paths are relative to the manifest.
 
-    label: a name or a number; or labels: several names, parted by "|" (in Parquet also a list). box: four numbers
-    parted by spaces (in Parquet also a list), empty for the whole image. Classes are those of the whole manifest, in
-    sorted order, so that the splits of one file agree on them.
-    Raises FileNotFoundError, or UserError for a table without these columns or rows.
+    label: the text that stands there, without the blanks around it; or labels: several, parted by "|" (in Parquet also
+    a list). box, landmarks: as regions.py reads them. Classes are those of the rows that are kept, in the order of
+    their text, or of their values where the labels are numbers alone.
+    Raises FileNotFoundError, or UserError for a table without these columns or rows, and naming the rows without a path
+    or a label.
     """
-    path, _, split = path.partition("#")
-    table = _read(path)
-    column = "labels" if "labels" in table.column_names and "label" not in table.column_names else "label"
-    missing = [name for name in ("path", column, *(("split",) if split else ())) if name not in table.column_names]
-    if missing:
-        raise UserError(f"{path} has no column {missing[0]!r}; it has {', '.join(table.column_names)}")
-    rows = table.select([n for n in ("path", column, "split", "box") if n in table.column_names]).to_pylist()
-    several = [_several(row[column]) if column == "labels" else [row[column]] for row in rows]
-    empty = [number for number, (row, labels) in enumerate(zip(rows, several, strict=True), start=1)
-             if row["path"] in (None, "") or not labels or labels[0] is None]
-    if empty:
-        raise UserError(f"{path}: row {empty[0]} has no path or no label")
-    classes = {name: index for index, name in enumerate(sorted({label for labels in several for label in labels}))}
-    kept = [place for place, row in enumerate(rows) if not split or row["split"] == split]
-    if not kept:
-        known = ", ".join(sorted({str(row["split"]) for row in rows})) if split else ""
-        raise UserError(f"{path} has no row" + (f" of split {split!r}; it has {known}" if split else ""))
-    folder = os.path.dirname(path)
+    path, split = parted(path)
+    split = split.strip()
+    named = _named(path, tables.header(path), split)
+    table = tables.read(path, [*named.values()]).rename_columns([*named])
+    column = "label" if "label" in named else "labels"
+    rows, remarks = _rows(path, table, split)
+    table = table.take(pa.array(rows, pa.int64())) if split else table
+    files = _paths(path, rows, table["path"])
+    several, by_value = _labels(path, rows, table[column], column, remarks)
+    names = _ordered({name for labels in several for name in labels}, by_value)
+    number = {name: index for index, name in enumerate(names)}
     tags = None
     if column == "labels":
-        tags = np.zeros((len(kept), len(classes)), bool)
-        for row, place in enumerate(kept):
-            tags[row, [classes[label] for label in several[place]]] = True
-    boxes = [_box(path, place + 1, rows[place]["box"]) for place in kept] if "box" in table.column_names else None
-    return Manifest([os.path.join(folder, rows[place]["path"]) for place in kept],
-                    [classes[several[place][0]] for place in kept], [str(name) for name in classes], boxes, tags)
+        tags = np.zeros((len(rows), len(names)), bool)
+        for place, labels in enumerate(several):
+            tags[place, [number[label] for label in labels]] = True
+    boxes, landmarks = regions.boxes(path, rows, table), regions.landmarks(path, rows, table)
+    remarks = [f"{path}: {remark}" for remark in (*remarks, *_alike(names), *regions.remarks(boxes, landmarks))]
+    folder = os.path.dirname(path)
+    return Manifest([os.path.join(folder, file) for file in files], [number[labels[0]] for labels in several], names,
+                    boxes, tags, path, rows, remarks, landmarks)
 
 
-def _several(value) -> list:
-    if value is None or isinstance(value, list):
-        return value or []
-    return [part.strip() for part in str(value).split(SEPARATOR) if part.strip()]
+def _named(path: str, header: list[str], split: str) -> dict[str, str]:
+    """What is read -> the name of its column as it stands there, which may have blanks around it."""
+    stripped = [name.strip() for name in header]
+    column = "labels" if "labels" in stripped and "label" not in stripped else "label"
+    for name in ("path", column, *(("split",) if split else ())):
+        if name not in stripped:
+            raise UserError(f"{path} has no column {name!r}; it has {', '.join(stripped)}")
+    wanted = ("path", column, *(("split",) if split else ()), *regions.columns(stripped))
+    named = {name: header[stripped.index(name)] for name in wanted if name in stripped}
+    twice = [name for name in named if stripped.count(name) > 1]
+    if twice:
+        raise UserError(f"{path} has {stripped.count(twice[0])} columns {twice[0]!r}: expected one")
+    return named
 
 
-def _box(path: str, row: int, value) -> tuple[int, int, int, int] | None:
-    if value is None or value == "":
-        return None
+def _rows(path: str, table: pa.Table, split: str) -> tuple[Sequence[int], list[str]]:
+    """(the places of a split's rows, what is to be said)."""
+    remarks, rows = [], range(len(table))
+    if split:
+        splits, padded = _texts(path, rows, table["split"], "split")
+        rows = [row for row, name in enumerate(splits) if name == split]
+        without = splits.count("")
+        if not rows:
+            known = ", ".join(sorted({*splits} - {""}))
+            raise UserError(f"{path} has no row of split {split!r}; it has {known}")
+        remarks += [f"{padded:,} split(s) had blanks around them, which do not count"] if padded else []
+        remarks += [f"{without:,} row(s) are of no split"] if without else []
+    if not rows:
+        raise UserError(f"{path} has no row")
+    return rows, remarks
+
+
+def _paths(path: str, rows: Sequence[int], column: pa.ChunkedArray) -> list[str]:
+    """The paths as they stand there: a file's name may begin with a blank, and be in no encoding where it is bytes."""
+    values = column.to_pylist()
+    _refuse(path, "no path", [row for row, value in zip(rows, values, strict=True) if value in (None, "", b"")])
+    _refuse(path, "a path that is no text", [row for row, value in zip(rows, values, strict=True)
+                                             if not isinstance(value, str | bytes)])
+    files = [os.fsdecode(value) for value in values]
+    _refuse(path, "a path with a zero byte", [row for row, file in zip(rows, files, strict=True) if "\0" in file])
+    return files
+
+
+def _labels(path: str, rows: Sequence[int], column: pa.ChunkedArray, name: str,
+            remarks: list[str]) -> tuple[list[list[str]], bool]:
+    """(the labels of each row, whether they are numbers), adding to the remarks."""
+    kind = column.type
+    if name == "labels":
+        lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        kind = kind.value_type if lists else kind
+        several = [_several(path, row, value) for row, value in zip(rows, column.to_pylist(), strict=True)]
+        _refuse(path, "no label", [row for row, labels in zip(rows, several, strict=True) if not labels])
+        return several, lists and _is_number(kind)
+    texts, padded = _texts(path, rows, column, "label")
+    remarks += [f"{padded:,} label(s) had blanks around them, which are taken off"] if padded else []
+    missing = [row for row, text in zip(rows, texts, strict=True) if not text]
+    by_value = _is_number(kind)
+    if not by_value and not tables.is_parquet(path):
+        kinds = {text for text in {*texts} if text.lower() not in _MISSING}
+        by_value = bool(kinds) and all(map(_NUMBER.fullmatch, kinds))
+        if by_value:
+            _refuse(path, "no label (NA and its like are none in a column of numbers)",
+                    [row for row, text in zip(rows, texts, strict=True) if text.lower() in _MISSING])
+    _refuse(path, "no label", missing)
+    return [[text] for text in texts], by_value
+
+
+def _texts(path: str, rows: Sequence[int], column: pa.ChunkedArray, name: str) -> tuple[list[str], int]:
+    """(the text of each value without the blanks around it, "" for none; how many had some)."""
     try:
-        parts = value if isinstance(value, list) else value.split()
-        left, top, right, bottom = (round(float(part)) for part in parts)
-    except (ValueError, AttributeError, TypeError, OverflowError) as error:
-        raise UserError(f"{path}: row {row} has box {value!r}; expected left, top, right, bottom in pixels") from error
-    if not (left < right and top < bottom):
-        raise UserError(f"{path}: row {row} has an empty box {value!r}: left < right and top < bottom expected")
-    return left, top, right, bottom
+        values = column.to_pylist()
+    except (ValueError, pa.ArrowException) as error:  # times that Python cannot hold
+        raise UserError(f"{path}: a {name} of type {column.type} cannot be read as text: {error}") from error
+    found = [_text(path, row, value, name) for row, value in zip(rows, values, strict=True)]
+    return [text.strip() for text in found], sum(text != text.strip() and bool(text.strip()) for text in found)
 
 
-def _read(path: str) -> pa.Table:
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"no manifest {path!r}")
-    try:
-        if path.endswith(".parquet"):
-            return pa.parquet.read_table(path)
-        # A label like 007 is a name where any other row's is one; pyarrow decides for the whole column.
-        return pa.csv.read_csv(path)
-    except pa.ArrowException as error:
-        raise UserError(f"{path} is no CSV or Parquet table: {error}") from error
+def _text(path: str, row: int, value, name: str) -> str:
+    if isinstance(value, str):
+        text = value
+    elif value is None or value != value:  # NaN is no label
+        return ""
+    elif isinstance(value, list | tuple | dict):
+        raise UserError(f"{path}: row {row + 1} has the {name} {value!r}: expected a text or a number. Several labels "
+                        f"are a column called labels")
+    elif isinstance(value, float) and abs(value) >= _EXACT:
+        raise UserError(f"{path}: row {row + 1} has the {name} {value!r}, which stands for several whole numbers: "
+                        f"numbers as long as that are to be written as text")
+    elif isinstance(value, bytes):
+        try:
+            text = value.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: row {row + 1} has the {name} {value!r}, which is no UTF-8") from error
+    else:
+        text = str(value)
+    if "\0" in text:
+        raise UserError(f"{path}: row {row + 1} has a {name} with a zero byte: {text!r}")
+    return text
+
+
+def _several(path: str, row: int, value) -> list[str]:
+    values = value if isinstance(value, list) else _text(path, row, value, "labels").split(SEPARATOR)
+    return list(filter(None, (_text(path, row, part, "labels").strip() for part in values)))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def _ordered(names: set[str], by_value: bool) -> list[str]:
+    return sorted(names, key=lambda name: (decimal.Decimal(name), name) if by_value else name)
+
+
+def _refuse(path: str, what: str, rows: list[int]) -> None:
+    if rows:
+        listed = ", ".join(str(row + 1) for row in rows[:_LISTED]) + (", ..." if len(rows) > _LISTED else "")
+        raise UserError(f"{path}: row {listed} has {what}" if len(rows) == 1 else
+                        f"{path}: {len(rows):,} rows have {what}: {listed}")
+
+
+def _alike(names: list[str]) -> list[str]:
+    """What is to be said of classes whose names a reader may take for one."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        seen = unicodedata.normalize("NFKC", name.translate(_UNSEEN)).casefold()
+        groups.setdefault(" ".join(seen.split()), []).append(name)
+    alike = [group for group in groups.values() if len(group) > 1]
+    broken = [name for name in names if "\n" in name or "\r" in name]
+    first = ", ".join(" and ".join(map(repr, group)) for group in alike[:_LISTED])
+    result = [f"classes whose names differ in capitals, blanks or Unicode form alone: {first}"] if alike else []
+    result += [f"{len(broken):,} classes have a line break in their name, the first {broken[0]!r}"] if broken else []
+    return result

@@ -1,12 +1,14 @@
 """Reads verification sets: pairs of images, each of the same person or not."""
 
+import codecs
 import os
+import re
 from typing import NamedTuple
 
 import numpy as np
 
 from ...errors import UserError
-from ..source import Files, Source, content_names
+from ..source import Files, Source, content_names, parted
 from . import safe_pickle
 
 
@@ -44,7 +46,7 @@ def load_bin(path: str) -> Pairs:
     different ones is refused; `FILE#unbalanced` admits it. Raises FileNotFoundError, or UserError for a file of
     something else.
     """
-    path, _, option = path.partition("#")
+    path, option = parted(path)
     if option not in ("", "unbalanced"):
         raise UserError(f"{path}#{option}: the only option of a .bin file is #unbalanced")
     with _opened(path) as file:
@@ -77,11 +79,12 @@ def load_lfw(path: str) -> Pairs:
     kind in a fold (or only the latter); then, fold by fold, the same people (name, two numbers) and the different
     ones (name, number, name, number). Raises FileNotFoundError, or UserError, naming the line.
     """
-    path, _, folder = path.partition("#")
+    path, folder = parted(path)
     folder = folder or os.path.dirname(path)
     with _opened(path) as file:
-        lines = [line.split("\t") if "\t" in line else line.split() for line in
-                 file.read().decode(errors="replace").splitlines()]
+        # A name may be in no encoding, and stands for a file of that name.
+        text = file.read().removeprefix(codecs.BOM_UTF8).decode(errors="surrogateescape").rstrip()
+    lines = [line.split("\t") if "\t" in line else line.split() for line in re.split("\r\n|\r|\n", text)]
     found, pairs, same = {}, [], []
     for number, fields in enumerate(lines[1:], start=2):
         fields = [field.strip() for field in fields]

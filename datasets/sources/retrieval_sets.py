@@ -6,7 +6,9 @@ Each reads the lists beside its images. `FOLDER#SPLIT` is one of the published s
 import os
 
 from ...errors import UserError
-from ..source import Files
+from ..source import Files, parted
+
+_IN_SHOP = ("train", "query", "gallery")
 
 
 def load_sop(path: str) -> Files:
@@ -30,12 +32,15 @@ def load_in_shop(path: str) -> Files:
 
     Liu, Luo, Qiu, Wang, Tang: DeepFashion, 2016.
     """
-    folder, split = _split(path, ("train", "query", "gallery"))
+    folder, split = _split(path, _IN_SHOP)
     name = os.path.join(folder, "list_eval_partition.txt")
     if not os.path.exists(name) and os.path.exists(os.path.join(folder, "Eval", "list_eval_partition.txt")):
         name = os.path.join(folder, "Eval", "list_eval_partition.txt")
     rows = [(number, line.split()) for number, line in _lines(name)[2:]]
     _check(name, rows, 3, "image_name item_id evaluation_status")
+    others = [(number, fields[2]) for number, fields in rows if fields[2] not in _IN_SHOP]
+    if others:
+        raise UserError(f"{name}, line {others[0][0]}: the split {others[0][1]!r}; expected {', '.join(_IN_SHOP)}")
     return _files([(fields[1], os.path.join(folder, fields[0])) for _, fields in rows if fields[2] == split])
 
 
@@ -61,7 +66,7 @@ def load_cars196(path: str) -> Files:
 
 
 def _split(path: str, known: tuple[str, ...]) -> tuple[str, str]:
-    folder, _, split = path.partition("#")
+    folder, split = parted(path)
     if split not in known:
         raise UserError(f"{path!r}: give one of {', '.join(f'{folder}#{name}' for name in known)}")
     return folder, split
@@ -70,7 +75,8 @@ def _split(path: str, known: tuple[str, ...]) -> tuple[str, str]:
 def _lines(name: str) -> list[tuple[int, str]]:
     """Reads (number, line) of the lines that are not empty."""
     try:
-        with open(name) as file:
+        # A file's name may be in no encoding, and the first line may have a mark of the encoding before it.
+        with open(name, encoding="utf-8-sig", errors="surrogateescape") as file:
             return [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no list {name!r}: expected the folder as it is distributed") from error

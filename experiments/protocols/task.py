@@ -55,7 +55,8 @@ def locate(wanted, config, root: str) -> dict:
 
     Raises UserError where neither says where they lie.
     """
-    options = dict(name=wanted.name, path=wanted.path, classes=tuple(wanted.classes), folds=0)
+    options = dict(name=wanted.name, path=wanted.path, classes=tuple(wanted.classes), folds=0, part="train",
+                   test_share=0.0)
     if root:
         file, mark, split = wanted.path.partition("#")
         options["path"] = (f"{root.rstrip('/')}/{file}" if file else root) + mark + split

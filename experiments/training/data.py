@@ -27,13 +27,28 @@ def test_source(config) -> datasets.Source:
 
 def check_kinds(config) -> None:
     """Raises UserError where the test data were left at a source that finds itself, and the training data are others:
-    the scores would be of images that nobody has asked for.
+    the scores would be of images that nobody has asked for. It does so too where `check_split` does.
     """
+    check_split(config)
     train, test = config.train_data, config.test_data
     if test.name in datasets.FIND_THEMSELVES and not test.path and test.name != train.name:
         raise UserError(f"the training data are {train.name} {train.path}, and the test data were left at {test.name}: "
                         f"give --config.test_data.name={train.name} --config.test_data.path=..., and the classes "
                         f"--config.test_data.classes='(0,0)' for all of it (or, where {test.name} is meant, its path)")
+
+
+def check_split(config) -> None:
+    """Raises UserError where one section splits what the other reads otherwise: they would have images in common."""
+    train, test = config.train_data, config.test_data
+    if not (train.test_share or test.test_share) or (train.name, train.path) != (test.name, test.path):
+        return
+    wanted = {field: train[field] for field in ("classes", "test_share", "split_by", "split_seed")}
+    wanted |= {"part": "test" if train.part == "train" else "train"}
+    other = [field for field, value in wanted.items() if test[field] != value]
+    if other:
+        given = " ".join(f"--config.test_data.{field}={str(wanted[field]).replace(' ', '')}" for field in other)
+        raise UserError(f"train_data and test_data read the same {train.name} {train.path}".rstrip() + ", and do not "
+                        f"split it alike: they would have images in common. Give {given}")
 
 
 def check_two_classes(config, source: datasets.Source) -> None:
@@ -122,6 +137,9 @@ class CountedBatches:
 def describe(options) -> str:
     start, stop = options.classes
     fold = f", {options.part} of fold {options.fold} of {options.folds}" if options.folds else ""
+    if options.test_share:
+        fold = (f", the {options.part} part of a split: {options.test_share:g} of the {options.split_by} for testing, "
+                f"seed {options.split_seed}")
     return f"{options.name}{options.path and ' ' + options.path}, classes {start}..{stop - 1 if stop else 'last'}{fold}"
 
 

@@ -50,6 +50,7 @@ def test_what_was_renamed_is_read_under_both_names_and_hashed_under_the_old_one(
     """As if configs/default.py of an older version had had optimizer.clip, and the section loss.arc."""
     monkeypatch.setattr(stored, "RENAMED", {"optimizer.clip": "optimizer.value_clip", "loss.arc": "loss.arcface"})
     monkeypatch.setattr(stored, "RENAMED_VALUES", {"loss.name": {"arc": "arcface"}})
+    monkeypatch.setattr(default, "ADDED", ())
     config = default.get_config()
     config.optimizer.value_clip, config.loss.arcface.margin = 2.0, 0.25
     old = stored.as_dict(config)

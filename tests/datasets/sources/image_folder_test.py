@@ -1,7 +1,12 @@
+import os
+
+import numpy as np
+import PIL.Image
 import pytest
 
 from geodesic import datasets
-from tests.datasets import images
+from geodesic.datasets import heif, identity
+from tests.datasets import images, odd_folders
 
 
 def test_the_first_folder_below_is_the_class(tmp_path):
@@ -44,3 +49,79 @@ def test_no_folder_raises(tmp_path):
 def test_an_unknown_source_raises_with_the_known_ones():
     with pytest.raises(ValueError, match="unknown source 'imagnet'; known: orl_faces, image_folder, "):
         datasets.build("imagnet")
+
+
+@pytest.fixture
+def odd(tmp_path):
+    return odd_folders.write(tmp_path)
+
+
+def test_folders_as_people_have_them(odd):
+    source = datasets.build("image_folder", path=str(odd))
+    assert source.class_names == [*odd_folders.RECORDS]
+    assert source.paths == [os.path.join(odd, file) for files in odd_folders.RECORDS.values() for file in files]
+    assert [source.class_names[label] for label in source.labels] == [
+        name for name, files in odd_folders.RECORDS.items() for _ in files]
+    assert source.remarks == [f"{odd}: {remark}" for remark in odd_folders.REMARKS]
+    unread = []
+    for index in range(len(source)):
+        try:
+            assert datasets.decode(source[index]).shape == (24, 20, 3)
+        except FileNotFoundError:
+            unread.append(source.paths[index])
+    assert unread == [str(odd / "ann" / "gone.png")]
+    assert len(identity.identity(source)["classes"]) == len(odd_folders.RECORDS)
+
+
+def test_what_is_passed_over_is_said_once(odd, capsys):
+    for _ in range(2):
+        datasets.build("image_folder", path=str(odd), classes=(1, 3))
+    assert capsys.readouterr().out.splitlines() == [f"{odd}: {remark}" for remark in odd_folders.REMARKS]
+
+
+def test_of_a_tidy_folder_nothing_is_said(tmp_path, capsys):
+    folder = images.make_folder(tmp_path, 2, 1)
+    (folder / ".DS_Store").write_bytes(b"x")
+    assert datasets.build("image_folder", path=str(folder)).remarks == [] and not capsys.readouterr().out
+
+
+def test_a_linked_root_and_links_to_one_folder(tmp_path):
+    folder = images.make_folder(tmp_path / "real", 2, 2)
+    (tmp_path / "root").symlink_to(folder)
+    assert len(datasets.build("image_folder", path=str(tmp_path / "root"))) == 4
+    (tmp_path / "linked").mkdir()
+    for name in "ab":
+        (tmp_path / "linked" / name).symlink_to(folder / "class0")
+    source = datasets.build("image_folder", path=str(tmp_path / "linked"))
+    assert source.class_names == ["a"] and "1 link(s) to folders" in source.remarks[0]
+
+
+def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path, monkeypatch):
+    folder, scan = images.make_folder(tmp_path, 2, 1), os.scandir
+
+    def refuse(path):
+        if str(path).endswith("class1"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="class1"):
+        datasets.build("image_folder", path=str(folder))
+
+
+def test_heic_is_read_where_its_decoder_is_installed(tmp_path, monkeypatch):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    turned = PIL.Image.Exif()
+    turned[0x0112] = 6
+    pillow_heif.from_pillow(PIL.Image.fromarray(images.pixels(1, 64, 48))).save(tmp_path / "a.HEIC", quality=95,
+                                                                                exif=turned.tobytes())
+    source = datasets.build("image_folder", path=str(tmp_path))
+    shown = datasets.decode(source[0])
+    assert shown.shape == (48, 64, 3)
+    assert np.abs(shown.astype(int) - np.rot90(images.pixels(1, 64, 48), -1)).mean() < 5
+    monkeypatch.setattr(heif, "is_available", lambda: False)
+    monkeypatch.setattr(PIL.Image, "open", lambda file: (_ for _ in ()).throw(PIL.UnidentifiedImageError("x")))
+    with pytest.raises(ValueError, match=r"geodesic\[heic\]"):
+        datasets.decode(source[0])
+    with pytest.raises(FileNotFoundError, match=r"1 file\(s\) that are not read: 1 \.heic \(HEIC takes the package"):
+        datasets.build("image_folder", path=str(tmp_path))

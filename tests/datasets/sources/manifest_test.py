@@ -1,8 +1,12 @@
+import re
+
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
 from geodesic import datasets
+from geodesic.errors import UserError
+from tests.datasets import odd_tables
 
 CSV = "path,label,split\na/1.jpg,cat,train\na/2.jpg,dog,test\na/3.jpg,cat,test\n"
 
@@ -19,9 +23,9 @@ def test_paths_are_relative_to_the_manifest(csv, tmp_path):
     assert source.labels.tolist() == [0, 1, 0] and source.class_names == ["cat", "dog"]
 
 
-def test_splits_agree_on_their_classes(csv):
+def test_a_split_has_the_classes_of_its_own_rows(csv):
     train, test = (datasets.build("manifest", path=f"{csv}#{split}") for split in ("train", "test"))
-    assert train.class_names == test.class_names == ["cat", "dog"]
+    assert (train.class_names, test.class_names) == (["cat"], ["cat", "dog"])
     assert (train.labels.tolist(), test.labels.tolist()) == ([0], [1, 0])
 
 
@@ -71,3 +75,19 @@ def test_boxes_that_are_none(box, tmp_path):
     (tmp_path / "m.csv").write_text(f"path,label,box\nx,1,{box}\n")
     with pytest.raises(ValueError, match="row 1 has"):
         datasets.build("manifest", path=str(tmp_path / "m.csv"))
+
+
+@pytest.mark.parametrize("name", odd_tables.CASES)
+def test_a_table_means_what_stands_there_or_is_refused(name, tmp_path):
+    case, path = odd_tables.CASES[name], odd_tables.write(tmp_path, name)
+    build = lambda: datasets.build("manifest", path=f"{path}#{case.split}" if case.split else str(path))
+    if case.refused:
+        with pytest.raises(UserError, match=re.escape(case.refused)) as error:
+            build()
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+        return
+    source = build()
+    assert (source.class_names, source.labels.tolist()) == (case.classes, case.labels)
+    paths = case.paths or [f"{place}.png" for place in range(len(case.labels))]
+    assert source.paths == [str(tmp_path / file) for file in paths]
+    assert case.remark in " ".join(source.remarks) and bool(case.remark) == bool(source.remarks)
