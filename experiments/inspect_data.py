@@ -97,7 +97,7 @@ def describe(source: datasets.Source, seen: list[dict]) -> dict:
         "one_image": single[:_LISTED], "images_per_class": spread(counts[counts > 0]),
         "heights": spread([image["height"] for image in read]), "widths": spread([image["width"] for image in read]),
         "file_bytes": spread([image["bytes"] for image in read if image["bytes"]]),
-        "unreadable": len(problems), "unreadable_images": problems[:_LISTED],
+        "remarks": datasets.remarks(source), "unreadable": len(problems), "unreadable_images": problems[:_LISTED],
         "regions": dict(collections.Counter(region for image in seen for region in image["regions"])),
     }
     if isinstance(source, datasets.ArrayRecord):

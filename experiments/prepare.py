@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable
 
 import cv2
+import numpy as np
+import pyarrow as pa
 import simplejpeg
 from absl import flags
 
@@ -47,15 +49,16 @@ def main(config, values) -> int:
                "classes": source.num_classes, "short_side": values.short_side, "quality": values.quality,
                "shards": shards}
     _open(values.out, request)
+    others = _others(source)
     with progress.bar("preparing", len(source)) as advance:
-        entries = [_shard(source, values, shard, shards, advance) for shard in range(shards)]
+        entries = [_shard(source, others, values, shard, shards, advance) for shard in range(shards)]
     unreadable = [line for entry in entries for line in entry.pop("unreadable")]
     kept = sum(entry["images"] for entry in entries)
     if not kept:
         raise UserError(f"none of the {len(source)} images can be read; the first: {unreadable[0]}")
     workdir.write_json(os.path.join(values.out, array_record.MANIFEST), {
         "request": request, "images": kept, "num_classes": source.num_classes, "class_names": source.class_names,
-        "shards": entries, "unreadable": unreadable})
+        "shards": entries, "unreadable": unreadable} | _tag_names(source))
     for line in unreadable:
         print(f"left out: {line}")
     size = sum(entry["bytes"] for entry in entries)
@@ -80,8 +83,25 @@ def _open(folder: str, request: dict) -> None:
     workdir.write_json(path, request)
 
 
-def _shard(source: datasets.Source, values, shard: int, shards: int, advance: Callable[[int], None]) -> dict:
-    """The entry of a shard, made now or before. advance: told of images that are done, from any thread."""
+def _tag_names(source: datasets.Source) -> dict[str, list[str]]:
+    return {"tag_names": source.tag_names} if getattr(source, "tag_names", None) else {}
+
+
+def _others(source: datasets.Source) -> pa.Table | None:
+    """What is known of each record besides its image, label and path: the tags, and a manifest's other columns."""
+    columns = source.columns() if hasattr(source, "columns") else pa.table({})
+    if _tag_names(source):
+        tags = pa.array([np.flatnonzero(tags) for tags in source.tags], pa.list_(pa.int64()))
+        columns = columns.append_column(array_record.TAGS, tags) if columns.num_columns else pa.table(
+            {array_record.TAGS: tags})
+    return columns if columns.num_columns else None
+
+
+def _shard(source: datasets.Source, others: pa.Table | None, values, shard: int, shards: int,
+           advance: Callable[[int], None]) -> dict:
+    """The entry of a shard, made now or before. others: as of `_others`. advance: told of images that are done, from
+    any thread.
+    """
     name = f"{shard:05}-of-{shards:05}"
     start, stop = len(source) * shard // shards, len(source) * (shard + 1) // shards
     done = os.path.join(values.out, _DONE.format(name))
@@ -107,7 +127,9 @@ def _shard(source: datasets.Source, values, shard: int, shards: int, advance: Ca
     cv2.setNumThreads(0)  # these threads are the parallelism; OpenCV's own would fight them
     with concurrent.futures.ThreadPoolExecutor(values.threads) as pool:
         results = list(pool.map(convert, range(start, stop)))
-    entry = array_record.write_shard(values.out, name, [result for result in results if not isinstance(result, str)])
+    read = [place for place, result in enumerate(results) if not isinstance(result, str)]
+    entry = array_record.write_shard(values.out, name, [results[place] for place in read],
+                                     others and others.slice(start, stop - start).take(read))
     entry["unreadable"] = [result for result in results if isinstance(result, str)]
     workdir.write_json(done, entry)
     return entry

@@ -2,7 +2,7 @@
 
     FOLDER/manifest.json                  what it is made from, classes, and of each shard: images, bytes, sha256
     FOLDER/images-00000-of-00004.array_record
-    FOLDER/index-00000-of-00004.parquet   label and original path of each image
+    FOLDER/index-00000-of-00004.parquet   label and original path of each image, and whatever else was known of it
 
 A record is a checksum, the label, and the encoded image.
 """
@@ -23,6 +23,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from ...errors import UserError
 
 MANIFEST = "manifest.json"
+TAGS = "labels"  # a column, list of int64: places in tag_names
 _HEADER = struct.Struct("<4sIq")  # magic, crc32 of label and image, label
 _MAGIC = b"geo1"
 
@@ -30,6 +31,7 @@ _MAGIC = b"geo1"
 class ArrayRecord:
     """The source of a prepared folder. The sizes of its shards are verified at once, an image's checksum as it is read.
 
+    tags: bool[N,T], tag_names: of records that are of several classes, or None, as the source had them.
     Raises FileNotFoundError where the folder is not a prepared one or not finished, UserError for damage.
     """
 
@@ -44,13 +46,16 @@ class ArrayRecord:
             if size != shard["bytes"]:
                 raise UserError(f"{file} is damaged: " + ("it is missing" if size is None else f"it has {size} bytes")
                                 + f", {shard['bytes']} expected. Delete it and run geodesic prepare again")
-        index = pa.concat_tables([_read_index(os.path.join(path, shard["index"]), shard)
-                                  for shard in self.manifest["shards"]])
+        self.tag_names = self.manifest.get("tag_names")
+        index = self._index(["label", "path"] + ([TAGS] if self.tag_names else []))
         self.labels = index.column("label").to_numpy().astype(np.int64)
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
             raise UserError(f"{path} is damaged: labels {self.labels.min()} to {self.labels.max()} of "
                             f"{self.num_classes} classes")
         self.paths = index.column("path").to_pylist()
+        self.tags = self.tag_names and np.zeros((len(index), len(self.tag_names)), bool)
+        for record, tags in enumerate(index.column(TAGS).to_pylist() if self.tag_names else ()):
+            self.tags[record, tags] = True
         self._files = files
 
     def __len__(self) -> int:
@@ -63,11 +68,21 @@ class ArrayRecord:
             raise UserError(f"cannot read record {index} of {self.folder} ({self.paths[index]}): {error}") from error
         if label != self.labels[index]:
             raise UserError(f"record {index} of {self.folder} has label {label}; its index has {self.labels[index]}")
-        return {"image": image, "label": label, "path": self.paths[index]}
+        record = {"image": image, "label": label, "path": self.paths[index]}
+        return record if self.tags is None else record | {"tags": self.tags[index]}
 
     def record_names(self) -> list[str]:
         """Names a record by its shard's sha256 and its place in it: `prepare` makes the same of the same images."""
         return [f"{shard['sha256']} {place}" for shard in self.manifest["shards"] for place in range(shard["images"])]
+
+    def columns(self) -> pa.Table:
+        """Reads the other columns of the manifest that this was made from, a row for each record."""
+        index = self._index(None)
+        return index.drop_columns(["label", "path"] + ([TAGS] if self.tag_names else []))
+
+    def _index(self, columns: list[str] | None) -> pa.Table:
+        return pa.concat_tables([_read_index(os.path.join(self.folder, shard["index"]), shard, columns)
+                                 for shard in self.manifest["shards"]])
 
     def __reduce__(self):  # open files do not travel to loader processes
         return ArrayRecord, (self.folder,)
@@ -117,10 +132,11 @@ def digest(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_shard(folder: str, name: str, records: list[tuple[int, str, bytes]]) -> dict:
+def write_shard(folder: str, name: str, records: list[tuple[int, str, bytes]], columns: pa.Table | None = None) -> dict:
     """Writes a shard whole or not at all: its files appear under their names when they are complete.
 
     folder: where. name: of the shard, a part of its files' names. records: (label, path, encoded image) of each.
+    columns: what else is known of each; of them, TAGS are the numbers of its tags.
     Returns the shard's entry in the manifest.
     """
     file, index = f"images-{name}.array_record", f"index-{name}.parquet"
@@ -131,6 +147,8 @@ def write_shard(folder: str, name: str, records: list[tuple[int, str, bytes]]) -
     writer.close()
     table = pa.table({"label": pa.array([label for label, _, _ in records], pa.int64()),
                       "path": pa.array([path for _, path, _ in records], pa.string())})
+    for other in columns.column_names if columns else ():
+        table = table.append_column(other, columns[other])
     pa.parquet.write_table(table, paths[1] + ".part")
     for path in paths:
         os.replace(path + ".part", path)
@@ -161,9 +179,9 @@ def _checksum(label: int, image: bytes) -> int:
     return zlib.crc32(image, zlib.crc32(struct.pack("<q", label)))
 
 
-def _read_index(path: str, shard: dict) -> pa.Table:
+def _read_index(path: str, shard: dict, columns: list[str] | None) -> pa.Table:
     try:
-        table = pa.parquet.read_table(path, columns=["label", "path"])
+        table = pa.parquet.read_table(path, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} is damaged: {error}") from error
     if len(table) != shard["images"]:

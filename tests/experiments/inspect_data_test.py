@@ -69,6 +69,23 @@ def test_shares_are_counted_and_the_sheet_shows_what_is_seen(tmp_path, capsys):
     assert "box in shares of the sides: 1" in capsys.readouterr().out
 
 
+def test_what_was_passed_over_is_told(tmp_path, capsys):
+    folder = pictures(tmp_path / "faces", 2, 2)
+    (folder / "class0" / "x.jp2").write_bytes(b"x")
+    line = f"{folder}: passed over 1 file(s) that are not read: 1 .jp2"
+    _, record = run(tmp_path / "out", source="image_folder", path=str(folder))
+    assert record["data"]["remarks"] == [line] and line in capsys.readouterr().out.splitlines()
+
+
+def test_the_sides_of_a_split_share_no_image(tmp_path):
+    config = tiny.config(pictures(tmp_path / "faces", 3, 5), train_data__test_share=0.4, test_data__test_share=0.4,
+                         test_data__part="test")
+    status, record = run(tmp_path / "out", config)
+    assert status == 0 and (record["train"]["images"], record["test"]["images"]) == (9, 6)
+    config.test_data.split_seed = 1
+    assert run(tmp_path / "out", config)[0] == 1
+
+
 def test_a_leak_is_found_in_whatever_form(tmp_path):
     train, test = pictures(tmp_path / "train", 2, 3), tmp_path / "test"
     (test / "other").mkdir(parents=True)

@@ -1,6 +1,8 @@
 import types
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from geodesic import datasets
@@ -10,8 +12,8 @@ from geodesic.experiments import prepare
 from tests.datasets import images
 
 
-def run(source, out, **changes):
-    values = dict(source="image_folder", path=str(source), out=str(out), short_side=16, quality=95, shards=3, threads=2)
+def run(path, out, **changes):
+    values = dict(source="image_folder", path=str(path), out=str(out), short_side=16, quality=95, shards=3, threads=2)
     return prepare.main(None, types.SimpleNamespace(**values | changes))
 
 
@@ -60,11 +62,11 @@ def test_a_killed_one_goes_on_and_ends_the_same(folder, tmp_path, monkeypatch):
     run(folder, tmp_path / "whole")
     written, real = [], array_record.write_shard
 
-    def write(folder, name, records):
+    def write(folder, name, records, columns):
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(name)
-        return real(folder, name, records)
+        return real(folder, name, records, columns)
 
     monkeypatch.setattr(array_record, "write_shard", write)
     with pytest.raises(KeyboardInterrupt):
@@ -102,3 +104,43 @@ def test_a_name_in_no_encoding(folder, tmp_path):
     assert run(folder, tmp_path / "out") == 0
     after = datasets.build("array_record", path=str(tmp_path / "out"))
     assert [path for path in after.paths if path.endswith("class1/caf\\xe9.jpg")] and len(after) == 9
+
+
+TABLE = """path,labels,box,note,split,note
+class0/0.jpg,red|round,,first,a,1
+class0/1.jpg,round,2 2 18 18,second,b,2
+class1/0.jpg,square,,"third, last",a,3
+class1/1.jpg,red|square,,é,a,4
+"""
+
+
+def test_tags_boxes_and_every_other_column_of_a_manifest_are_kept(folder, tmp_path):
+    (folder / "m.csv").write_text(TABLE)
+    (folder / "class1" / "0.jpg").write_bytes(b"no image")
+    assert run(folder / "m.csv", tmp_path / "out", source="manifest", shards=2) == 1
+    before, after = (datasets.build(name, path=str(path)) for name, path in (
+        ("manifest", folder / "m.csv"), ("array_record", tmp_path / "out")))
+    assert after.tag_names == before.class_names == after.class_names == ["red", "round", "square"]
+    assert after.tags.tolist() == before.tags[[0, 1, 3]].tolist() and after.labels.tolist() == [0, 1, 0]
+    assert after[2]["tags"].tolist() == [True, False, True]
+    assert after.columns().to_pydict() == {"box": ["", "2 2 18 18", ""], "note": ["first", "second", "é"],
+                                           "split": ["a", "b", "a"], "note.1": ["1", "2", "4"]}
+    np.testing.assert_allclose(datasets.decode(after[1]).shape, (16, 16, 3))
+    assert "box" not in after[1]  # it is cut out
+    run(tmp_path / "out", tmp_path / "again", source="array_record", short_side=12)
+    again = datasets.build("array_record", path=str(tmp_path / "again"))
+    assert again.columns() == after.columns() and (again.tags == after.tags).all()
+
+
+def test_a_manifest_with_one_label_has_no_tags(folder, tmp_path):
+    pa.parquet.write_table(pa.table({"path": ["class0/0.jpg", "class1/0.jpg"], "label": [7, 8], "labels": [[1], [2]],
+                                     "age": pa.array([3, None], pa.int16())}), folder / "m.parquet")
+    run(folder / "m.parquet", tmp_path / "out", source="manifest")
+    after = datasets.build("array_record", path=str(tmp_path / "out"))
+    assert after.tags is None and after.tag_names is None and after.class_names == ["7", "8"] and "tags" not in after[0]
+    assert after.columns() == pa.table({"labels": [[1], [2]], "age": pa.array([3, None], pa.int16())})
+
+
+def test_what_has_no_other_columns_has_none(folder, tmp_path):
+    run(folder, tmp_path / "out")
+    assert datasets.build("array_record", path=str(tmp_path / "out")).columns().num_columns == 0

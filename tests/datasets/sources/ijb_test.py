@@ -51,3 +51,13 @@ def test_landmarks_of_no_face_are_of_one_image(tmp_path):
     with pytest.raises(ValueError, match=r"cannot read the image .*0\.jpg: the landmarks .* are not five points"):
         source[0]
     assert source[1]["image"].shape == (112, 112, 3)
+
+
+@pytest.mark.parametrize(("name", "line"), [
+    ("template_pair_label", "7 8 x"), ("face_tid_mid", "0.jpg 7.5 0"),
+    ("name_5pts_score", "0.jpg " + "1 " * 10 + "high")])
+def test_a_line_with_what_is_no_number_is_named(name, line, tmp_path):
+    path = folder(tmp_path) / "meta" / f"ijbb_{name}.txt"
+    path.write_text("\n".join([line, *path.read_text().splitlines()[1:]]))
+    with pytest.raises(ValueError, match=f"{name}.txt, line 1: "):
+        datasets.build("ijb", path=str(tmp_path / "IJBB"))

@@ -1,3 +1,5 @@
+import codecs
+
 import numpy as np
 import pytest
 import scipy.io
@@ -29,6 +31,17 @@ def test_in_shop_splits_and_shared_names(tmp_path):
     splits = {name: datasets.build("in_shop", path=f"{tmp_path}#{name}") for name in ("train", "query", "gallery")}
     assert [source.class_names for source in splits.values()] == [["id_1"], ["id_7"], ["id_8", "id_7"]]
     assert splits["gallery"].paths == [str(tmp_path / "img/c.jpg"), str(tmp_path / "img/d.jpg")]
+
+
+def test_lists_with_a_mark_and_splits_that_are_none(tmp_path):
+    (tmp_path / "a#b").mkdir()
+    lines = "2\nimage_name item_id evaluation_status\nimg/\xe9.jpg id_1 train\n".encode("latin-1")
+    (tmp_path / "a#b" / "list_eval_partition.txt").write_bytes(codecs.BOM_UTF8 + lines)
+    source = datasets.build("in_shop", path=f"{tmp_path}/a#b#train")
+    assert source.class_names == ["id_1"] and source.paths == [str(tmp_path / "a#b" / "img/\udce9.jpg")]
+    (tmp_path / "a#b" / "list_eval_partition.txt").write_bytes(lines + b"img/b.jpg id_1 Train\n")
+    with pytest.raises(ValueError, match="line 4: the split 'Train'; expected train, query, gallery"):
+        datasets.build("in_shop", path=f"{tmp_path}/a#b#train")
 
 
 def test_cars196(tmp_path):
