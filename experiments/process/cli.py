@@ -9,11 +9,12 @@ import traceback
 from collections.abc import Callable
 
 import ml_collections
+import psutil
 from absl import app, flags
 from ml_collections import config_flags
 
 from geodesic.errors import UserError
-from geodesic.experiments.process import accelerators, config_files, hosts, last_word, runtime, workdir
+from geodesic.experiments.process import accelerators, config_files, goodput, hosts, last_word, runtime, workdir
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -65,7 +66,7 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
             if not (config if name == "config" else values[name].value):
                 raise UserError(f"--{name}=... is required")
         runtime.start(values.cpu_devices)
-        accelerators.cpu_is_allowed = values.allow_cpu
+        accelerators.cpu_is_allowed, goodput.program_started = values.allow_cpu, psutil.Process().create_time()
         many = hosts.start(values.coordinator_address, values.num_processes, values.process_id)
         if many and not hosts.is_first():
             sys.stdout = open(os.devnull, "w", errors="replace")

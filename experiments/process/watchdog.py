@@ -6,8 +6,11 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from geodesic.experiments.process.last_word import STATUS
+
+_OUTSIDE = "work between phases"  # what hangs where no phase has been named
 
 
 class Watchdog:
@@ -15,12 +18,13 @@ class Watchdog:
     stalled.txt in the workdir, and the process ends with `STATUS`.
 
     timeout: 0 turns it off. A thread watches; should that hang too, in native code that never lets go of the
-    interpreter, faulthandler's own does the same without a name for what hangs.
+    interpreter, faulthandler's own does the same without a name for what hangs. tell: called with the name of every
+    phase that begins, or goes on after an inner one, and with "" after the outermost.
     """
 
-    def __init__(self, timeout: float, workdir: str):
-        self._timeout, self._path = timeout, os.path.join(workdir, "stalled.txt")
-        self._phase, self._beat, self._patient = "start", time.monotonic(), False
+    def __init__(self, timeout: float, workdir: str, tell: Callable[[str], None] = lambda name: None):
+        self._timeout, self._path, self._tell = timeout, os.path.join(workdir, "stalled.txt"), tell
+        self._phase, self._beat, self._patient = _OUTSIDE, time.monotonic(), False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
 
@@ -45,11 +49,13 @@ class Watchdog:
         """Names what hangs if it hangs in here. Entering and leaving are progress."""
         before, self._phase = self._phase, name
         self.beat()
+        self._tell(name)
         try:
             yield
         finally:
             self._phase = before
             self.beat()
+            self._tell("" if before == _OUTSIDE else before)
 
     @contextlib.contextmanager
     def patient(self, name: str):
