@@ -40,7 +40,7 @@ def configuration(seed: int):
     config = default.get_config()
     config.seed = seed
     config.input.image_size = 8
-    config.batch_size = BATCH
+    config.batch_size, config.schedule.name = BATCH, "constant"
     config.loss.update(name="arcface", sample_rate=0.1, sample_update="sampled")
     return config
 
@@ -57,24 +57,24 @@ def measure(config, classes: int, count: int) -> dict:
     import jax
     import numpy as np
 
+    from geodesic.experiments import tasks
     from geodesic.experiments.process import mesh as meshes
-    from geodesic.experiments.training import model, optimizer
+    from geodesic.experiments.training import model
     from geodesic.experiments.training import step as steps
 
     mesh = meshes.make()
-    rate = lambda step: config.optimizer.learning_rate
-    built = model.Model(Projection(), model.make_loss(config, classes, mesh), optimizer.make_optimizer(config, rate),
-                        rate, SIZE, classes, 1.0, count)
+    task = tasks.get("embedding")._replace(network=lambda config: Projection())
+    built = model.build(config, task, classes, BATCH, mesh)
     rng = np.random.default_rng(config.seed)
     started = time.monotonic()
-    state = jax.block_until_ready(model.init_state(built, config, mesh))
+    state = jax.block_until_ready(model.init_state(built, mesh))
     record = {"init_seconds": time.monotonic() - started, "init_peak_gib": peak_gib(), "steps": []}
-    train_step = steps.make_train_step(built, config, mesh)
+    train_step = steps.make_train_step(built, mesh)
     for _ in range(count):
         data = {"image": rng.integers(0, 256, (BATCH, 8, 8, 3), np.uint8),
                 "label": rng.integers(0, classes, BATCH).astype(np.int32)}
         started = time.monotonic()
-        state, scalars = train_step(state, steps.put_train_batch(mesh, config, data))
+        state, scalars = train_step(state, steps.put_train_batch(built, mesh, data))
         values = jax.device_get(scalars)  # waits
         sampled = int(state.loss_state["sampled"]["prototypes"].sum())
         record["steps"].append({"loss": float(values["loss"]), "seconds": time.monotonic() - started,

@@ -12,6 +12,8 @@ ConfigDict = ml_collections.ConfigDict
 # Dotted names of fields and sections that came later: while they have their defaults, a configuration's hash
 # (stored.hash_of) leaves them out, so that the runs, sweeps and records of older versions keep theirs.
 ADDED: tuple[str, ...] = (
+    "task",
+    "evaluation.evaluators",
     *(f"{part}_data.{name}" for part in ("train", "test", "calibration")
       for name in ("test_share", "split_by", "split_seed")),
 )
@@ -271,6 +273,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(dict(
         template="",            # the template whose ranges of values are checked; "" = none
         paper="",               # FILE:ROW of configs/papers that this run reproduces; "" = none
+        task="embedding",       # a name of experiments.tasks.TASKS: embedding | classification
         seed=0,
         train_data=_data(),
         test_data=_data(),      # what is evaluated on: classes never trained on, where generalisation is the question
@@ -293,6 +296,8 @@ def get_config() -> ConfigDict:
         init_from="",           # folder of imported weights or of a run: where the trunk starts; "" = random
         evaluation=dict(
             every_epochs=0.0,               # during training, from half a step on; 0 = only after the last step
+            evaluators=(),                  # what a run is watched by, each with its own every_epochs, such as
+                                            # (("test", 0.5), ("knn", 5.0)); () = the task's own
             batch_size=128,                 # images, over all devices
             average_horizontal_flips=False, # embed the image and its mirror, and take the mean
             layer="",                       # embed from this layer, averaged over its map; "" = the embedding itself

@@ -15,10 +15,10 @@ from jax.extend import core
 
 from geodesic import losses
 from geodesic.embedders.cpu import backend
+from geodesic.experiments import tasks
 from geodesic.experiments.compiled import collectives, memory_traffic
 from geodesic.experiments.process import cli, runtime
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.training import data
 from geodesic.experiments.training import model as models
 from geodesic.experiments.training import step as steps
 
@@ -97,14 +97,14 @@ def compile_step(config, mesh: jax.sharding.Mesh) -> Program:
     Raises:
       UserError: the configuration cannot be run.
     """
-    classes, examples = config.loss.num_classes, config.batch_size
+    task, classes, examples = tasks.get(config.task), config.loss.num_classes, config.batch_size
     if not classes:
-        source = data.train_source(config)
+        source = task.train_source(config)
         classes, examples = source.num_classes, len(source)
     with backend.compiling_for(mesh.devices.flat[0].platform):
-        model = models.build(config, classes, examples, mesh)
-        state, batch = models.abstract_state(model, config, mesh), steps.abstract_batch(config, mesh)
-        traced = steps.make_train_step(model, config, mesh).trace(state, batch)
+        model = models.build(config, task, classes, examples, mesh)
+        state, batch = models.abstract_state(model, mesh), steps.abstract_batch(model, mesh)
+        traced = steps.make_train_step(model, mesh).trace(state, batch)
     return Program(state, batch, traced.jaxpr.jaxpr, traced.lower().compile())
 
 

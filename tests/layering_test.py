@@ -18,6 +18,7 @@ ROOMS = {
     "trained": {"process", "checkpoints"},
     "training": {"process", "checkpoints", "trained", "compiled"},
     "protocols": {"process", "checkpoints", "trained", "training"},
+    "tasks": {"trained", "training", "protocols"},
     "reporting": {"process", "trained", "protocols"},
     "sweeping": {"process", "reporting"},
 }

@@ -9,6 +9,7 @@ import pytest
 from geodesic import datasets, embedders
 from geodesic.configs import default, papers, protocols
 from geodesic.embedders.resnet import BasicBlock, ResNet
+from geodesic.experiments import tasks
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.trained import network
 from geodesic.experiments.training import model, optimizer, step
@@ -51,12 +52,13 @@ def one_step(key, folder):
     config = _SHRUNK[key]
     source = datasets.build("image_folder", path=folder)
     mesh = meshes.make(jax.devices()[:1])
-    built = model.build(config, config.loss.num_classes or source.num_classes, len(source), mesh)
+    built = model.build(config, tasks.get(config.task), config.loss.num_classes or source.num_classes, len(source),
+                        mesh)
     batches = datasets.train_batches(source, input=config.input, augment=config.augment, sampling=config.sampling,
                                      batch_size=config.batch_size, seed=0, process_index=0, process_count=1)
-    state = model.init_state(built, config, mesh)
+    state = model.init_state(built, mesh)
     before = jax.tree.map(np.asarray, state.params)
-    state, scalars = step.make_train_step(built, config, mesh)(state, step.put_train_batch(mesh, config, next(batches)))
+    state, scalars = step.make_train_step(built, mesh)(state, step.put_train_batch(built, mesh, next(batches)))
     return float(scalars["loss"]), jax.tree.map(lambda a, b: float(np.abs(a - np.asarray(b)).max()), before,
                                                 state.params)
 
@@ -69,7 +71,7 @@ def test_a_row_runs_one_step(paper, faces):
     config = load(paper)
     network.make_embedder(config.embedder)  # the row's own trunk takes the fields that the row sets
     config = shrunk(config, faces)
-    model.build(config, 40, 32, meshes.make(jax.devices()[:1]))  # and its loss the margins
+    model.build(config, tasks.get(config.task), 40, 32, meshes.make(jax.devices()[:1]))  # and its loss the margins
     key = _program(config)
     _SHRUNK.setdefault(key, config)
     loss, moved = one_step(key, str(faces))

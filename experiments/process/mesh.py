@@ -36,8 +36,8 @@ def replicate(mesh: jax.sharding.Mesh, tree):
     return jax.tree.map(place, tree)
 
 
-def put_batch(mesh: jax.sharding.Mesh, batch: dict[str, np.ndarray], spec: P = SPLIT) -> dict[str, jax.Array]:
-    """This host's part of a global batch -> global arrays, split by `spec`."""
+def put_batch(mesh: jax.sharding.Mesh, batch, spec: P = SPLIT):
+    """This host's part of a global batch, a tree of arrays -> global arrays, split by `spec`."""
     sharding = NamedSharding(mesh, spec)
     with jax.transfer_guard("allow"):  # with many hosts jax takes this one for a mistake
-        return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}
+        return jax.tree.map(lambda values: jax.make_array_from_process_local_data(sharding, values), batch)

@@ -9,32 +9,38 @@ import time
 import rich.console
 import rich.progress
 
+from geodesic.experiments.process import trackers
 from geodesic.experiments.process import workdir as workdirs
 
 
 class Metrics:
-    """Writes metrics.jsonl and TensorBoard events of a workdir. Records past `first_step` are dropped: they come again.
+    """Writes metrics.jsonl and TensorBoard events of a workdir, and tells its trackers (names of trackers.TRACKERS).
+    Records past `first_step` are dropped: they come again.
 
     What a full disk refuses is reported in a line, kept, and written when there is room again.
     """
 
-    def __init__(self, workdir: str, first_step: int):
+    def __init__(self, workdir: str, first_step: int, followed_by: tuple[str, ...] = ()):
         path = workdirs.metrics_path(workdir)
         # A run from step 0 evaluates there again; a resumed one does not repeat what its checkpoint has seen.
         kept = [record for record in read_metrics(workdir) if first_step and record["step"] <= first_step]
         workdirs.write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
         self._file, self._waiting, self._reported = os.open(path, os.O_WRONLY | os.O_APPEND), b"", False
-        self._board = _Board(os.path.join(workdir, "tensorboard"), first_step)
+        self._readers = [_Board(os.path.join(workdir, "tensorboard"), first_step),
+                         *(trackers.Tracker(name, workdir) for name in followed_by)]
 
     def write(self, step: int, **values: float) -> None:
         self._waiting += (json.dumps({"step": step, **values}) + "\n").encode()
         self._flush()
-        self._board.write(step, {name: value for name, value in values.items() if math.isfinite(value)})
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        for reader in self._readers:
+            reader.write(step, finite)
 
     def close(self) -> None:
         self._flush()
         os.close(self._file)
-        self._board.close()
+        for reader in self._readers:
+            reader.close()
 
     def _flush(self) -> None:
         try:
@@ -94,6 +100,11 @@ class NoMetrics:
 
     def close(self) -> None:
         pass
+
+
+def metrics(workdir: str, first_step: int, writes: bool, followed_by: tuple[str, ...] = ()) -> Metrics | NoMetrics:
+    """Of the process that writes, and of the others."""
+    return Metrics(workdir, first_step, followed_by) if writes else NoMetrics()
 
 
 def last_evaluation(workdir: str) -> int | None:

@@ -1,8 +1,10 @@
-"""What a run is watched on while it trains: a list of evaluators, each with its own period.
+"""What a run is watched by while it trains: a list of evaluators, each with its own period.
 
-The training loop knows no score by name: what an evaluator gives, and what is shown of it, stands here.
+The training loop knows no score by name: what an evaluator gives, and what is shown of it, stands here. An evaluator of
+one's own is a function that makes one, and a line in EVALUATORS.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,16 +14,55 @@ import numpy as np
 from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.process import hosts
-from geodesic.experiments.protocols import evaluation
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.protocols import analyses, evaluation
 from geodesic.experiments.trained import embedding, network
+from geodesic.experiments.training.model import Model, TrainState, embedder_variables
+
+# How many classes an image may be given by "accuracy".
+_MOST_GUESSES = 5
 
 
 class UnscoredError(UserError):
     """Embeddings that cannot be scored; raised on every process."""
 
 
-class _StoppedError(Exception):
-    """A signal has cut an evaluation short."""
+class Subject(NamedTuple):
+    """What is watched: a run's configuration, what it trains, and the data."""
+
+    config: object
+    model: Model
+    mesh: jax.sharding.Mesh
+    train: datasets.Source
+    test: datasets.Source
+
+
+class View:
+    """A run at one step, as evaluators see it. The test images are embedded when they are first asked for, once.
+
+    state: the train state. embedded: of the test images, with what `embed` has left out as unreadable.
+    patient: a context in which nobody expects a beat of the process's heart, for work of process 0.
+    """
+
+    def __init__(self, state: TrainState, embed: Callable, patient: Callable):
+        self.state, self._embed, self._patient = state, embed, patient
+
+    @functools.cached_property
+    def embedded(self) -> embedding.Embedded:
+        found = self._embed(embedder_variables(self.state))
+        for problem in found.problems:
+            print(f"left out of the evaluation: {problem}", flush=True)
+        return found
+
+    def scored_by_first(self, score: Callable[[], dict]) -> dict:
+        """What `score()` gives on process 0, on every process. Raises UnscoredError where it raises UserError."""
+        scores = {}
+        with self._patient("scoring" if hosts.is_first() else "wait for the scores of process 0"):
+            try:
+                hosts.first_does(lambda: scores.update(score()))
+            except UserError as error:
+                raise UnscoredError(str(error)) from error
+            return hosts.from_first(scores)
 
 
 class Evaluator(NamedTuple):
@@ -29,114 +70,134 @@ class Evaluator(NamedTuple):
 
     Attributes:
       name: what is looked at, for people to read.
-      every: steps from one evaluation to the next; 0 is after the last step alone.
       known: names of the scores, of which `run.keep_best` may be one.
-      score: (embed, variables, watch, after_batch) -> scores by name, on every process. `watch` is the run's watchdog;
-        `after_batch` is told of images, and may raise to end the evaluation. Raises UnscoredError.
-      headline: scores -> the few of them that are printed.
+      score: (View) -> scores by name, on every process. Raises UnscoredError.
+      headline: names under which the few scores that are printed stand in that line -> the scores' own.
+      check: raises UserError where the configuration and the labels show that there will be no scores. It is called
+        before the first step of a run.
+      every: steps from one evaluation to the next; 0 is after the last step alone.
     """
 
     name: str
-    every: int
     known: tuple[str, ...]
-    score: Callable
-    headline: Callable[[dict], str]
+    score: Callable[[View], dict]
+    headline: dict[str, str]
+    check: Callable[[], None] = lambda: None
+    every: int = 0
 
 
-def evaluators(config, test: datasets.Source, mesh: jax.sharding.Mesh, steps_per_epoch: float) -> list[Evaluator]:
-    """The evaluators of a configuration: the test data, every `evaluation.every_epochs`."""
-    def score(embed, variables, watch, after_batch) -> dict:
-        embedded = embedding.embed_source(embed, variables, test, config, mesh, progress=after_batch)
-        for problem in embedded.problems:
-            print(f"left out of the evaluation: {problem}", flush=True)
-        kept, scores = embedded.readable, {}
-        with watch.patient("scoring" if hosts.is_first() else "wait for the scores of process 0"):
-            try:
-                hosts.first_does(lambda: scores.update(
-                    evaluation.score(embedded.embeddings[kept], test.labels[kept], config)))
-            except UserError as error:
-                raise UnscoredError(str(error)) from error
-            return hosts.from_first(scores)
+def test(subject: Subject) -> Evaluator:
+    """Retrieval and verification on the test data, by cosine."""
+    def score(view: View) -> dict:
+        kept = view.embedded.readable
+        rows, labels = view.embedded.embeddings[kept], subject.test.labels[kept]
+        return view.scored_by_first(lambda: evaluation.score(rows, labels, subject.config))
 
-    every = round(config.evaluation.every_epochs * steps_per_epoch)
-    return [Evaluator("test", every, evaluation.names(config), score, _headline(config.evaluation))]
+    first = sorted(subject.config.evaluation.recall_at)[:1]
+    return Evaluator("test", evaluation.names(subject.config), score,
+                     {"map@r": "map@r", **{f"recall@{k}": f"recall@{k}" for k in first}, "EER": "eer"},
+                     functools.partial(_check_test, subject.config, subject.test))
 
 
-def _headline(options) -> Callable[[dict], str]:
-    shown = {"map@r": "map@r", **{f"recall@{k}": f"recall@{k}" for k in sorted(options.recall_at)[:1]}, "EER": "eer"}
-    return lambda scores: "  ".join(f"{label} {scores[name]:.3f}" for label, name in shown.items())
-
-
-class Evaluation:
-    """The evaluators of a run at work.
-
-    Attributes:
-      done: the last step that was looked at; a resumed step may have been, before it was saved.
-      problem: why that step has no scores of an evaluator, or "".
+def accuracy(subject: Subject) -> Evaluator:
+    """How often the trained class of a test image is the first, or among the first five, of the run's own classifier.
     """
+    loss, guesses = subject.model.loss, min(_MOST_GUESSES, subject.model.num_classes)
+    if loss.scores is None:
+        raise UserError(f"loss {subject.config.loss.name!r} learns no classes, so nothing classifies: use softmax, "
+                        f"arcface or another loss with class weights, or --config.task=embedding")
+    names = {1: "top1"} | ({_MOST_GUESSES: "top5"} if guesses == _MOST_GUESSES < subject.model.num_classes else {})
+    labels = trained_labels(subject.train, subject.test)
+    best = jax.jit(lambda params, rows: jax.lax.top_k(loss.scores(params, rows), guesses)[1],
+                   out_shardings=jax.sharding.NamedSharding(subject.mesh, jax.sharding.PartitionSpec()))
 
-    def __init__(self, watched: list[Evaluator], embed: Callable, total_steps: int, best: str, watch,
-                 agreed_stop: Callable[[], int]):
-        """best: `run.keep_best`. watch: the watchdog. agreed_stop: the signal at which all processes stop, or 0."""
-        self._watched, self._embed, self._total_steps, self._best = watched, embed, total_steps, best
-        self._watch, self._agreed_stop = watch, agreed_stop
-        self.done, self.problem = None, ""
+    def score(view: View) -> dict:
+        size, found = subject.config.evaluation.batch_size, []
+        rows = view.embedded.embeddings[view.embedded.readable]
+        for start in range(0, len(rows), size):  # each a product with all classes, on all devices
+            block = np.zeros((size, rows.shape[1]), rows.dtype)
+            count = len(rows[start:start + size])
+            block[:count] = rows[start:start + size]
+            placed = meshes.replicate(subject.mesh, block)
+            found.append(np.asarray(best(view.state.params["loss"], placed))[:count])
+        hits = np.concatenate(found) == labels[view.embedded.readable][:, None]
+        return {name: float(hits[:, :k].any(axis=1).mean()) for k, name in names.items()}
 
-    def due(self, step: int) -> list[Evaluator]:
-        """The evaluators whose turn it is: all of them after the last step."""
-        if step == self.done:
-            return []
-        return [evaluator for evaluator in self._watched
-                if step == self._total_steps or (evaluator.every and step % evaluator.every == 0)]
-
-    def run(self, step: int, variables, metrics) -> tuple[int, float | None]:
-        """(0, the best-making score or None), or (the signal that cut it short, None): it will be done again.
-
-        What cannot be scored is told in a line, and the run goes on. metrics: where the scores are written.
-        """
-        self.problem, scores = "", {}
-        for evaluator in self.due(step):
-            try:
-                with self._watch.phase("evaluation"):
-                    found = evaluator.score(self._embed, variables, self._watch, self._after_batch)
-            except _StoppedError as stopped:
-                return stopped.args[0], None
-            except UnscoredError as error:
-                self.problem = f"step {step} cannot be evaluated on the {evaluator.name} data: {error}"
-                if step < self._total_steps:  # else the run ends with it
-                    print(self.problem, flush=True)
-                continue
-            print(f"step {step}: {evaluator.name}  {evaluator.headline(found)}", flush=True)
-            scores |= {name: value for name, value in found.items() if isinstance(value, float)}
-        if scores:
-            metrics.write(step, **scores)
-        self.done = step
-        return 0, scores.get(self._best)
-
-    def _after_batch(self, _images: int) -> None:
-        self._watch.beat()
-        if stop := self._agreed_stop():
-            raise _StoppedError(stop)
+    return Evaluator("accuracy", tuple(names.values()), score, {name.replace("top", "top-"): name
+                                                                for name in names.values()})
 
 
-def check_names(config, watched: list[Evaluator]) -> None:
-    """Raises UserError, with the known ones, for a score in `run.keep_best` that no evaluator gives."""
-    best, known = config.run.keep_best, [name for evaluator in watched for name in evaluator.known]
-    if best and best not in known:
-        raise UserError(f"run.keep_best {best!r} is not a score of the evaluation; known: {', '.join(known)}")
+def trained_labels(train: datasets.Source, test: datasets.Source) -> np.ndarray:
+    """i[N], the trained class of each test image, by its name. Raises UserError for a class that is not trained on."""
+    place = {name: label for label, name in enumerate(train.class_names)}
+    unknown = [name for name in test.class_names if name not in place]
+    if unknown:
+        raise UserError(f"{len(unknown)} of the {test.num_classes} test classes are not trained on, {unknown[0]!r} for "
+                        f"one: classification is of trained classes. For classes never trained on use "
+                        f"--config.task=embedding")
+    return np.array([place[name] for name in test.class_names])[test.labels]
 
 
-def check(config, test: datasets.Source, embedder, steps_per_epoch: float) -> None:
-    """Raises UserError for an evaluation that the configuration and the labels show to be impossible."""
-    options, where = config.evaluation, f"the test data ({config.test_data.name} {config.test_data.path}".rstrip() + ")"
-    if options.every_epochs < 0 or (options.every_epochs and round(options.every_epochs * steps_per_epoch) == 0):
-        raise UserError(f"evaluation.every_epochs {options.every_epochs:g} is half a step or less, as an epoch has "
-                        f"{steps_per_epoch:g}: give {1 / steps_per_epoch:.4g} for every step, or 0 for only after the "
-                        f"last one")
-    layers = network.layers(embedder, config.input.image_size) if options.layer else {}
+def _analysis(name: str, subject: Subject) -> Evaluator:
+    """An analysis of `geodesic evaluate --also`, of the test images; its scores are known when they are there."""
+    def score(view: View) -> dict:
+        kept = view.embedded.readable
+        rows, labels = view.embedded.embeddings[kept], subject.test.labels[kept]
+        analyse = functools.partial(analyses.run, [name], rows, labels, seed=subject.config.seed)
+        return view.scored_by_first(lambda: analyse()[name]["scores"])
+
+    return Evaluator(name, (), score, {})
+
+
+# Name -> function of a Subject that makes the evaluator; config.evaluation.evaluators has these names.
+EVALUATORS: dict[str, Callable[[Subject], Evaluator]] = {
+    "test": test,
+    "accuracy": accuracy,
+    **{name: functools.partial(_analysis, name) for name in analyses.ANALYSES},
+}
+
+
+def make(subject: Subject, usual: tuple[str, ...]) -> list[Evaluator]:
+    """The evaluators of a configuration, each with its period; without any, the task's `usual` ones.
+
+    Raises UserError for a name or a layer that there is not, a period of half a step or less, and a score in
+    `run.keep_best` that none of them gives.
+    """
+    config, options = subject.config, subject.config.evaluation
+    layers = network.layers(subject.model.embedder, config.input.image_size) if options.layer else {}
     if options.layer and options.layer not in layers:
         raise UserError(f"evaluation.layer {options.layer!r} is not a layer of {config.embedder.name}; known: "
                         f"{', '.join(layers)}")
+    named = options.evaluators or tuple((name, options.every_epochs) for name in usual)
+    made = []
+    for item in named:
+        if not (isinstance(item, tuple) and len(item) == 2):
+            raise UserError(f"evaluation.evaluators has {item!r}; expected a name and the epochs from one evaluation "
+                            f"to the next, such as ((\"test\", 0.5), (\"knn\", 5.0))")
+        name, epochs = item
+        if name not in EVALUATORS:
+            raise UserError(f"unknown evaluator {name!r}; known: {', '.join(EVALUATORS)}")
+        every = _steps(epochs, subject.model.steps_per_epoch, name if options.evaluators else "")
+        made.append(EVALUATORS[name](subject)._replace(every=every))
+    best, known = config.run.keep_best, [name for evaluator in made for name in evaluator.known]
+    if best and best not in known:
+        raise UserError(f"run.keep_best {best!r} is not a score of the evaluation; known: {', '.join(known) or 'none'}")
+    return made
+
+
+def _steps(epochs: float, steps_per_epoch: float, name: str) -> int:
+    field = f"evaluation.evaluators, of {name!r}:" if name else "evaluation.every_epochs"
+    if not isinstance(epochs, int | float):
+        raise UserError(f"{field} {epochs!r} is no number of epochs")
+    if epochs < 0 or (epochs and round(epochs * steps_per_epoch) == 0):
+        raise UserError(f"{field} {epochs:g} is half a step or less, as an epoch has {steps_per_epoch:g}: give "
+                        f"{1 / steps_per_epoch:.4g} for every step, or 0 for only after the last one")
+    return round(epochs * steps_per_epoch)
+
+
+def _check_test(config, test: datasets.Source) -> None:
+    """Raises UserError for retrieval and verification that the labels show to be impossible."""
+    options, where = config.evaluation, f"the test data ({config.test_data.name} {config.test_data.path}".rstrip() + ")"
     classes, images = len(np.unique(test.labels)), len(test)
     if classes < 2:
         raise UserError(f"{where} are {images} images of one class: verification needs images of two classes at least")

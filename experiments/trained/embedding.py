@@ -25,33 +25,35 @@ class Embedded(NamedTuple):
     problems: list[str]
 
 
-def normalize(images: jax.Array, config) -> jax.Array:
-    """u8[B,H,W,3] -> f32[B,H,W,3], on the device, so that bytes cross the bus."""
-    mean, std = (jnp.asarray(values, jnp.float32) for values in (config.input.mean, config.input.std))
+def normalize(images: jax.Array, input) -> jax.Array:
+    """u8[B,H,W,3] -> f32[B,H,W,3], on the device, so that bytes cross the bus. input: that section, for mean and std.
+    """
+    mean, std = (jnp.asarray(values, jnp.float32) for values in (input.mean, input.std))
     return (images.astype(jnp.float32) - mean) / std
 
 
-def make_embed_step(embedder, config, mesh: jax.sharding.Mesh, pooled: bool = True) -> Callable:
+def make_embed_step(embedder, mesh: jax.sharding.Mesh, input, *, layer: str = "", pooled: bool = True,
+                    average_horizontal_flips: bool = False) -> Callable:
     """jit'ed (variables, images u8[B,S,S,3] split along B) -> f32[B,D] on every device, not normalised.
 
-    The embedding is that of `config.evaluation.layer`, averaged over its map; "" is the embedder's own.
-    pooled: False gives the layer's map as it is, f32[B,h,w,C].
+    input: that section of a configuration. layer: where the embedding is taken from, averaged over its map; "" is the
+    embedder's own. pooled: False gives the layer's map as it is, f32[B,h,w,C]. average_horizontal_flips: gives the
+    mean of what the image and its mirror give.
     """
-    layer = config.evaluation.layer
 
     def one_view(variables, images):
         if not layer:
             return embedder.apply(variables, images, train=False)
         named = embedder.apply(variables, images, train=False, method="features")
         if layer not in named:
-            raise UserError(f"evaluation.layer {layer!r} is not one of {', '.join(named)}")
+            raise UserError(f"layer {layer!r} is not one of {', '.join(named)}")
         values = named[layer].astype(jnp.float32)
         return jnp.mean(values, axis=(1, 2)) if pooled and values.ndim == 4 else values
 
     def embed(variables, images):
-        images = normalize(images, config)
+        images = normalize(images, input)
         embeddings = one_view(variables, images)
-        if config.evaluation.average_horizontal_flips:
+        if average_horizontal_flips:
             mirrored = one_view(variables, images[:, :, ::-1])
             # A map of the mirrored image is turned back, so that its places are those of the image.
             embeddings = (embeddings + (mirrored[:, :, ::-1] if mirrored.ndim == 4 else mirrored)) / 2
@@ -61,17 +63,18 @@ def make_embed_step(embedder, config, mesh: jax.sharding.Mesh, pooled: bool = Tr
     return jax.jit(sharded, out_shardings=NamedSharding(mesh, P()))
 
 
-def embed_source(embed: Callable, variables, source: datasets.Source, config, mesh: jax.sharding.Mesh,
-                 progress: Callable[[int], None] = lambda images: None) -> Embedded:
+def embed_source(embed: Callable, variables, source: datasets.Source, mesh: jax.sharding.Mesh, *, input, loader,
+                 batch_size: int, progress: Callable[[int], None] = lambda images: None) -> Embedded:
     """Every image of the source through `embed`. An image that cannot be read is reported, not fatal.
 
-    Each process reads its share, and all of them return everything. progress: is told of images of all processes.
+    Each process reads its share, and all of them return everything.
+    input, loader: the sections `input` and `run` of a configuration. batch_size: images at a time, over all devices.
+    progress: is told of images of all processes.
     """
     embeddings, readable = None, np.zeros(len(source), bool)
-    size = _batch_size(config.evaluation.batch_size, len(source), mesh.size)
-    for batch in datasets.eval_batches(source, input=config.input, batch_size=size, threads=config.run.loader_threads,
-                                       workers=config.run.loader_workers, buffer=config.run.loader_buffer,
-                                       **hosts.share()):
+    size = _batch_size(batch_size, len(source), mesh.size)
+    for batch in datasets.eval_batches(source, input=input, batch_size=size, threads=loader.loader_threads,
+                                       workers=loader.loader_workers, buffer=loader.loader_buffer, **hosts.share()):
         # Where each row comes from travels with it: devices need not be in the order of their hosts.
         placed = meshes.put_batch(mesh, {"image": batch["image"], "mask": batch["mask"],
                                          "index": batch["index"].astype(np.int32)})

@@ -29,8 +29,9 @@ def split(seed: int) -> tuple[jax.Array, jax.Array]:
 
 
 def embedding_size(embedder: nn.Module, image_size: int) -> int:
-    """How many numbers an embedding has. Nothing is computed."""
-    return jax.eval_shape(lambda rng: _init(embedder, image_size, rng)[0], jax.random.key(0)).shape[-1]
+    """How many numbers an embedding has; 0 of a network whose output is several arrays. Nothing is computed."""
+    outputs = jax.eval_shape(lambda rng: _init(embedder, image_size, rng)[0], jax.random.key(0))
+    return outputs.shape[-1] if hasattr(outputs, "shape") else 0
 
 
 def layers(embedder: nn.Module, image_size: int) -> dict[str, tuple[int, ...]]:

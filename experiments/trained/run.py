@@ -67,7 +67,8 @@ class Run:
         """
         step = self._step_of(self.config.evaluation.layer if layer is None else layer, pooled)
         placed = self._placed if variables is None else meshes.replicate(self.mesh, variables)
-        return embedding.embed_source(step, placed, source, self.config, self.mesh, progress)
+        return embedding.embed_source(step, placed, source, self.mesh, input=self.config.input, loader=self.config.run,
+                                      batch_size=self.config.evaluation.batch_size, progress=progress)
 
     def preprocess(self, images) -> np.ndarray:
         """f32[N,S,S,3]: what the embedder is given for these images (as of `embed`), fitted and normalised."""
@@ -159,9 +160,9 @@ class Run:
             "average_horizontal_flips": evaluation.average_horizontal_flips, "layer": evaluation.layer}))
 
     def _make_step(self, layer: str, pooled: bool) -> Callable:
-        config = self.config.copy_and_resolve_references()
-        config.evaluation.layer = layer
-        return embedding.make_embed_step(self.embedder, config, self.mesh, pooled)
+        return embedding.make_embed_step(
+            self.embedder, self.mesh, self.config.input, layer=layer, pooled=pooled,
+            average_horizontal_flips=self.config.evaluation.average_horizontal_flips)
 
     def _check_layer(self, layer: str) -> None:
         if layer not in self.layers:

@@ -1,6 +1,7 @@
 """Embedder, loss and optimizer of a configuration, and the train state they share."""
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,30 +29,59 @@ class TrainState:
 
 
 class Model(NamedTuple):
-    """What a run trains, built from its configuration; no arrays."""
+    """What a run trains and how, built from its configuration; no arrays.
+
+    Attributes:
+      embedder: the network, a Flax module: apply(variables, images f32[B,S,S,3], train=...) -> outputs, an array
+        [B,...] or a tree of them.
+      loss: its apply(params, state, outputs, targets, rng) is of the global batch; targets are what a batch holds
+        beside its images, by name.
+      optimizer, schedule: the update rule, and the learning rate by step.
+      input: the section of the configuration that says how an image becomes the network's input.
+      batch: name -> the shapes and dtypes of one update's batch, over all devices; "image" and the targets.
+      parts: accumulation steps that a batch is cut into.
+      trunk_learns_from: the first step in which the trunk learns; None where it never does.
+      seed: what the initialisation and all random numbers of the steps are drawn from.
+      embedding_size: D, or what else the network's outputs have as their last axis.
+      num_classes, steps_per_epoch, total_steps: of the run.
+    """
 
     embedder: nn.Module
     loss: losses.Loss
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
+    input: Any
+    batch: dict[str, Any]
+    parts: int
+    trunk_learns_from: int | None
+    seed: int
     embedding_size: int
     num_classes: int
     steps_per_epoch: float
     total_steps: int
 
 
-def build(config, num_classes: int, num_examples: int, mesh: jax.sharding.Mesh) -> Model:
-    """Raises UserError for a name, field or value that the parts do not know."""
+def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.Mesh) -> Model:
+    """The model of a configuration and its task, of which `network`, `loss` and `targets` are used.
+
+    Raises UserError for a name, field or value that the parts do not know.
+    """
     limits.check(config)
     _check_batch(config, mesh)
-    embedder = network.make_embedder(config.embedder)
-    loss = make_loss(config, num_classes, mesh)
+    embedder, size = task.network(config), config.input.image_size
     steps_per_epoch = (config.items_per_epoch or num_examples) / config.batch_size
     total_steps = config.total_steps or max(round(config.num_epochs * steps_per_epoch), 1)
     schedule = optimizer.make_schedule(config, steps_per_epoch, total_steps)
-    size = network.embedding_size(embedder, config.input.image_size)
-    rule = optimizer.make_optimizer(config, schedule, steps_per_epoch)
-    return Model(embedder, loss, rule, schedule, size, num_classes, steps_per_epoch, total_steps)
+    learns_from = round(config.optimizer.head_only_epochs * steps_per_epoch)
+    one = {"image": jax.ShapeDtypeStruct((size, size, 3), jnp.uint8), **task.targets(config)}
+    batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((config.batch_size, *leaf.shape), leaf.dtype), one)
+    return Model(
+        embedder=embedder, loss=task.loss(config, num_classes, mesh),
+        optimizer=optimizer.make_optimizer(config.optimizer, schedule, learns_from), schedule=schedule,
+        input=config.input, batch=batch, parts=config.accumulation_steps,
+        trunk_learns_from=learns_from if config.optimizer.trunk_learning_rate_factor else None, seed=config.seed,
+        embedding_size=network.embedding_size(embedder, size), num_classes=num_classes,
+        steps_per_epoch=steps_per_epoch, total_steps=total_steps)
 
 
 def make_loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
@@ -79,15 +109,15 @@ def _check_batch(config, mesh: jax.sharding.Mesh) -> None:
                         f"{config.accumulation_steps} accumulation steps: use a multiple of {parts}")
 
 
-def init_state(model: Model, config, mesh: jax.sharding.Mesh) -> TrainState:
-    """The state before the first step, a function of `config.seed`, each array created where it lives."""
-    init = _init(model, config)
+def init_state(model: Model, mesh: jax.sharding.Mesh) -> TrainState:
+    """The state before the first step, a function of the model's seed, each array created where it lives."""
+    init = functools.partial(_init, model)
     return jax.jit(init, out_shardings=state_shardings(mesh, jax.eval_shape(init)))()
 
 
-def abstract_state(model: Model, config, mesh: jax.sharding.Mesh) -> TrainState:
+def abstract_state(model: Model, mesh: jax.sharding.Mesh) -> TrainState:
     """Shapes, dtypes and shardings of the train state, without computing it."""
-    state = jax.eval_shape(_init(model, config))
+    state = jax.eval_shape(functools.partial(_init, model))
     return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
                         state, state_shardings(mesh, state))
 
@@ -97,13 +127,10 @@ def embedder_variables(state: TrainState) -> dict:
     return {"params": state.params["embedder"], "batch_stats": state.batch_stats}
 
 
-def _init(model: Model, config):
-    def init() -> TrainState:
-        variables = network.init_embedder(model.embedder, config.input.image_size, config.seed)
-        _, loss_rng = network.split(config.seed)
-        loss_params, loss_state = model.loss.init(loss_rng, model.embedding_size)
-        params = {"embedder": variables["params"], "loss": loss_params}
-        return TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], loss_state,
-                          model.optimizer.init(params))
-
-    return init
+def _init(model: Model) -> TrainState:
+    variables = network.init_embedder(model.embedder, model.input.image_size, model.seed)
+    _, loss_rng = network.split(model.seed)
+    loss_params, loss_state = model.loss.init(loss_rng, model.embedding_size)
+    params = {"embedder": variables["params"], "loss": loss_params}
+    return TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], loss_state,
+                      model.optimizer.init(params))

@@ -91,7 +91,7 @@ def _steps(peak: float, epochs, options, steps_per_epoch: float, warmup: int) ->
     return optax.piecewise_constant_schedule(peak, drops)
 
 
-def make_optimizer(config, schedule: optax.Schedule, steps_per_epoch: float = 1.0) -> optax.GradientTransformation:
+def make_optimizer(options, schedule: optax.Schedule, trunk_learns_from: int = 0) -> optax.GradientTransformation:
     """The update rule of the parameters {"embedder": ..., "loss": ...}.
 
     In this order: the embedder's gradient is clipped to a norm, every number is clipped, the named rule and its weight
@@ -99,9 +99,9 @@ def make_optimizer(config, schedule: optax.Schedule, steps_per_epoch: float = 1.
     without its neck. `embedders.SHAPES_OF_FUNCTIONS` never decay.
 
     Args:
-      config: the run's configuration, of which `optimizer` is read.
+      options: the section `optimizer` of a configuration.
       schedule: of `make_schedule`.
-      steps_per_epoch: updates that make an epoch, by which `head_only_epochs` are counted.
+      trunk_learns_from: the first update in which the trunk learns, `head_only_epochs` as updates.
 
     Returns:
       An optax transformation. Its state has an array like each parameter for each moment of the rule.
@@ -115,14 +115,12 @@ def make_optimizer(config, schedule: optax.Schedule, steps_per_epoch: float = 1.
       >>> from geodesic.experiments.training import optimizer
       >>> config = default.get_config()
       >>> config.optimizer.update(name="sgd", weight_decay=0.0, loss_learning_rate_factor=10.0)
-      >>> rule = optimizer.make_optimizer(config, lambda step: 0.1)
+      >>> rule = optimizer.make_optimizer(config.optimizer, lambda step: 0.1)
       >>> params = {"embedder": {"conv1": jnp.ones(1)}, "loss": {"prototypes": jnp.ones((1, 1))}}
       >>> updates, _ = rule.update(params, rule.init(params), params)   # a gradient of 1 everywhere
       >>> float(updates["embedder"]["conv1"][0]), float(updates["loss"]["prototypes"][0, 0])
       (-0.1..., -1.0)
     """
-    options = config.optimizer
-    head_only = round(options.head_only_epochs * steps_per_epoch)
     rule = _rule(options)
     transforms = []
     if options.embedder_clip_norm:
@@ -130,7 +128,8 @@ def make_optimizer(config, schedule: optax.Schedule, steps_per_epoch: float = 1.
         transforms.append(optax.masked(clip, {"embedder": True, "loss": False}))
     if options.value_clip:
         transforms.append(optax.clip(options.value_clip))
-    transforms += [_later(rule, head_only) if head_only else rule, optax.scale_by_learning_rate(schedule)]
+    transforms.append(_later(rule, trunk_learns_from) if trunk_learns_from else rule)
+    transforms.append(optax.scale_by_learning_rate(schedule))
     if options.trunk_learning_rate_factor != 1:
         transforms.append(optax.masked(optax.scale(options.trunk_learning_rate_factor), _trunk))
     if options.loss_learning_rate_factor != 1:

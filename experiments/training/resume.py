@@ -68,6 +68,14 @@ def has_made_a_step(workdir: str) -> bool:
     return os.path.isdir(folder) and any(any(letter.isdigit() for letter in name) for name in os.listdir(folder))
 
 
+def is_finished(workdir: str, step: int, total_steps: int) -> bool:
+    """Whether a run has made its steps and was evaluated after the last. Raises UserError where it has made more."""
+    if step > total_steps:
+        raise UserError(f"{workdir} has made {step:,} steps, and {total_steps:,} are asked for: give it more epochs "
+                        f"with --extend_to_epochs")
+    return step == total_steps and progress.last_evaluation(workdir) == step
+
+
 def extended(config, epochs: int):
     """The configuration of a run that goes on to so many epochs in all. Its schedule is that of a run so long."""
     longer = config.copy_and_resolve_references()

@@ -1,7 +1,7 @@
 """The training step: the trunk per device, the loss on the global batch.
 
 `train_step` is the whole of it, a plain function: it calls `gradient`, which calls `accumulate`, which takes the
-gradient of `part_loss`, which calls `embed` and the loss. `make_train_step` compiles it for the devices of a mesh.
+gradient of `part_loss`, which calls `apply` and the loss. `make_train_step` compiles it for the devices of a mesh.
 """
 
 import functools
@@ -20,24 +20,25 @@ from geodesic.experiments.training.model import Model, TrainState, abstract_stat
 from geodesic.experiments.training.unsampled import clear_sampled, keep_unsampled
 
 
-def make_train_step(model: Model, config, mesh: jax.sharding.Mesh) -> Callable:
+def make_train_step(model: Model, mesh: jax.sharding.Mesh) -> Callable:
     """jit'ed `train_step`, (state, batch) -> (state, scalars); the given state is donated."""
-    step = functools.partial(train_step, model=model, config=config, mesh=mesh)
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(model, config, mesh))
+    step = functools.partial(train_step, model=model, mesh=mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(model, mesh))
     batch_sharding = NamedSharding(mesh, P(None, AXIS))
     return jax.jit(step, donate_argnums=0, in_shardings=(shardings, batch_sharding),
                    out_shardings=(shardings, NamedSharding(mesh, P())))
 
 
-def train_step(state: TrainState, batch: dict, *, model: Model, config, mesh: jax.sharding.Mesh) -> tuple:
+def train_step(state: TrainState, batch: dict, *, model: Model, mesh: jax.sharding.Mesh) -> tuple:
     """One update: (state, batch) -> (state, scalars).
 
-    batch: image u8[A,B/A,S,S,3] and label i32[A,B/A] for A accumulation steps, split along B/A.
+    batch: image u8[A,B/A,S,S,3] and the targets of the task, such as label i32[A,B/A], for A accumulation steps, split
+    along B/A.
     The update uses the gradient of the mean loss over the A parts, each with its own batch statistics. The scalar
     `finite` is whether the loss and all of its gradient were (guards.py).
     """
-    rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
-    gradients, batch_stats, loss_state, scalars = gradient(state, batch, rng, model=model, config=config, mesh=mesh)
+    rng = jax.random.fold_in(jax.random.key(model.seed), state.step)
+    gradients, batch_stats, loss_state, scalars = gradient(state, batch, rng, model=model, mesh=mesh)
     updates, opt_state = model.optimizer.update(gradients, _scheduled(state.opt_state, state.step), state.params)
     params = optax.apply_updates(state.params, updates)
     params, opt_state = keep_unsampled(loss_state, (params, opt_state), (state.params, state.opt_state))
@@ -49,19 +50,18 @@ def train_step(state: TrainState, batch: dict, *, model: Model, config, mesh: ja
     return TrainState(state.step + 1, params, batch_stats, loss_state, opt_state), scalars
 
 
-def gradient(state: TrainState, batch: dict, rng, *, model: Model, config, mesh: jax.sharding.Mesh) -> tuple:
-    """`accumulate`, with a trunk that learns in this step or is frozen: its rate is 0, or head-only epochs go on."""
-    options = config.optimizer
-    learns, frozen = (functools.partial(accumulate, model=model, config=config, mesh=mesh, trunk_learns=value)
+def gradient(state: TrainState, batch: dict, rng, *, model: Model, mesh: jax.sharding.Mesh) -> tuple:
+    """`accumulate`, with a trunk that learns in this step or is frozen."""
+    learns, frozen = (functools.partial(accumulate, model=model, mesh=mesh, trunk_learns=value)
                       for value in (True, False))
-    if not options.trunk_learning_rate_factor:
+    if model.trunk_learns_from is None:
         return frozen(state, batch, rng)
-    if head_only := round(options.head_only_epochs * model.steps_per_epoch):
-        return jax.lax.cond(state.step < head_only, frozen, learns, state, batch, rng)
+    if model.trunk_learns_from:
+        return jax.lax.cond(state.step < model.trunk_learns_from, frozen, learns, state, batch, rng)
     return learns(state, batch, rng)
 
 
-def accumulate(state: TrainState, batch: dict, rng, *, model: Model, config, mesh: jax.sharding.Mesh,
+def accumulate(state: TrainState, batch: dict, rng, *, model: Model, mesh: jax.sharding.Mesh,
                trunk_learns: bool = True) -> tuple:
     """(gradients, batch_stats, loss_state, scalars): the means over the accumulation steps, in their order.
 
@@ -72,55 +72,55 @@ def accumulate(state: TrainState, batch: dict, rng, *, model: Model, config, mes
     embedder = {name: tree for name, tree in state.params["embedder"].items() if name not in trunk}
     trunk_copies, embedder, batch_stats = _copies((trunk, embedder, state.batch_stats), mesh)
     learning = {"embedder": embedder, "loss": state.params["loss"]}
-    gradient_of = jax.grad(functools.partial(part_loss, model=model, config=config, mesh=mesh), has_aux=True)
+    gradient_of = jax.grad(functools.partial(part_loss, model=model, mesh=mesh), has_aux=True)
 
     def part(carry, inputs):
         gradients, batch_stats, loss_state = carry
-        index, images, labels = inputs
+        index, batch = inputs
         new, (batch_stats, loss_state, scalars) = gradient_of(
-            learning, trunk_copies, batch_stats, loss_state, images, labels, jax.random.fold_in(rng, index))
+            learning, trunk_copies, batch_stats, loss_state, batch, jax.random.fold_in(rng, index))
         return (jax.tree.map(jnp.add, gradients, new), batch_stats, loss_state), scalars
 
-    parts = batch["label"].shape[0]
     carry = (jax.tree.map(jnp.zeros_like, learning), batch_stats, clear_sampled(state.loss_state))
-    if parts == 1:  # a scan of one would keep a second copy of the gradients
-        carry, scalars = part(carry, (0, batch["image"][0], batch["label"][0]))
+    if model.parts == 1:  # a scan of one would keep a second copy of the gradients
+        carry, scalars = part(carry, (0, jax.tree.map(lambda values: values[0], batch)))
     else:
-        carry, scalars = jax.lax.scan(part, carry, (jnp.arange(parts), batch["image"], batch["label"]))
+        carry, scalars = jax.lax.scan(part, carry, (jnp.arange(model.parts), batch))
         scalars = jax.tree.map(lambda values: jnp.mean(values, axis=0), scalars)
     gradients, batch_stats, loss_state = carry
     gradients["embedder"], batch_stats = _over_devices(gradients["embedder"], batch_stats, mesh)
     gradients["embedder"] |= jax.tree.map(jnp.zeros_like, trunk)
     batch_stats |= {name: tree for name, tree in state.batch_stats.items() if name in trunk}
-    return jax.tree.map(lambda g: g / parts, gradients), batch_stats, loss_state, scalars
+    return jax.tree.map(lambda g: g / model.parts, gradients), batch_stats, loss_state, scalars
 
 
-def part_loss(learning: dict, trunk: dict, batch_stats: dict, loss_state: dict, images, labels, rng, *, model: Model,
-              config, mesh: jax.sharding.Mesh) -> tuple:
-    """(loss, (batch_stats, loss_state, scalars)) of one accumulation step, B images.
+def part_loss(learning: dict, trunk: dict, batch_stats: dict, loss_state: dict, batch: dict, rng, *, model: Model,
+              mesh: jax.sharding.Mesh) -> tuple:
+    """(loss, (batch_stats, loss_state, scalars)) of one accumulation step, B images and their targets.
 
     learning: {"embedder": ..., "loss": ...}, what the gradient is taken of; trunk: the embedder's frozen part, or {}.
     The embedder's and batch_stats have a copy of each array for every device.
     """
     trunk_rng, loss_rng = jax.random.split(rng)
-    embeddings, batch_stats = embed(learning["embedder"] | trunk, batch_stats, images, trunk_rng,
-                                    embedder=model.embedder, config=config, mesh=mesh, trunk_learns=not trunk)
-    value, loss_state, scalars = model.loss.apply(learning["loss"], loss_state, embeddings, labels, loss_rng)
+    targets = {name: values for name, values in batch.items() if name != "image"}
+    outputs, batch_stats = apply(learning["embedder"] | trunk, batch_stats, batch["image"], trunk_rng, model=model,
+                                 mesh=mesh, trunk_learns=not trunk)
+    value, loss_state, scalars = model.loss.apply(learning["loss"], loss_state, outputs, targets, loss_rng)
     return value, (batch_stats, loss_state, {"loss": value, **scalars})
 
 
-def embed(params: dict, batch_stats: dict, images, rng, *, embedder, config, mesh: jax.sharding.Mesh,
+def apply(params: dict, batch_stats: dict, images, rng, *, model: Model, mesh: jax.sharding.Mesh,
           trunk_learns: bool = True) -> tuple:
-    """(embeddings f32[B,D], batch_stats) of images u8[B,S,S,3]: each device embeds its share with its own copies."""
+    """(outputs [B,...], batch_stats) of images u8[B,S,S,3]: each device has its share, and its own copies."""
     options = {} if trunk_learns else {"trunk_learns": False}
 
     def local(params, batch_stats, images, rng):
         params, batch_stats = jax.tree.map(lambda copies: copies[0], (params, batch_stats))
         rng = jax.random.fold_in(rng, jax.lax.axis_index(AXIS))
-        embeddings, updated = embedder.apply(
-            {"params": params, "batch_stats": batch_stats}, normalize(images, config), train=True, **options,
+        outputs, updated = model.embedder.apply(
+            {"params": params, "batch_stats": batch_stats}, normalize(images, model.input), train=True, **options,
             mutable=["batch_stats"], rngs={"dropout": rng})
-        return embeddings, jax.tree.map(lambda leaf: leaf[None], updated.get("batch_stats", {}))
+        return outputs, jax.tree.map(lambda leaf: leaf[None], updated.get("batch_stats", {}))
 
     split = P(AXIS)
     return jax.shard_map(local, mesh=mesh, in_specs=(split, split, split, P()), out_specs=(split, split))(
@@ -130,7 +130,7 @@ def embed(params: dict, batch_stats: dict, images, rng, *, embedder, config, mes
 def _copies(tree, mesh: jax.sharding.Mesh):
     """Each array as [devices, ...], a copy for every device: the gradient with respect to it stays where it is taken.
 
-    It takes no memory. Were whole arrays given to `embed` instead, the transpose of `jax.shard_map` would sum gradients
+    It takes no memory. Were whole arrays given to `apply` instead, the transpose of `jax.shard_map` would sum gradients
     over the devices in every accumulation step, and in bfloat16 where that is the trunk's dtype.
     """
     local = lambda tree: jax.tree.map(lambda leaf: jax.lax.pcast(leaf[None], AXIS, to="varying"), tree)
@@ -162,16 +162,14 @@ def skip(state: TrainState) -> TrainState:
     return state.replace(step=state.step + 1)
 
 
-def put_train_batch(mesh: jax.sharding.Mesh, config, batch: dict) -> dict:
+def put_train_batch(model: Model, mesh: jax.sharding.Mesh, batch: dict) -> dict:
     """A host's batch, cut into its accumulation steps and placed."""
-    parts = config.accumulation_steps
-    cut = {key: value.reshape(parts, value.shape[0] // parts, *value.shape[1:]) for key, value in batch.items()}
+    cut = jax.tree.map(lambda leaf: leaf.reshape(model.parts, leaf.shape[0] // model.parts, *leaf.shape[1:]), batch)
     return meshes.put_batch(mesh, cut, P(None, AXIS))
 
 
-def abstract_batch(config, mesh: jax.sharding.Mesh) -> dict:
+def abstract_batch(model: Model, mesh: jax.sharding.Mesh) -> dict:
     """Shapes, dtypes and shardings of what `put_train_batch` gives."""
-    parts, size = config.accumulation_steps, config.input.image_size
-    array = functools.partial(jax.ShapeDtypeStruct, sharding=NamedSharding(mesh, P(None, AXIS)))
-    count = config.batch_size // parts
-    return {"image": array((parts, count, size, size, 3), jnp.uint8), "label": array((parts, count), jnp.int32)}
+    sharding = NamedSharding(mesh, P(None, AXIS))
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(
+        (model.parts, leaf.shape[0] // model.parts, *leaf.shape[1:]), leaf.dtype, sharding=sharding), model.batch)

@@ -4,22 +4,22 @@ import jax
 import numpy as np
 
 from geodesic import datasets
+from geodesic.embedders.embedder import Embedder
 from geodesic.experiments.training import data, optimizer
 from geodesic.experiments.training.model import Model, TrainState
 
 
-def forward_flops(model: Model, config) -> float:
+def forward_flops(model: Model) -> float:
     """How much one image costs the embedder.
 
     Args:
       model: what the run trains.
-      config: the run's configuration, of which the image size is read.
 
     Returns:
       Floating-point operations of a forward pass of one image, two for each multiply-add, as XLA counts them in the
       program as written, before it is compiled.
     """
-    size = config.input.image_size
+    size = model.input.image_size
     image = jax.ShapeDtypeStruct((1, size, size, 3), "float32")
     variables = jax.eval_shape(model.embedder.init, jax.random.key(0), image)
     return jax.jit(model.embedder.apply).lower(variables, image).cost_analysis()["flops"]
@@ -53,16 +53,14 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh) -
       an estimate of it (`Loss.start_loss`), the loss to expect at step 0. A first loss far from it is a wiring error.
     """
     count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
-    device, embedder = mesh.devices.flat[0], model.embedder
-    neck = f"neck {embedder.neck}" if embedder.embedding_size else "no neck"
+    device = mesh.devices.flat[0]
     lines = {
         "devices": f"{mesh.size} x {device.device_kind} ({device.platform}), {jax.process_count()} host(s)",
         "embedder": f"{config.embedder.name}, {count(state.params['embedder']):,} parameters, {config.embedder.dtype}, "
-                    f"{config.input.image_size} px -> {model.embedding_size} (layer {embedder.layer}, "
-                    f"{embedder.pooling} pooling, {neck})",
+                    f"{config.input.image_size} px" + _output(model),
         "loss": f"{config.loss.name} {dict(config.loss[config.loss.name])}, {model.num_classes:,} classes, "
                 f"{count(state.params['loss']):,} parameters",
-        "compute": f"{forward_flops(model, config) / 1e9:.3f} GFLOP per image forward, about three times that to train",
+        "compute": f"{forward_flops(model) / 1e9:.3f} GFLOP per image forward, about three times that to train",
         "batch": f"{config.batch_size} = {mesh.size} device(s) x {config.accumulation_steps} accumulation step(s) x "
                  f"{config.batch_size // mesh.size // config.accumulation_steps}",
         "steps": f"{model.total_steps:,} ({model.total_steps / model.steps_per_epoch:.1f} epochs of "
@@ -88,6 +86,15 @@ def describe_data(config, train: datasets.Source, test: datasets.Source) -> str:
       A line for each.
     """
     return _lines({"train data": _described(config.train_data, train), "test data": _described(config.test_data, test)})
+
+
+def _output(model: Model) -> str:
+    """How the embedding comes about; nothing of a network that is of another kind."""
+    embedder = model.embedder
+    if not isinstance(embedder, Embedder):
+        return ""
+    neck = f"neck {embedder.neck}" if embedder.embedding_size else "no neck"
+    return f" -> {model.embedding_size} (layer {embedder.layer}, {embedder.pooling} pooling, {neck})"
 
 
 def _described(options, source: datasets.Source) -> str:

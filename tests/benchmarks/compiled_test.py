@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import compiled
 from geodesic.errors import UserError
-from geodesic.experiments import plan
+from geodesic.experiments import plan, tasks
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.training import model
 from tests.experiments import tiny
@@ -14,7 +14,8 @@ from tests.experiments import tiny
 @pytest.mark.parametrize("row", compiled.ROWS, ids=lambda row: row.name)
 def test_every_row_is_a_step_that_can_be_built(row):
     config = compiled.configuration(row)
-    built = model.build(config, compiled.CLASSES, config.batch_size, meshes.make(jax.devices()[:4]))
+    mesh = meshes.make(jax.devices()[:4])
+    built = model.build(config, tasks.get(config.task), compiled.CLASSES, config.batch_size, mesh)
     assert built.embedder.dtype == "bfloat16"
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from geodesic import embedders
 from geodesic.configs import default
 from geodesic.embedders.resnet import BasicBlock, ResNet
+from geodesic.experiments import tasks
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.training import model
 from tests.datasets import images
@@ -50,6 +51,6 @@ def batch(size=8, classes=5, seed=0):
 def built(config, devices, classes=5, examples=20):
     """(model, mesh) over `devices`."""
     mesh = meshes.make(devices)
-    return model.build(config, classes, examples, mesh), mesh
+    return model.build(config, tasks.get(config.task), classes, examples, mesh), mesh
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from geodesic.errors import UserError
-from geodesic.experiments import train
+from geodesic.experiments import tasks, train
 from geodesic.experiments.checkpoints import checkpoint
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import progress
@@ -40,9 +40,9 @@ class StopAt:
 
 
 def final_state(config, folder, mesh):
-    built = model.build(config, 5, 20, mesh)
+    built = model.build(config, tasks.get(config.task), 5, 20, mesh)
     with checkpoint.Checkpoints(str(folder)) as checkpoints:
-        state, data = checkpoints.restore(model.abstract_state(built, config, mesh))
+        state, data = checkpoints.restore(model.abstract_state(built, mesh))
     return jax.device_get(state), data
 
 
@@ -107,7 +107,8 @@ def test_the_best_checkpoint_is_kept(one_device, tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["2", "6"]
     with checkpoint.Checkpoints(str(tmp_path / "run")) as checkpoints:  # the last one's score came after it was saved
         assert [checkpoints.score(step) for step in (2, 6)] == [0.9, 0.2]
-        assert checkpoints.restore(model.abstract_state(model.build(config, 5, 20, one_device), config, one_device))
+        assert checkpoints.restore(model.abstract_state(
+            model.build(config, tasks.get(config.task), 5, 20, one_device), one_device))
 
 
 def test_the_last_checkpoint_is_kept_as_the_best_one(one_device, tmp_path, monkeypatch):
@@ -238,7 +239,8 @@ def test_embed_source_keeps_the_order_and_names_problems(one_device, tmp_path):
         return images.astype("float32").mean(axis=(1, 2))
 
     counts = []
-    result = embedding.embed_source(mean_of_pixels, variables, source, config, one_device, progress=counts.append)
+    result = embedding.embed_source(mean_of_pixels, variables, source, one_device, input=config.input,
+                                    loader=config.run, batch_size=8, progress=counts.append)
     assert sum(counts) == 20 and result.embeddings.shape == (20, 3)
     assert np.flatnonzero(~result.readable).tolist() == [6]
     assert (result.embeddings[6] == 0).all() and "2.jpg" in result.problems[0]

@@ -6,6 +6,7 @@ import shutil
 
 import jax
 
+from geodesic.experiments import tasks
 from geodesic.experiments.checkpoints import checkpoint
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.training import model
@@ -21,7 +22,7 @@ class Harmed:
         self.folder = runs.folder / "harmed"
         shutil.copytree(runs.folder / "whole", self.folder)
         config, mesh = tiny_config.get_config(str(runs.images)), meshes.make(jax.devices()[:1])
-        self.abstract = model.abstract_state(model.build(config, 5, 40, mesh), config, mesh)
+        self.abstract = model.abstract_state(model.build(config, tasks.get(config.task), 5, 40, mesh), mesh)
         self.newest = max(int(path.name) for path in (self.folder / "checkpoints").iterdir() if path.name.isdigit())
         self.files = sorted(path for path in (self.folder / "checkpoints" / str(self.newest)).rglob("*")
                             if path.is_file())

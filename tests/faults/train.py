@@ -65,9 +65,9 @@ def main(config, values) -> int:
     normalize, train_batches, image_of = steps.normalize, datasets.train_batches, decoding.decode_to_scale
     decoded = [0]
 
-    def normalize_or_nan(images, config):
+    def normalize_or_nan(images, input):
         marked = jnp.all(images == _MARK, axis=(1, 2, 3), keepdims=True)
-        return jnp.where(marked, jnp.nan, normalize(images, config))
+        return jnp.where(marked, jnp.nan, normalize(images, input))
 
     def decode(record, wanted):
         decoded[0] += 1

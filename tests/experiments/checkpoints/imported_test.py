@@ -10,7 +10,7 @@ import pytest
 
 from geodesic import embedders
 from geodesic.configs import stored
-from geodesic.embedders.public_weights import pretrained
+from geodesic.embedders.public_weights import containers, pretrained
 from geodesic.embedders.resnet import BasicBlock, ResNet
 from geodesic.experiments import import_weights, train
 from geodesic.experiments.checkpoints import imported
@@ -44,6 +44,7 @@ def state_dict() -> dict[str, np.ndarray]:
 def run_import(tmp_path, state: dict, **values) -> str:
     np.savez(tmp_path / "public.npz", **state)
     given = {"weights": str(tmp_path / "public.npz"), "embedder": "resnet_tiny", "out": str(tmp_path / "imported"),
+             "prefix": "",
              "allow_missing": [], "allow_unexpected": [], "channel_order": "", "mean": [], "std": [], "image_size": 16}
     import_weights.main(None, types.SimpleNamespace(**given | values))
     return given["out"]
@@ -62,6 +63,37 @@ def test_an_imported_folder_embeds_as_its_weights_do(tmp_path, capsys):
         (images - np.float32(config.input.mean)) / np.float32(config.input.std))
     found = loaded.embed(images, normalized=False)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_was_taken_is_said_and_a_prefix_chooses(tmp_path, capsys):
+    state = state_dict()
+    state |= {f"k.{name}": value + 1 for name, value in state.items()} | {"queue": np.zeros(2, np.float32)}
+    both = {name if name.startswith(("k.", "queue")) else f"q.{name}": value for name, value in state.items()}
+    with pytest.raises(ValueError, match=r"--prefix=q, --prefix=k"):
+        run_import(tmp_path, both)
+    assert "left over: 13 more" in capsys.readouterr().out
+    folder = run_import(tmp_path, both, prefix="k")
+    assert ("taken: 32 tensors of the file itself, below k\n  33 tensor(s) outside of the prefix are left out: "
+            "q.conv1") in capsys.readouterr().out
+    with open(f"{folder}/weights.json") as file:
+        record = json.load(file)
+    assert (record["container"], record["prefix"], record["left_out"], record["shards"]) == ("", "k", [], {})
+    found = loading.load(folder).variables["params"]["conv1"]["kernel"]
+    np.testing.assert_array_equal(found, (state_dict()["conv1.weight"] + 1).transpose(2, 3, 1, 0))
+
+
+def test_of_an_average_beside_the_weights_it_is_said(tmp_path, capsys):
+    container = lambda name, other: containers.Chosen({"a": np.ones(1)}, name, "", [], [other])
+    assert import_weights.describe(container("state_dict", "state_dict_ema")) == (
+        "taken: 1 tensors of state_dict\n  state_dict_ema holds such a network too: --prefix=state_dict_ema takes it")
+
+
+def test_weights_that_are_not_finite_are_refused_and_nothing_is_written(tmp_path):
+    state = state_dict()
+    state["layer2.0.bn2.bias"][3] = np.nan
+    with pytest.raises(ValueError, match=r"layer2\.0\.bn2\.bias: 1 of 16 numbers are not finite"):
+        run_import(tmp_path, state)
+    assert not (tmp_path / "imported").exists()
 
 
 def test_missing_and_left_over_tensors_must_be_named(tmp_path):
@@ -113,7 +145,7 @@ def test_training_starts_from_the_trunk_and_keeps_its_own_neck(tmp_path):
     folder = run_import(tmp_path, state_dict())
     config = training(folder, tmp_path)
     built, mesh = tiny.built(config, jax.devices()[:1])
-    fresh = model.init_state(built, config, mesh)
+    fresh = model.init_state(built, mesh)
     state = init_from.initialise(fresh, folder, config)
     expected = pretrained.convert(state_dict(), "resnet_tiny")
     given = {**state.params["embedder"]}
@@ -128,7 +160,7 @@ def test_another_trunk_is_refused(tmp_path):
     config.embedder.update(name="resnet8")
     built, mesh = tiny.built(config, jax.devices()[:1])
     with pytest.raises(ValueError, match=r"has another trunk than config\.embedder: .* arrays differ"):
-        init_from.initialise(model.init_state(built, config, mesh), folder, config)
+        init_from.initialise(model.init_state(built, mesh), folder, config)
 
 
 def test_a_run_can_start_from_weights_and_another_from_that_run(tmp_path):
@@ -138,5 +170,5 @@ def test_a_run_can_start_from_weights_and_another_from_that_run(tmp_path):
     trained = loading.load(str(tmp_path / "first"))
     config.init_from = str(tmp_path / "first")
     built, mesh = tiny.built(config, jax.devices()[:2])
-    state = init_from.initialise(model.init_state(built, config, mesh), config.init_from, config)
+    state = init_from.initialise(model.init_state(built, mesh), config.init_from, config)
     jax.tree.map(np.testing.assert_array_equal, state.params["embedder"], trained.variables["params"])

@@ -13,15 +13,17 @@ from tests.experiments import tiny
 def embeddings(devices: int = 1, **changes) -> np.ndarray:
     config = tiny.config(**changes)
     built, mesh = tiny.built(config, jax.devices()[:devices])
-    variables = model.embedder_variables(model.init_state(built, config, mesh))
+    variables = model.embedder_variables(model.init_state(built, mesh))
     images = meshes.put_batch(mesh, {"image": tiny.batch()["image"]})["image"]
-    return np.asarray(embedding.make_embed_step(built.embedder, config, mesh)(variables, images))
+    return np.asarray(embedding.make_embed_step(
+        built.embedder, mesh, config.input, layer=config.evaluation.layer,
+        average_horizontal_flips=config.evaluation.average_horizontal_flips)(variables, images))
 
 
 def named_layers(config) -> dict[str, np.ndarray]:
     built, mesh = tiny.built(config, jax.devices()[:1])
-    variables = model.embedder_variables(model.init_state(built, config, mesh))
-    images = embedding.normalize(tiny.batch()["image"], config)
+    variables = model.embedder_variables(model.init_state(built, mesh))
+    images = embedding.normalize(tiny.batch()["image"], config.input)
     return built.embedder.apply(variables, images, train=False, method="features")
 
 

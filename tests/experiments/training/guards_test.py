@@ -40,13 +40,13 @@ def test_skips_are_remembered_up_to_a_number(tmp_path):
 def test_one_bad_value_of_the_gradient_is_seen():
     config = tiny.config()
     built, mesh = tiny.built(config, jax.devices()[:2])
-    step = steps.make_train_step(built, config, mesh)
+    step = steps.make_train_step(built, mesh)
     for bad in (False, True):
-        state = train.models.init_state(built, config, mesh)
+        state = train.models.init_state(built, mesh)
         if bad:  # of one class: its logits, and so the loss
             loss = {"prototypes": state.params["loss"]["prototypes"].at[3, 0].set(jnp.inf)}
             state = state.replace(params={**state.params, "loss": loss})
-        _, scalars = step(state, steps.put_train_batch(mesh, config, tiny.batch()))
+        _, scalars = step(state, steps.put_train_batch(built, mesh, tiny.batch()))
         assert bool(scalars["finite"]) is not bad
 
 
@@ -55,9 +55,9 @@ def poisoned(monkeypatch):
     """poison(step, ...): the first images of these steps' batches become NaN on the device."""
     normalize, train_batches, poison = steps.normalize, datasets.train_batches, set()
 
-    def with_nan(images, config):
+    def with_nan(images, input):
         marked = jnp.all(images == MARK, axis=(1, 2, 3), keepdims=True)
-        return jnp.where(marked, jnp.nan, normalize(images, config))
+        return jnp.where(marked, jnp.nan, normalize(images, input))
 
     class Batches:
         def __init__(self, *arguments, **options):

@@ -13,10 +13,10 @@ def test_a_memory_starts_at_its_step_however_many_parts_a_step_has(parts):
     config = tiny.config(loss__name="multi_similarity", loss__memory_size=64, loss__memory_start_step=2,
                          accumulation_steps=parts)
     built, mesh = tiny.built(config, DEVICES)
-    state, train_step = model.init_state(built, config, mesh), steps.make_train_step(built, config, mesh)
+    state, train_step = model.init_state(built, mesh), steps.make_train_step(built, mesh)
     remembered = []
     for update in range(4):
-        state, _ = train_step(state, steps.put_train_batch(mesh, config, tiny.batch(seed=update)))
+        state, _ = train_step(state, steps.put_train_batch(built, mesh, tiny.batch(seed=update)))
         remembered.append(int(state.loss_state["memory"]["remembered"]))
     assert remembered == [0, 0, 8, 16]
 

@@ -63,7 +63,7 @@ GRADIENTS = jax.tree.map(lambda p: jnp.full_like(p, 0.5), PARAMS)
 def updates(steps=1, **options):
     config = default.get_config()
     config.optimizer.update(options)
-    made = optimizer.make_optimizer(config, optax.constant_schedule(config.optimizer.learning_rate))
+    made = optimizer.make_optimizer(config.optimizer, optax.constant_schedule(config.optimizer.learning_rate))
     state = made.init(PARAMS)
     for _ in range(steps):
         update, state = made.update(GRADIENTS, state, PARAMS)
@@ -92,7 +92,7 @@ def test_exponents_of_pooling_and_slopes_of_prelu_never_decay(rule, vectors_too,
     config = default.get_config()
     config.optimizer.update(name=rule, learning_rate=0.1, weight_decay=0.1, decay_norm_and_bias=vectors_too,
                             head_only_epochs=head_only_epochs)
-    made = optimizer.make_optimizer(config, optax.constant_schedule(0.1))
+    made = optimizer.make_optimizer(config.optimizer, optax.constant_schedule(0.1))
     nothing = jax.tree.map(jnp.zeros_like, params)
     update, _ = jax.jit(lambda: made.update(nothing, made.init(params), params))()
     moved = {jax.tree_util.keystr(path): bool(jnp.any(leaf))
@@ -116,7 +116,7 @@ def test_clipping_to_a_norm_is_of_the_whole_embedder_and_not_of_the_loss():
               "loss": {"prototypes": jnp.ones((3, 2))}}
     config = default.get_config()
     config.optimizer.update(weight_decay=0.0, embedder_clip_norm=0.1)
-    made = optimizer.make_optimizer(config, optax.constant_schedule(1.0))
+    made = optimizer.make_optimizer(config.optimizer, optax.constant_schedule(1.0))
     update, _ = made.update(jax.tree.map(lambda p: 0.5 * p, params), made.init(params), params)
     np.testing.assert_allclose(update["embedder"]["neck"]["bias"], -0.05 / np.sqrt(1.5), rtol=1e-6)
     np.testing.assert_allclose(update["embedder"]["conv1"]["kernel"], -0.05 / np.sqrt(1.5), rtol=1e-6)
@@ -128,7 +128,7 @@ def test_the_norm_is_clipped_before_the_numbers():
     params = {"embedder": {"conv1": jnp.array([3.0, 4.0])}, "loss": {"prototypes": jnp.ones((1, 1))}}
     config = default.get_config()
     config.optimizer.update(weight_decay=0.0, embedder_clip_norm=1.0, value_clip=0.7)
-    made = optimizer.make_optimizer(config, optax.constant_schedule(1.0))
+    made = optimizer.make_optimizer(config.optimizer, optax.constant_schedule(1.0))
     update, _ = made.update(params, made.init(params), params)
     np.testing.assert_allclose(update["embedder"]["conv1"], [-0.6, -0.7], rtol=1e-6)
     np.testing.assert_allclose(update["loss"]["prototypes"], -0.7, rtol=1e-6)
@@ -151,7 +151,7 @@ def test_the_trunks_learning_rate_factor_spares_the_neck():
     params = {"embedder": {"conv1": np.ones(2), "neck": np.ones(2)}, "loss": {"prototypes": np.ones(2)}}
     config = default.get_config()
     config.optimizer.update(learning_rate=1.0, weight_decay=0.0, trunk_learning_rate_factor=0.1)
-    made = optimizer.make_optimizer(config, optax.constant_schedule(1.0))
+    made = optimizer.make_optimizer(config.optimizer, optax.constant_schedule(1.0))
     update, _ = made.update(params, made.init(params), params)
     assert [float(leaf[0]) for leaf in jax.tree.leaves(update)] == pytest.approx([-0.1, -1.0, -1.0])
 
@@ -171,8 +171,8 @@ def test_gradients_are_clipped_number_by_number():
 def test_the_head_learns_first_and_the_trunk_then_starts_as_if_new():
     params = {"embedder": {"conv1": jnp.ones(2), "neck": jnp.ones(2)}, "loss": {"prototypes": jnp.ones(2)}}
     config = default.get_config()
-    config.optimizer.update(name="adamw", learning_rate=0.1, weight_decay=0.0, head_only_epochs=1.5)
-    made = optimizer.make_optimizer(config, optax.constant_schedule(0.1), steps_per_epoch=2)
+    config.optimizer.update(name="adamw", learning_rate=0.1, weight_decay=0.0)
+    made = optimizer.make_optimizer(config.optimizer, optax.constant_schedule(0.1), trunk_learns_from=3)
     state, moved = made.init(params), []
     for _ in range(4):
         update, state = made.update(jax.tree.map(lambda p: 0.5 * p, params), state, params)

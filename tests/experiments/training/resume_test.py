@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from geodesic.configs import stored
-from geodesic.experiments import train
+from geodesic.experiments import tasks, train
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import progress
 from geodesic.experiments.training import model, resume
@@ -135,7 +135,7 @@ def test_a_finished_run_is_given_more_epochs(copied, capsys):
     assert "extended   from step 2 to 6; the schedule is that of a run of this length" in output
     rates = {record["step"]: record["learning_rate"] for record in progress.read_metrics(str(workdir))
              if "learning_rate" in record}
-    built = model.build(resume.extended(config, 3), 4, 16, meshes.make())
+    built = model.build(resume.extended(config, 3), tasks.get("embedding"), 4, 16, meshes.make())
     np.testing.assert_allclose([rates[step] for step in (3, 4, 5, 6)], [built.schedule(step) for step in (2, 3, 4, 5)],
                                rtol=1e-6)
     assert stored.read(str(workdir / "config.json")).num_epochs == 3

@@ -15,11 +15,11 @@ from tests.experiments import tiny
 def run(config, devices, steps, classes=5):
     """(losses, final state on the host, the compiled step's text) after `steps` steps over `devices` devices."""
     built, mesh = tiny.built(config, jax.devices()[:devices], classes)
-    state = model.init_state(built, config, mesh)
-    train_step = step.make_train_step(built, config, mesh)
+    state = model.init_state(built, mesh)
+    train_step = step.make_train_step(built, mesh)
     losses, text = [], None
     for index in range(steps):
-        batch = step.put_train_batch(mesh, config, tiny.batch(config.batch_size, classes, index))
+        batch = step.put_train_batch(built, mesh, tiny.batch(config.batch_size, classes, index))
         if text is None:
             text = train_step.lower(state, batch).compile().as_text()
         state, scalars = train_step(state, batch)
@@ -59,7 +59,7 @@ def test_hlo_moves_no_images_no_logits_and_no_prototypes():
 def test_prototypes_and_their_momentum_are_split_by_class():
     config = tiny.config()
     built, mesh = tiny.built(config, jax.devices())
-    state = model.init_state(built, config, mesh)
+    state = model.init_state(built, mesh)
     split = {jax.tree_util.keystr(path) for path, leaf in jax.tree_util.tree_leaves_with_path(state)
              if leaf.sharding.spec == meshes.SPLIT}
     assert len(split) == 2 and all("prototypes" in path for path in split)
@@ -70,15 +70,16 @@ def test_prototypes_and_their_momentum_are_split_by_class():
 def test_accumulation_is_the_mean_of_its_parts(optimizer):
     """Two half batches in one update equal the average of their gradients; with frozen inputs to BatchNorm, exactly."""
     config = tiny.config(optimizer__name=optimizer, optimizer__learning_rate=1e-3)
-    built, mesh = tiny.built(config, jax.devices()[:1])
     batch = tiny.batch(4)
     twice = {key: np.concatenate([value, value]) for key, value in batch.items()}
     config.batch_size = 4
-    once = step.make_train_step(built, config, mesh)
-    state, scalars = once(model.init_state(built, config, mesh), step.put_train_batch(mesh, config, batch))
+    built, mesh = tiny.built(config, jax.devices()[:1])
+    once = step.make_train_step(built, mesh)
+    state, scalars = once(model.init_state(built, mesh), step.put_train_batch(built, mesh, batch))
     config.accumulation_steps, config.batch_size = 2, 8
-    accumulated = step.make_train_step(built, config, mesh)
-    other, other_scalars = accumulated(model.init_state(built, config, mesh), step.put_train_batch(mesh, config, twice))
+    built, _ = tiny.built(config, jax.devices()[:1], examples=40)
+    accumulated = step.make_train_step(built, mesh)
+    other, other_scalars = accumulated(model.init_state(built, mesh), step.put_train_batch(built, mesh, twice))
     assert float(other_scalars["loss"]) == pytest.approx(float(scalars["loss"]), rel=1e-6)
     for ours, theirs in zip(jax.tree.leaves(other.params), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
@@ -89,10 +90,10 @@ def test_accumulation_differs_from_one_part_only():
     """The second part matters: a different second half changes the update."""
     config = tiny.config(accumulation_steps=2)
     built, mesh = tiny.built(config, jax.devices()[:1])
-    train_step = step.make_train_step(built, config, mesh)
+    train_step = step.make_train_step(built, mesh)
     batch, changed = tiny.batch(8), tiny.batch(8)
     changed["image"][4:] = 255 - changed["image"][4:]
-    states = [train_step(model.init_state(built, config, mesh), step.put_train_batch(mesh, config, b))[0]
+    states = [train_step(model.init_state(built, mesh), step.put_train_batch(built, mesh, b))[0]
               for b in (batch, changed)]
     kernels = [state.params["embedder"]["conv1"]["kernel"] for state in states]
     assert not np.allclose(*kernels)
@@ -101,8 +102,8 @@ def test_accumulation_differs_from_one_part_only():
 def test_the_state_is_donated():
     config = tiny.config()
     built, mesh = tiny.built(config, jax.devices()[:2])
-    state = model.init_state(built, config, mesh)
-    step.make_train_step(built, config, mesh)(state, step.put_train_batch(mesh, config, tiny.batch()))
+    state = model.init_state(built, mesh)
+    step.make_train_step(built, mesh)(state, step.put_train_batch(built, mesh, tiny.batch()))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
@@ -116,24 +117,24 @@ def test_bfloat16_trunk_keeps_float32_parameters_and_a_near_loss():
 def test_embed_step_averages_flips():
     config = tiny.config()
     built, mesh = tiny.built(config, jax.devices()[:2])
-    variables = model.embedder_variables(model.init_state(built, config, mesh))
+    variables = model.embedder_variables(model.init_state(built, mesh))
     images = tiny.batch(4)["image"]
 
-    def embed(images):
+    def embed(images, flips=False):
         placed = meshes.put_batch(mesh, {"image": images})["image"]
-        return np.asarray(embedding.make_embed_step(built.embedder, config, mesh)(variables, placed))
+        return np.asarray(embedding.make_embed_step(
+            built.embedder, mesh, config.input, average_horizontal_flips=flips)(variables, placed))
 
     plain, mirrored = embed(images), embed(images[:, :, ::-1])
-    config.evaluation.average_horizontal_flips = True
-    np.testing.assert_allclose(embed(images), (plain + mirrored) / 2, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(embed(images, flips=True), (plain + mirrored) / 2, rtol=1e-4, atol=1e-6)
     assert not np.allclose(plain, mirrored)
 
 
 def lowered(devices, **changes):
     config = tiny.config(batch_size=32, **changes)
     built, mesh = tiny.built(config, jax.devices()[:devices])
-    state, batch = model.abstract_state(built, config, mesh), step.abstract_batch(config, mesh)
-    return step.make_train_step(built, config, mesh).lower(state, batch)
+    state, batch = model.abstract_state(built, mesh), step.abstract_batch(built, mesh)
+    return step.make_train_step(built, mesh).lower(state, batch)
 
 
 @pytest.mark.parametrize("form", ["auto", "native"])
@@ -164,13 +165,13 @@ def same(ours, theirs):
 def states(config, count, skip=()):
     """The states on the host, from the one before the first step on, and the scalars of the steps."""
     built, mesh = tiny.built(config, jax.devices()[:2])
-    state, train_step = model.init_state(built, config, mesh), step.make_train_step(built, config, mesh)
+    state, train_step = model.init_state(built, mesh), step.make_train_step(built, mesh)
     found, reported = [jax.device_get(state)], []
     for index in range(count):
         if index in skip:
             state = step.skip(state)
         else:
-            batch = step.put_train_batch(mesh, config, tiny.batch(config.batch_size, seed=index))
+            batch = step.put_train_batch(built, mesh, tiny.batch(config.batch_size, seed=index))
             state, scalars = train_step(state, batch)
             reported.append(jax.device_get(scalars))
         found.append(jax.device_get(state))
@@ -238,12 +239,12 @@ def test_golden_step():
     """All scalars of the second step from seed 0, whose momentum is not empty, of two devices and two parts."""
     config = tiny.config(accumulation_steps=2)
     built, mesh = tiny.built(config, jax.devices()[:2])
-    state, train_step = model.init_state(built, config, mesh), step.make_train_step(built, config, mesh)
-    first, second = (step.put_train_batch(mesh, config, tiny.batch(8, seed=index)) for index in range(2))
+    state, train_step = model.init_state(built, mesh), step.make_train_step(built, mesh)
+    first, second = (step.put_train_batch(built, mesh, tiny.batch(8, seed=index)) for index in range(2))
     state, _ = train_step(state, first)
     rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
     gradients, *_ = jax.jit(lambda state, batch, rng: step.accumulate(
-        state, batch, rng, model=built, config=config, mesh=mesh))(state, second, rng)
+        state, batch, rng, model=built, mesh=mesh))(state, second, rng)
     before = jax.device_get(state.params)
     state, scalars = train_step(state, second)
     params = jax.device_get(state.params)

@@ -19,7 +19,7 @@ def test_rates_are_the_schedules(name):
 def described(**changes):
     config = tiny.config(**changes)
     built, mesh = tiny.built(config, jax.devices()[:2], classes=5, examples=20)
-    lines = summary.describe(config, built, model.abstract_state(built, config, mesh), mesh).splitlines()
+    lines = summary.describe(config, built, model.abstract_state(built, mesh), mesh).splitlines()
     return {line[2:13].strip(): line[13:] for line in lines}
 
 

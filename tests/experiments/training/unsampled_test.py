@@ -8,8 +8,9 @@ import pytest
 from flax import linen as nn
 
 from geodesic.configs import default
+from geodesic.experiments import tasks
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.training import model, optimizer, unsampled
+from geodesic.experiments.training import model, unsampled
 from geodesic.experiments.training import step as steps
 
 CLASSES = 40
@@ -31,17 +32,17 @@ def make(name, update, rule, accumulation_steps):
     config.accumulation_steps = accumulation_steps
     config.batch_size = 8 * accumulation_steps
     mesh = meshes.make(jax.devices()[:2])
-    loss = model.make_loss(config, CLASSES, mesh)
-    rate = lambda step: 0.1
-    built = model.Model(Flat(), loss, optimizer.make_optimizer(config, rate), rate, 8, CLASSES, 1.0, 3)
-    return built, config, mesh
+    config.update(num_epochs=3)
+    config.optimizer.learning_rate, config.schedule.name = 0.1, "constant"
+    task = tasks.get("embedding")._replace(network=lambda config: Flat())
+    return model.build(config, task, CLASSES, config.batch_size, mesh), mesh
 
 
-def batch(config, mesh, seed):
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 255, (config.batch_size, 2, 2, 3), np.uint8)
-    labels = rng.integers(0, CLASSES, config.batch_size).astype(np.int32)
-    return steps.put_train_batch(mesh, config, {"image": images, "label": labels}), labels
+def batch(built, mesh, seed):
+    rng, size = np.random.default_rng(seed), built.batch["label"].shape[0]
+    images = rng.integers(0, 255, (size, 2, 2, 3), np.uint8)
+    labels = rng.integers(0, CLASSES, size).astype(np.int32)
+    return steps.put_train_batch(built, mesh, {"image": images, "label": labels}), labels
 
 
 def by_class(state, opt_state_too=True):
@@ -53,13 +54,13 @@ def by_class(state, opt_state_too=True):
 
 @pytest.mark.parametrize("name, rule, accumulation_steps", [("arcface", "sgd", 1), ("softmax", "adamw", 2)])
 def test_sampled_leaves_the_others_bit_identical(name, rule, accumulation_steps):
-    built, config, mesh = make(name, "sampled", rule, accumulation_steps)
-    state, train_step = model.init_state(built, config, mesh), steps.make_train_step(built, config, mesh)
+    built, mesh = make(name, "sampled", rule, accumulation_steps)
+    state, train_step = model.init_state(built, mesh), steps.make_train_step(built, mesh)
     arrays = {"sgd": 2, "adamw": 6}[rule]  # parameters and momentum; twice (weights, biases) both moments too
     for seed in range(3):
         before = by_class(state)
         assert len(before) == arrays
-        data, labels = batch(config, mesh, seed)
+        data, labels = batch(built, mesh, seed)
         state, _ = train_step(state, data)
         mask = np.asarray(state.loss_state["sampled"]["prototypes"])
         assert mask[labels].all()
@@ -70,11 +71,11 @@ def test_sampled_leaves_the_others_bit_identical(name, rule, accumulation_steps)
 
 
 def test_all_moves_every_prototype():
-    built, config, mesh = make("arcface", "all", "sgd", 1)
-    state, train_step = model.init_state(built, config, mesh), steps.make_train_step(built, config, mesh)
+    built, mesh = make("arcface", "all", "sgd", 1)
+    state, train_step = model.init_state(built, mesh), steps.make_train_step(built, mesh)
     assert built.loss.init(jax.random.key(0), 8)[1] == {}
     before = by_class(state, opt_state_too=False)
-    state, _ = train_step(state, batch(config, mesh, 0)[0])
+    state, _ = train_step(state, batch(built, mesh, 0)[0])
     for path, values in by_class(state, opt_state_too=False).items():
         assert np.all(np.any(values != before[path], axis=1)), path  # weight decay
 
@@ -95,8 +96,8 @@ def test_parts_of_a_combination_have_their_own_masks():
 
 
 def test_arrays_by_class_are_split_by_class():
-    built, config, mesh = make("softmax", "sampled", "adamw", 1)
-    state = model.abstract_state(built, config, mesh)
+    built, mesh = make("softmax", "sampled", "adamw", 1)
+    state = model.abstract_state(built, mesh)
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         split = leaf.shape[:1] == (CLASSES,)
         assert (leaf.sharding.spec == jax.sharding.PartitionSpec("data")) == split, jax.tree_util.keystr(path)

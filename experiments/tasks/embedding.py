@@ -1,0 +1,42 @@
+"""Embeddings in which images of one class are near to each other, whatever the classes: retrieval and verification."""
+
+import jax
+
+from geodesic import datasets, losses
+from geodesic.experiments.tasks.task import Task
+from geodesic.experiments.trained import network
+from geodesic.experiments.training import data
+from geodesic.experiments.training import model as models
+
+
+def targets(config) -> dict:
+    """The class of each image."""
+    return {"label": jax.ShapeDtypeStruct((), "int32")}
+
+
+def loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
+    """The loss of `config.loss`, on the embeddings and the labels of a batch."""
+    named = models.make_loss(config, num_classes, mesh)
+
+    def apply(params, state, outputs, targets, rng):
+        return named.apply(params, state, outputs, targets["label"], rng)
+
+    return named._replace(apply=apply)
+
+
+def check(config, train: datasets.Source) -> None:
+    """Raises UserError for training data of one class, and for test data of another kind that nobody has asked for."""
+    data.check_kinds(config)
+    data.check_two_classes(config, train)
+
+
+TASK = Task(
+    train_source=data.train_source,
+    test_source=data.test_source,
+    batches=data.CountedBatches,
+    targets=targets,
+    network=lambda config: network.make_embedder(config.embedder),
+    loss=loss,
+    evaluators=("test",),
+    check=check,
+)
