@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import UserError
-from ..source import Files, Source, content_names, parted
-from . import safe_pickle
+from ..source import Files, Records, Source, content_names, parted
+from . import manifest, safe_pickle
 
 
 class Encoded:
@@ -75,12 +75,14 @@ def load_bin(path: str) -> Pairs:
 def load_lfw(path: str) -> Pairs:
     """Opens LFW's pairs.txt: `FILE#FOLDER`, the images below FOLDER (default: the file's own) as NAME/NAME_0001.jpg.
 
+    `FILE#TABLE` takes the images of these names from a manifest, with their boxes and landmarks.
     Huang, Ramesh, Berg, Learned-Miller: Labeled Faces in the Wild, 2007. Its first line is folds and pairs of each
     kind in a fold (or only the latter); then, fold by fold, the same people (name, two numbers) and the different
     ones (name, number, name, number). Raises FileNotFoundError, or UserError, naming the line.
     """
     path, folder = parted(path)
-    folder = folder or os.path.dirname(path)
+    table = folder if os.path.isfile(parted(folder)[0]) else ""
+    folder = "" if table else folder or os.path.dirname(path)
     with _opened(path) as file:
         # A name may be in no encoding, and stands for a file of that name.
         text = file.read().removeprefix(codecs.BOM_UTF8).decode(errors="surrogateescape").rstrip()
@@ -99,7 +101,22 @@ def load_lfw(path: str) -> Pairs:
         pairs.append([found.setdefault(_lfw_image(folder, *name), len(found)) for name in names])
         same.append(len(fields) == 3)
     _check_lfw(path, lines, len(pairs))
-    return Pairs(Files(list(found), [0] * len(found), [""]), np.array(pairs), np.array(same))
+    images = _of_table(table, [*found]) if table else Files(list(found), [0] * len(found), [""])
+    return Pairs(images, np.array(pairs), np.array(same))
+
+
+def _of_table(path: str, names: list[str]) -> Records:
+    """The records of a manifest that have these names, whatever their folders."""
+    table = manifest.load(path)
+    places: dict[str, list[int]] = {}
+    for place, file in enumerate(table.paths):
+        places.setdefault(os.path.basename(file), []).append(place)
+    found = [places.get(os.path.basename(name), []) for name in names]
+    bad = [place for place, rows in enumerate(found) if len(rows) != 1]
+    if bad:
+        raise UserError(f"{path} has {len(found[bad[0]])} rows of {os.path.basename(names[bad[0]])!r}: expected one "
+                        f"for each of the {len(names)} images of the pairs, and {len(bad)} have none or several")
+    return Records(table, np.array(found)[:, 0])
 
 
 def _lfw_image(folder: str, name: str, index: str) -> str:

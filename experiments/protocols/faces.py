@@ -29,7 +29,7 @@ def ten_fold(task: tasks.Task, root: str) -> tasks.Measured:
     metrics = intervals.of_means({"accuracy_10fold": result.accuracies}, np.arange(folds.FOLDS), task.seed)
     metrics["accuracy_10fold_std"] = intervals.metric(result.std)
     counts = {"images": len(listed.images), "pairs": len(listed.same)}
-    return tasks.Measured(metrics, counts, tasks.complete(task, len(listed.images), 0), "folds", problems)
+    return tasks.Measured(metrics, counts, tasks.complete(task, 2 * len(listed.pairs), 0), "folds", problems)
 
 
 def template_pairs(task: tasks.Task, root: str) -> tasks.Measured:

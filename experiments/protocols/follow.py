@@ -32,7 +32,8 @@ TASKS = {
 
 def define_flags() -> None:
     flags.DEFINE_string("protocol", "", f"Protocol to follow, and write a record of: {', '.join(protocols.NAMES)}.")
-    flags.DEFINE_string("data", "", "Folder of the protocol's images; default: where the run's own data are.")
+    flags.DEFINE_string("data", "", "Folder of the protocol's images; default: where the run's own data are. Of "
+                        "listed pairs also a .bin, or PAIRS.txt#FOLDER, or PAIRS.txt#MANIFEST with landmarks.")
     flags.DEFINE_enum("select", "last", ["last", "validation"], "Checkpoint to measure: the last, or the one of the "
                       "highest map@r on config.test_data, which then must not be among the protocol's images.")
     flags.DEFINE_bool("select_on_test", False, "Choose the checkpoint on the test set itself. The record is marked.")

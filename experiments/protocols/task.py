@@ -1,11 +1,13 @@
 """What every task of a protocol is given and gives back, and how it comes to its images and embeddings."""
 
+import os
 from typing import NamedTuple
 
 import ml_collections
 import numpy as np
 
 from geodesic import datasets
+from geodesic.datasets.source import parted
 from geodesic.errors import UserError
 from geodesic.experiments.process import progress
 from geodesic.experiments.trained.run import Run
@@ -53,11 +55,15 @@ def options_of(config, protocol, root: str) -> ml_collections.ConfigDict:
 def locate(wanted, config, root: str) -> dict:
     """A protocol's data section with its real path: below `root`, or where the run's own data of this source are.
 
+    Of listed pairs, root may also be a file: a `.bin`, or a list as of `pairs.load_lfw` with its images.
     Raises UserError where neither says where they lie.
     """
     options = dict(name=wanted.name, path=wanted.path, classes=tuple(wanted.classes), folds=0, part="train",
                    test_share=0.0)
-    if root:
+    listed = parted(root)[0]
+    if wanted.name == "bin" and os.path.isfile(listed):
+        options.update(name="bin" if listed.endswith(".bin") else "lfw", path=root)
+    elif root:
         file, mark, split = wanted.path.partition("#")
         options["path"] = (f"{root.rstrip('/')}/{file}" if file else root) + mark + split
     elif wanted.name not in datasets.FIND_THEMSELVES:

@@ -71,14 +71,58 @@ def test_lfw_pairs(tmp_path):
     assert pairs.same.tolist() == [True, False, True, False] and len(pairs.images) == 5  # each image once
 
 
+def test_lfw_pairs_of_a_table_have_its_landmarks(tmp_path):
+    (tmp_path / "pairs.txt").write_text(LFW)
+    names = ["C/C_0012.jpg", "B/B_0003.jpg", "B/B_0001.jpg", "A/A_0002.jpg", "A/A_0001.jpg", "A/A_0003.jpg"]
+    rows = [f"lfw/{name},{name[0]}," + " ".join(str(10 * place + point) for point in range(10))
+            for place, name in enumerate(names)]
+    table = tmp_path / "faces.csv"
+    table.write_text("\n".join(["path,label,landmarks", *rows]) + "\n")
+    pairs = datasets.build_pairs("lfw", path=f"{tmp_path}/pairs.txt#{table}")
+    assert [pairs.images.paths[index] for index in pairs.pairs[3]] == [f"{tmp_path}/lfw/{name}" for name in
+                                                                       ("B/B_0003.jpg", "C/C_0012.jpg")]
+    for name in names:
+        (tmp_path / "lfw" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lfw" / name).write_bytes(ENCODED[0])
+    assert [pairs.images[index]["landmarks"][0] for index in range(5)] == [40, 30, 20, 10, 0]
+    for listed, count in ((rows[1:], 0), ([*rows, rows[0]], 2)):
+        table.write_text("\n".join(["path,label,landmarks", *listed]) + "\n")
+        with pytest.raises(ValueError, match=rf"faces.csv has {count} rows of 'C_0012.jpg': .* and 1 have"):
+            datasets.build_pairs("lfw", path=f"{tmp_path}/pairs.txt#{table}")
+
+
 @pytest.mark.parametrize(("text", "message"), [
-    ("", "line 1"), ("two\t1\n", "line 1"), (LFW.replace("B\t1\t3", "B\t1"), "line 4: expected a name"),
+    ("", "line 1"), ("\n\n", "line 1"), (LFW.replace("\nB\t1\t3", "\n\nB\t1\t3"), "line 4: expected a name"),
+    ("two\t1\n", "line 1"), (LFW.replace("B\t1\t3", "B\t1"), "line 4: expected a name"),
     (LFW.replace("C\t12", "C\tx"), "line 5"), (LFW + "A\t1\t2\n", "5 pairs; its first line says 2 x 1"),
 ])
 def test_other_lists(text, message, tmp_path):
     (tmp_path / "pairs.txt").write_text(text)
     with pytest.raises(ValueError, match=message):
         datasets.build_pairs("lfw", path=f"{tmp_path}/pairs.txt")
+
+
+@pytest.mark.parametrize("write", [
+    lambda text: text.encode("utf-8-sig"), lambda text: (text + "\n\n \n").encode(), lambda text: text[:-1].encode(),
+    lambda text: text.replace("\n", "\r\n").encode(), lambda text: text.replace("\n", "\r").encode(),
+    lambda text: text.replace("\t", " ").encode(), lambda text: text.replace("\t", "\t ").encode()])
+def test_lists_as_editors_write_them(write, tmp_path):
+    (tmp_path / "pairs.txt").write_bytes(LFW.encode())
+    whole = datasets.build_pairs("lfw", path=f"{tmp_path}/pairs.txt")
+    (tmp_path / "pairs.txt").write_bytes(write(LFW))
+    pairs = datasets.build_pairs("lfw", path=f"{tmp_path}/pairs.txt")
+    assert pairs.images.paths == whole.images.paths and (pairs.pairs == whole.pairs).all()
+    assert (pairs.same == whole.same).all()
+
+
+def test_names_with_blanks_in_no_encoding_and_folders_with_a_mark(tmp_path):
+    folder = tmp_path / "faces #1"
+    folder.mkdir()
+    (folder / "pairs.txt").write_bytes(b"1\nJos\xe9 Silva\t1\t2\nJos\xe9 Silva\t1\tA\x85B\t2\n")
+    pairs = datasets.build_pairs("lfw", path=f"{folder}/pairs.txt#{tmp_path}")
+    assert pairs.images.paths == [f"{tmp_path}/Jos\udce9 Silva/Jos\udce9 Silva_{n:04}.jpg" for n in (1, 2)] + [
+        f"{tmp_path}/A\udc85B/A\udc85B_0002.jpg"]
+    assert datasets.build_pairs("lfw", path=f"{folder}/pairs.txt").images.paths[0].startswith(str(folder))
 
 
 def test_no_file_and_no_such_set():

@@ -1,5 +1,6 @@
 """Every kind of protocol from its images to its record, with a network that has learnt next to nothing."""
 
+import itertools
 import json
 import pathlib
 import pickle
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from geodesic.configs import protocols
+from geodesic.datasets import alignment
 from geodesic.experiments import train
 from geodesic.experiments.protocols import follow, record
 from tests.datasets import images
@@ -115,6 +117,29 @@ def test_ten_folds_of_pairs(run, tmp_path):
     assert written["metrics"]["accuracy_10fold"]["value"] > 0.5 and written["interval"]["over"] == "folds"
     assert written["protocol"]["average_horizontal_flips"] and written["protocol"]["image_size"] == 112
     assert written["counts"] == {"images": 40, "pairs": 20}
+
+
+def test_ten_folds_of_a_list_of_faces_by_their_landmarks(run, tmp_path, monkeypatch):
+    """Every file is the same photograph of twenty people: which of them it stands for, the landmarks alone say."""
+    people = [images.pixels(person, 112, 112) for person in range(20)]
+    lines = [np.concatenate(people[start:start + 5], axis=1) for start in range(0, 20, 5)]
+    group = images.encoded(np.concatenate(lines), "PNG")
+    rows = ["path,label,landmarks"]
+    for person, number in itertools.product(range(20), (1, 2)):
+        (tmp_path / f"P{person}_000{number}.jpg").write_bytes(group)
+        points = alignment.TEMPLATE + 112 * np.array([person % 5, person // 5])
+        rows.append(f"P{person}_000{number}.jpg,P{person}," + " ".join(map("{:.4f}".format, points.ravel())))
+    lines = [line for fold in range(10) for line in
+             (f"P{2 * fold}\t1\t2", f"P{2 * fold}\t1\tP{2 * fold + 1}\t2")]
+    (tmp_path / "pairs.txt").write_text("\n".join(["10\t1", *lines]) + "\n")
+    (tmp_path / "faces.csv").write_text("\n".join(rows) + "\n")
+    protocol = protocols.get("lfw").copy_and_resolve_references()
+    protocol.images = 40  # a list may name an image in several pairs: two for each pair, as a .bin has them
+    monkeypatch.setitem(protocols.PROTOCOLS, "lfw", protocol)
+    written = followed(run, "lfw", f"{tmp_path}/pairs.txt#{tmp_path}/faces.csv")
+    assert written["protocol"]["complete"]
+    assert written["metrics"]["accuracy_10fold"]["value"] >= 0.9  # without them, a half
+    assert written["counts"] == {"images": 30, "pairs": 20}
 
 
 def test_templates_and_their_switches(run, tmp_path):
