@@ -2,8 +2,9 @@
 
     geodesic import_weights --weights=resnet101.safetensors --embedder=resnet101 --out=weights/resnet101
 
-Reads .safetensors, .npz, .pth and .pt (without running them), .onnx and TensorFlow.js, in the layouts of
-torchvision, timm, Cadene, insightface and Keras. An unexpected or a missing tensor is an error unless named.
+Reads safetensors, .npz, PyTorch's files (without running them), ONNX and TensorFlow.js, in the layouts of torchvision,
+timm, Cadene, insightface and Keras. An unexpected or a missing tensor is an error unless named. Of several networks in
+one file it says which it takes, and --prefix chooses: --prefix=state_dict_ema, --prefix=module.encoder_q.
 """
 
 import hashlib
@@ -13,16 +14,22 @@ import jax
 from absl import flags
 
 from geodesic.configs import default
-from geodesic.embedders.public_weights import pretrained, weight_files
+from geodesic.embedders import PUBLIC_LAYOUTS
+from geodesic.embedders.public_weights import containers, layouts, pretrained, weight_files
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import imported
 from geodesic.experiments.process import cli, hosts
+
+# How many names the report has of each kind.
+_LISTED = 20
 
 
 def define_flags() -> None:
     flags.DEFINE_string("weights", "", "File of public weights.")
     flags.DEFINE_string("embedder", "", "Whose weights they are, a name of embedders.EMBEDDERS.")
     flags.DEFINE_string("out", "", "Folder to write, which must be new or empty.")
+    flags.DEFINE_string("prefix", "", "Take the tensors alone whose names begin so, in one of the file's dictionaries, "
+                        "such as teacher.backbone, or a whole dictionary.")
     flags.DEFINE_list("allow_missing", [], "Paths of ours that the file may lack; they keep their random start.")
     flags.DEFINE_list("allow_unexpected", [], "Names of the file that may be left out.")
     flags.DEFINE_enum("channel_order", "", ["", "rgb", "bgr"], "Of its images, if not the layout's.")
@@ -36,18 +43,21 @@ def main(config, values) -> None:
     config = config or default.get_config()
     if os.path.isdir(values.out) and os.listdir(values.out):
         raise UserError(f"{values.out} is not empty: choose another --out")
-    tensors = weight_files.read(values.weights)
-    conversion = pretrained.inspect(tensors, values.embedder, channel_order=values.channel_order)
-    print(report(conversion, values.embedder, len(tensors)))
+    taken = containers.choose(weight_files.read_all(values.weights), values.prefix,
+                              tuple(layouts.LAYOUTS[name].first for name in PUBLIC_LAYOUTS.get(values.embedder, ())))
+    print(describe(taken))
+    conversion = pretrained.inspect(taken.tensors, values.embedder, channel_order=values.channel_order)
+    print(report(conversion, values.embedder, len(taken.tensors)))
     pretrained.check(conversion, values.embedder, values.allow_missing, values.allow_unexpected)
     configure(config, conversion, values)
     variables = conversion.variables
     if conversion.missing:
         variables = pretrained.complete(conversion, values.embedder, jax.random.key(config.seed))
-    with open(values.weights, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     imported.save(values.out, config, variables, {
-        "file": os.path.basename(values.weights), "sha256": digest, "layout": conversion.layout.name,
+        "file": os.path.basename(values.weights), "sha256": _digest(values.weights),
+        "shards": {name: _digest(os.path.join(os.path.dirname(values.weights), name))
+                   for name in weight_files.shards(values.weights)},
+        "container": taken.container, "prefix": taken.prefix, "layout": conversion.layout.name,
         "embedder": values.embedder, "fields": conversion.fields,
         "random": conversion.missing, "left_out": conversion.unexpected})
     print(f"written to {values.out}: images of {config.input.image_size} px ({config.input.fit}), RGB, "
@@ -66,6 +76,17 @@ def configure(config, conversion: pretrained.Conversion, values) -> None:
     config.input.fit = images.fit
 
 
+def describe(taken: containers.Chosen) -> str:
+    """Tells which tensors of the file were taken, and how others are."""
+    lines = [f"taken: {len(taken.tensors)} tensors of {taken.container or 'the file itself'}"
+             + (f", below {taken.prefix}" if taken.prefix else "")]
+    if taken.outside:
+        lines.append(f"  {len(taken.outside)} tensor(s) outside of the prefix are left out: "
+                     + ", ".join(taken.outside[:3]) + (", ..." if len(taken.outside) > 3 else ""))
+    lines += [f"  {other} holds such a network too: --prefix={other} takes it" for other in taken.others]
+    return "\n".join(lines)
+
+
 def report(conversion: pretrained.Conversion, name: str, total: int) -> str:
     """Tells what matched, what is missing and what is left over."""
     lines = [f"{conversion.layout.name} layout as {name}: {len(conversion.matched)} of the file's {total} tensors "
@@ -75,9 +96,15 @@ def report(conversion: pretrained.Conversion, name: str, total: int) -> str:
         lines.append(f"  the head of {features} features and {classes} outputs is not part of the embedder")
     if conversion.fields:
         lines.append("  fields: " + ", ".join(f"{key}={value}" for key, value in conversion.fields.items()))
-    lines += [f"  missing: {path}" for path in conversion.missing]
-    lines += [f"  left over: {name}" for name in conversion.unexpected]
+    for what, names in (("missing", conversion.missing), ("left over", conversion.unexpected)):
+        lines += [f"  {what}: {name}" for name in names[:_LISTED]]
+        lines += [f"  {what}: {len(names) - _LISTED} more"] if len(names) > _LISTED else []
     return "\n".join(lines)
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _three(name: str, given: list[str]) -> tuple[float, ...]:

@@ -127,14 +127,34 @@ def recognise(state_dict: dict[str, np.ndarray], embedder: str, names: tuple[str
       ('torchvision', 'model.')
     """
     for layout in map(LAYOUTS.get, names):
-        prefixes = [name.removesuffix(layout.first) for name in state_dict
-                    if name == layout.first or name.endswith("." + layout.first)]
-        if prefixes:
-            return layout, min(prefixes, key=len)
+        if found := prefixes(state_dict, layout):
+            return layout, found[0]
     known = ", ".join(f"{name} (has {LAYOUTS[name].first})" for name in names)
     some = ", ".join(list(state_dict)[:3])
     raise UserError(f"these weights are in no layout known for {embedder}: known are {known or 'none'}; "
                     f"the file has {some}, ...")
+
+
+def prefixes(state_dict: dict[str, np.ndarray], layout: Layout) -> list[str]:
+    """What stands in front of a layout's names, the shortest first: several where the weights are of several networks.
+
+    Args:
+      state_dict: the tensors by their public names.
+      layout: the layout.
+
+    Returns:
+      The prefixes, each with its dot; "" where names begin at once; [] where the weights are of another layout.
+
+    Example:
+      >>> from geodesic.embedders.public_weights import layouts
+      >>> names = ("q.conv1.weight", "q.layer1.0.conv1.weight", "k.conv1.weight")
+      >>> layouts.prefixes(dict.fromkeys(names), layouts.TORCH_RESNET)
+      ['q.', 'k.']
+    """
+    found = sorted((name.removesuffix(layout.first) for name in state_dict
+                    if name == layout.first or name.endswith("." + layout.first)), key=len)
+    # A block's first convolution has the name of the network's.
+    return [one for place, one in enumerate(found) if not any(one.startswith(other) for other in found[:place])]
 
 
 def path(layout: Layout, name: str, value: np.ndarray) -> tuple[str, str] | None:

@@ -33,6 +33,8 @@ class Conversion(NamedTuple):
       matched: public name -> our path.
       missing: our paths for which there is no tensor.
       unexpected: public names that have no place here.
+      prefixes: what stands in front of their names, that of the network that was taken first; several where the weights
+        are of several networks.
     """
 
     variables: dict
@@ -42,6 +44,7 @@ class Conversion(NamedTuple):
     matched: dict[str, str]
     missing: list[str]
     unexpected: list[str]
+    prefixes: list[str]
 
 
 def convert(state_dict: Mapping[str, np.ndarray], name: str) -> dict:
@@ -116,7 +119,7 @@ def inspect(state_dict: Mapping[str, np.ndarray], name: str, *, channel_order: s
       A `Conversion`. `check` refuses one that is not whole; `complete` fills it up.
 
     Raises:
-      UserError: the layout is unknown, or a tensor has another shape.
+      UserError: the layout is unknown, or a tensor has another shape, or numbers that are not finite.
 
     Example:
       >>> import numpy as np
@@ -134,11 +137,11 @@ def inspect(state_dict: Mapping[str, np.ndarray], name: str, *, channel_order: s
         if _IGNORED.fullmatch(key):
             continue
         if layout.head and key.startswith(prefix) and inner.rpartition(".")[0] == layout.head:
-            head["bias" if inner.endswith(".bias") else "kernel"] = _array(value, inner)
+            head["bias" if inner.endswith(".bias") else "kernel"] = _array(value, key)
         elif place is None:
             unexpected.append(key)
         else:
-            found[place] = _array(value, inner)
+            found[place] = _array(value, key)
             matched[key] = "/".join(place)
     fields = layout.fields | _fields(found, layout) | fields
     folded = _fold_biases(found) if layout.conv_bias else []
@@ -149,7 +152,8 @@ def inspect(state_dict: Mapping[str, np.ndarray], name: str, *, channel_order: s
         unexpected += _drop_fixed_scale(found, matched)
     variables, missing, extra = _fill(found, name, fields)
     unexpected += [key for key, path in matched.items() if path in extra and path not in folded]
-    return Conversion(variables, head or None, layout, fields, matched, missing, unexpected)
+    return Conversion(variables, head or None, layout, fields, matched, missing, unexpected,
+                      layouts.prefixes(state_dict, layout))
 
 
 def check(conversion: Conversion, name: str, allow_missing=(), allow_unexpected=()) -> None:
@@ -176,8 +180,10 @@ def check(conversion: Conversion, name: str, allow_missing=(), allow_unexpected=
         raise UserError(f"these {conversion.layout.name} weights are not a whole {name}: {_some(missing)} missing. "
                         f"Is it another depth? Name them to go on without")
     if unexpected:
+        prefixes = ", ".join(f"--prefix={prefix.removesuffix('.')}" for prefix in conversion.prefixes if prefix)
         raise UserError(f"these {conversion.layout.name} weights are not only a {name}: {_some(unexpected)} "
-                        f"left over. Name them to leave them out")
+                        f"left over. Name them to leave them out"
+                        + (f", or take what lies below a prefix alone: {prefixes}" if prefixes else ""))
 
 
 def complete(conversion: Conversion, name: str, rng: jax.Array) -> dict:
@@ -223,8 +229,16 @@ def _plain(key: str) -> str:
 
 
 def _array(value: np.ndarray, name: str) -> np.ndarray:
-    """A tensor in float32 and in Flax's order of axes, in which Keras's kernels are already."""
-    value = np.asarray(value, np.float32)
+    """A tensor in float32 and in Flax's order of axes, in which Keras's kernels are already.
+
+    Raises UserError where it has numbers that are not finite.
+    """
+    with np.errstate(over="ignore"):  # of float64, which then is not finite
+        value = np.asarray(value, np.float32)
+    wrong = np.count_nonzero(~np.isfinite(value))
+    if wrong:
+        raise UserError(f"{name}: {wrong:,} of {value.size:,} numbers are not finite (NaN or infinite): these weights "
+                        f"are damaged, or their training has diverged")
     if name.endswith("weight"):
         return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
     return value

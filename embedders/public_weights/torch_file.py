@@ -1,7 +1,8 @@
-"""Weights from PyTorch's .pth and .pt files, through an unpickler that admits tensors and nothing else.
+"""Weights from PyTorch's .pth and .pt files, through an unpickler that gives tensors and nothing else.
 
-A pickle is a program that may import and call anything. Here it may name six things (`_Unpickler.find_class`), each of
-which is answered by a stand-in of this module: nothing is imported, and nothing that the file names is called.
+A pickle is a program that may import and call anything. Here it may name a few things of PyTorch's
+(`_Unpickler.find_class`), each of which is answered by a stand-in of this module, and what `passed_over` knows, which
+is answered by one that does nothing: nothing is imported, and nothing that the file names is called.
 """
 
 import collections
@@ -12,12 +13,11 @@ import zipfile
 import numpy as np
 
 from ...errors import UserError
+from . import passed_over
 
 _STORAGES = {"DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2",
              "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1",
              "ByteStorage": "u1", "BoolStorage": "?"}
-# Where a training program keeps the state dict beside its other state.
-_CONTAINERS = ("state_dict", "model", "ema", "net")
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -73,6 +73,8 @@ class _Unpickler(pickle.Unpickler):
                 return _StorageType(storage)
             case "torch", "Size":
                 return tuple
+        if passed_over.knows(module, name):
+            return passed_over.Nothing
         raise RefusedError(f"the file asks for {module}.{name}, which is no tensor")
 
     def persistent_load(self, reference):
@@ -94,18 +96,18 @@ def from_bfloat16(values: np.ndarray) -> np.ndarray:
     return (values.astype("<u4") << 16).view("<f4")
 
 
-def read(path: str) -> dict[str, np.ndarray]:
-    """The tensors of a state dict that torch.save has written.
+def read(path: str) -> dict:
+    """What torch.save has written: a state dict, or a dictionary of training state with one or several in it.
 
     Args:
-      path: a .pth or .pt file, of today's zip format or of that before PyTorch 1.6. A state dict inside a dictionary
-        of training state (under "state_dict", "model", "ema" or "net") is found.
+      path: a .pth or .pt file, of today's zip format or of that before PyTorch 1.6.
 
     Returns:
-      Name -> array, in the file's dtype; bfloat16 becomes float32.
+      The dictionary; its tensors are arrays in the file's dtype, bfloat16 becomes float32. Numbers, text and stand-ins
+      for what `passed_over` knows may lie beside them.
 
     Raises:
-      UserError: the file is damaged, or holds or asks for anything but tensors in dictionaries.
+      UserError: the file is damaged, or holds or asks for anything but these.
 
     Example:
       >>> import pathlib, pickle, tempfile
@@ -120,16 +122,14 @@ def read(path: str) -> dict[str, np.ndarray]:
     try:
         loaded = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
     except RefusedError as error:
-        raise UserError(f"{path} was not read: {error}. Only tensors in dictionaries are admitted") from error
+        raise UserError(f"{path} was not read: {error}. Only tensors in dictionaries, and options beside them, are "
+                        f"admitted: where the file comes from, save the weights alone, such as with "
+                        f"torch.save(model.state_dict(), ...)") from error
     except Exception as error:  # pickle raises nearly anything for damaged input
         raise UserError(f"{path} is damaged, or is no file of PyTorch's: {type(error).__name__}: {error}") from error
-    for key in _CONTAINERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-            break
     if not isinstance(loaded, dict):
         raise UserError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors")
-    return {str(name): value for name, value in loaded.items() if isinstance(value, np.ndarray)}
+    return loaded
 
 
 def _read_zip(path: str):

@@ -190,6 +190,27 @@ def test_a_tensor_that_is_missing_or_left_over_is_named():
     np.testing.assert_array_equal(filled["batch_stats"]["stage2_block1"]["bn2"]["var"], np.ones(128))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("key", ["layer1.0.conv1.weight", "bn1.running_var", "fc.bias"])
+def test_numbers_that_are_not_finite_are_refused(key, value):
+    state = {name: array.astype(np.float64) for name, array in tiny_state().items()}
+    state[key].flat[0] = value
+    with pytest.raises(ValueError, match=rf"^{key}: 1 of [\d,]+ numbers are not finite"):
+        pretrained.inspect(state, "resnet50", fields=TINY)
+
+
+def test_of_two_networks_a_prefix_is_to_be_chosen():
+    state = tiny_state()
+    both = {f"{prefix}.{key}": value for prefix in ("q", "k") for key, value in state.items()}
+    conversion = pretrained.inspect(both, "resnet50", fields=TINY)
+    assert conversion.prefixes == ["q.", "k."] and not conversion.missing
+    with pytest.raises(ValueError, match=r"not only a resnet50: k\.conv1\.weight, .* --prefix=q, --prefix=k$"):
+        pretrained.check(conversion, "resnet50")
+    alone = pretrained.inspect({"m.loss.W": np.ones(1)} | {f"m.{key}": value for key, value in state.items()},
+                               "resnet50", fields=TINY)
+    assert alone.prefixes == ["m."] and alone.unexpected == ["m.loss.W"]
+
+
 def test_another_depth_is_refused():
     with pytest.raises(ValueError, match=r"torchvision weights are not a whole resnet50: .* and \d+ more missing"):
         pretrained.convert(tiny_state(), "resnet50")

@@ -217,6 +217,38 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, name, kept):
         weight_files.read(str(path))
 
 
+@pytest.mark.parametrize("name", ["w.ckpt", "w.bin", "w.pth.tar", "W.PTH", "w", "w.safetensors", "w.onnx"])
+@pytest.mark.parametrize("kind", ["safetensors", "npz", "pth", "onnx"])
+def test_a_file_is_known_by_its_content(tmp_path, name, kind):
+    path = tmp_path / name
+    if kind == "npz":
+        with open(path, "wb") as file:
+            np.savez(file, **TENSORS)
+    elif kind == "pth":
+        torch_zip(path, *torch_state(TENSORS))
+    elif kind == "onnx" and path.suffix in (".safetensors", ".PTH"):
+        return  # of protocol buffers nothing can be told, so the extension counts
+    else:
+        path.write_bytes((safetensors if kind == "safetensors" else onnx)(TENSORS))
+    assert_tensors(weight_files.read(str(path)))
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b"[]", b'{"weight_map": 3}', b'{"weight_map": {"a": 3}}',
+                                     b'{"weightsManifest": [{"paths": ["x"]}]}', b'{"weightsManifest": 3}'])
+def test_a_json_of_something_else_is_refused(tmp_path, content):
+    (tmp_path / "model.json").write_bytes(content)
+    with pytest.raises((ValueError, FileNotFoundError), match=r"model\.json|no file|No such file"):
+        weight_files.read(str(tmp_path / "model.json"))
+
+
+@pytest.mark.parametrize("header", [b"[]", b'{"a": 3}', b'{"a": {"dtype": "F32"}}',
+                                    b'{"a": {"dtype": "F32", "shape": 3, "data_offsets": [0, 4]}}'])
+def test_a_header_of_something_else_is_refused(tmp_path, header):
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(ValueError, match=r"w\.safetensors"):
+        weight_files.read(str(tmp_path / "w.safetensors"))
+
+
 def test_unknown_extension_and_missing_file(tmp_path):
     (tmp_path / "w.bin").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"cannot read \.bin; known: \.safetensors"):
