@@ -2,7 +2,7 @@
 
 import jax
 
-from geodesic import datasets, losses
+from geodesic import datasets
 from geodesic.experiments.tasks.task import Task
 from geodesic.experiments.trained import network
 from geodesic.experiments.training import data
@@ -12,16 +12,6 @@ from geodesic.experiments.training import model as models
 def targets(config) -> dict:
     """The class of each image."""
     return {"label": jax.ShapeDtypeStruct((), "int32")}
-
-
-def loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
-    """The loss of `config.loss`, on the embeddings and the labels of a batch."""
-    named = models.make_loss(config, num_classes, mesh)
-
-    def apply(params, state, outputs, targets, rng):
-        return named.apply(params, state, outputs, targets["label"], rng)
-
-    return named._replace(apply=apply)
 
 
 def check(config, train: datasets.Source) -> None:
@@ -36,7 +26,7 @@ TASK = Task(
     batches=data.CountedBatches,
     targets=targets,
     network=lambda config: network.make_embedder(config.embedder),
-    loss=loss,
+    loss=models.make_loss,
     evaluators=("test",),
     check=check,
 )

@@ -85,7 +85,16 @@ def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.
 
 
 def make_loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
-    """The loss of `config.loss`, and how it is computed."""
+    """The loss of `config.loss`, and how it is computed: of embeddings, and the target "label"."""
+    loss = _named_loss(config, num_classes, mesh)
+
+    def apply(params, state, outputs, targets, rng):
+        return loss.apply(params, state, outputs, targets["label"], rng)
+
+    return loss._replace(apply=apply)
+
+
+def _named_loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
     # A memory counts the parts of an accumulated step, and the configuration steps.
     options, pairs = config.loss, {"memory_size": config.loss.memory_size,
                                    "memory_start_step": config.loss.memory_start_step * config.accumulation_steps}

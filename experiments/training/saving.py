@@ -2,6 +2,7 @@
 
 from geodesic.experiments.checkpoints.checkpoint import Checkpoints
 from geodesic.experiments.process import hosts
+from geodesic.experiments.process.goodput import Goodput
 from geodesic.experiments.training.model import TrainState
 from geodesic.experiments.training.resume import Data
 
@@ -9,12 +10,12 @@ from geodesic.experiments.training.resume import Data
 class Saves:
     """Saves a run and brings it back, always with the place in the data that belongs to the state."""
 
-    def __init__(self, checkpoints: Checkpoints, known: Data, batches, watch, every: int):
+    def __init__(self, checkpoints: Checkpoints, known: Data, batches, watch, every: int, spent: Goodput):
         """known: what the run is trained on. batches: have `get_state` and `set_state`. watch: the watchdog. every: how
-        many steps apart saves are due.
+        many steps apart saves are due. spent: learns which steps are kept.
         """
         self._checkpoints, self._known, self._batches = checkpoints, known, batches
-        self._watch, self._every, self._last = watch, every, None
+        self._watch, self._every, self._spent, self._last = watch, every, spent, None
 
     def restore(self, abstract_state: TrainState, workdir: str) -> TrainState | None:
         """The state of the newest checkpoint that is whole, with the batches at its place; None where there is none.
@@ -25,11 +26,13 @@ class Saves:
         self._last = None
         if hosts.from_first(self._checkpoints.latest_step()) is None:
             self._batches.set_state({"step": 0, "bad": ()})
+            self._spent.resumed(0)
             return None
         state, position = self._checkpoints.restore(abstract_state)
         self._known.check(position, workdir)
         self._batches.set_state({"step": int(state.step), "bad": position["bad"]})
         self._last = int(state.step)
+        self._spent.resumed(self._last)
         return state
 
     def due(self, step: int) -> bool:
@@ -46,6 +49,7 @@ class Saves:
         with self._watch.phase("save"):
             place = self._known.position(step) | self._batches.get_state()
             self._checkpoints.save(step, state, place, score)
+        self._spent.saved(step)
         self._last = step
 
     def set_score(self, step: int, score: float | None) -> None:
