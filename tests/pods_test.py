@@ -27,6 +27,16 @@ def program(runs: Runs, name: str, run: str, *options, processes: int, devices: 
 
 
 @pytest.mark.slow
+def test_two_processes_store_and_resume_in_a_folder_of_any_name(tmp_path):
+    runs = Runs(tmp_path)
+    for name in ("plain", "[run] a\\b \udce9"):
+        for steps in ("--config.total_steps=6", "--extend_to_epochs=2"):
+            for process in runs.finish(name, steps, **LAYOUTS["two"]):
+                assert process.status == 0, process.output()
+    assert runs.left_by("plain") == runs.left_by("[run] a\\b \udce9") and runs.left_by("plain")["step"] > 6
+
+
+@pytest.mark.slow
 def test_many_processes_do_what_one_does(tmp_path):
     runs, scores, embedded, found, logged = Runs(tmp_path), {}, {}, {}, {}
     for name, layout in LAYOUTS.items():
