@@ -10,11 +10,14 @@ rename is the commit. It is written by a thread of process 0 when orbax has fini
 """
 
 import contextlib
+import errno
 import hashlib
+import json
 import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable
 
 import jax
@@ -23,11 +26,13 @@ import orbax.checkpoint as ocp
 
 from geodesic import metrics
 from geodesic.errors import UserError
-from geodesic.experiments.checkpoints import plain_path, seal, stored_arrays
+from geodesic.experiments.checkpoints import digests, plain_path, seal, stored_arrays
 from geodesic.experiments.process import hosts
 from geodesic.experiments.process import workdir as workdirs
 
 _ARRAYS, _SAVING, _DAMAGED = "arrays", "saving-", "damaged-"
+# Seconds until the first process gives up a checkpoint of which another has not told its digests.
+_PATIENCE = 300
 
 
 class Checkpoints:
@@ -78,14 +83,11 @@ class Checkpoints:
             self._thread = None
 
     def save(self, step: int, state, data_state: dict, score: float | None = None) -> None:
-        """Returns when the state is digested and copied off the devices; the writing goes on behind.
-
-        The digests are added over all processes, which a thread beside the steps may not do; and the next step takes
-        the state's place, so that they cannot wait.
-        """
+        """Returns when the state is copied off the devices; the digests and the writing go on behind."""
         self.wait()
         self.failure = ""
         record = {"step": step, "data": data_state, "score": score, **stored_arrays.record(state, self._num_classes)}
+        held = digests.parts(state, copied=True)  # the next step takes the place of the state
         try:
             hosts.first_does(lambda: os.makedirs(self._folder(step, _SAVING), exist_ok=True))
             folder = self._links.enter_context(plain_path.of(self._folder(step, _SAVING)))
@@ -93,7 +95,7 @@ class Checkpoints:
         except Exception as error:  # of tensorstore and asyncio too: whatever the disk did, the run can go on
             self._failed(step, error)
             return
-        self._thread = threading.Thread(target=self._finish, args=(step, record), name="checkpoint")
+        self._thread = threading.Thread(target=self._finish, args=(step, record, held), name="checkpoint")
         self._thread.start()
 
     def restore(self, abstract_state, step: int | None = None) -> tuple:
@@ -151,14 +153,18 @@ class Checkpoints:
     def _folder(self, step: int, prefix: str = "") -> str:
         return os.path.join(self._path, f"{prefix}{step}")
 
-    def _finish(self, step: int, record: dict) -> None:
+    def _finish(self, step: int, record: dict, held: dict[str, digests.Part]) -> None:
         """In a thread: seals what orbax has written, gives it its name, and removes what need not be kept."""
         try:
+            sums = digests.of_parts(held, self._num_classes)
+            held.clear()
+            if not hosts.is_first():
+                workdirs.write_json(self._sums_path(step, jax.process_index()), sums)
             self._orbax.wait_until_finished()
             self._links.close()
             if not hosts.is_first():
                 return
-            seal.close(self._folder(step, _SAVING), record)
+            seal.close(self._folder(step, _SAVING), {**record, "digests": self._added(step, sums)})
             if os.path.isdir(self._folder(step)):
                 shutil.rmtree(self._folder(step))
             os.rename(self._folder(step, _SAVING), self._folder(step))
@@ -166,6 +172,27 @@ class Checkpoints:
             self._failed(step, error)
             return
         self._prune()
+
+    def _sums_path(self, step: int, process: int) -> str:
+        """Where another process than the first puts the digests of its parts: beside what orbax writes."""
+        return os.path.join(self._folder(step, _SAVING), f"digests-{process}.json")
+
+    def _added(self, step: int, sums: dict[str, int]) -> dict[str, str]:
+        """The digests of the whole arrays. Raises TimeoutError where a process has not said those of its parts.
+
+        They come through the folder: what sends arrays between processes is not for a thread beside the steps.
+        """
+        for process in range(1, jax.process_count()):
+            path, until = self._sums_path(step, process), time.monotonic() + _PATIENCE
+            while not os.path.exists(path):
+                if time.monotonic() > until:
+                    raise TimeoutError(errno.ETIMEDOUT, f"process {process} has not told its digests")
+                time.sleep(0.05)
+            with open(path) as file:
+                theirs = json.load(file)
+            os.remove(path)
+            sums = {name: value + theirs[name] for name, value in sums.items()}
+        return {name: digests.written(value) for name, value in sums.items()}
 
     def _failed(self, step: int, error: Exception) -> None:
         self._links.close()

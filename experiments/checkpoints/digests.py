@@ -5,6 +5,7 @@ comes back on another number of devices or hosts has the same ones.
 """
 
 import concurrent.futures
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -23,17 +24,43 @@ def of(tree, num_classes: int | None = None) -> dict[str, str]:
     """
     sums = local(tree, num_classes, whole=False)
     total = hosts.add(np.asarray(list(sums.values()), np.uint64))
-    return {name: f"{int(value):016x}" for name, value in zip(sums, total, strict=True)}
+    return {name: written(int(value)) for name, value in zip(sums, total, strict=True)}
 
 
 def local(tree, num_classes: int | None = None, whole: bool = True) -> dict:
     """The same of arrays that this process holds all of; with whole=False, the numbers of its part."""
-    named = {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-    by_class = {name_of(path) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-                if losses.is_by_class(path, leaf)}
+    sums = of_parts(parts(tree), num_classes)
+    return {name: written(value) for name, value in sums.items()} if whole else sums
+
+
+class Part(NamedTuple):
+    """What this process holds of an array. pieces: (place of the first row, values), of replicas the first one.
+    by_row: whether the array is split by class."""
+
+    pieces: list[tuple[int, np.ndarray]]
+    by_row: bool
+
+
+def parts(tree, copied: bool = False) -> dict[str, Part]:
+    """Name -> this process's part of each array. copied: so that the arrays may be given away afterwards."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    for _, leaf in leaves if copied else ():
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()
+    return {name_of(path): Part([(first, np.array(values) if copied else np.asarray(values))
+                                 for first, values in _pieces(leaf)], losses.is_by_class(path, leaf))
+            for path, leaf in leaves}
+
+
+def of_parts(held: dict[str, Part], num_classes: int | None = None) -> dict[str, int]:
+    """Name -> the number of this process's part; over all processes they add up, modulo 2^64, to the digest."""
     with concurrent.futures.ThreadPoolExecutor() as pool:  # NumPy lets go of the interpreter
-        sums = list(pool.map(lambda item: _of_array(item[1], item[0] in by_class, num_classes), named.items()))
-    return {name: f"{value:016x}" if whole else value for name, value in zip(named, sums, strict=True)}
+        sums = pool.map(lambda part: _of_part(part, num_classes), held.values())
+        return dict(zip(held, sums, strict=True))
+
+
+def written(number: int) -> str:
+    return f"{number % 2 ** 64:016x}"
 
 
 def name_of(path) -> str:
@@ -41,19 +68,20 @@ def name_of(path) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _of_array(leaf, by_row: bool, num_classes: int | None) -> int:
-    """The part of this process: of replicas, the first one counts."""
+def _pieces(leaf) -> list[tuple]:
+    """(place of the first row, values) of what this process holds."""
     if not isinstance(leaf, jax.Array):
-        return _digest(np.asarray(leaf)[:num_classes] if by_row else np.asarray(leaf), 0, by_row)
+        return [(0, leaf)]
+    return [((shard.index[0].start or 0) if shard.index else 0, shard.data) for shard in leaf.addressable_shards
+            if not shard.replica_id]
+
+
+def _of_part(part: Part, num_classes: int | None) -> int:
     total = 0
-    for shard in leaf.addressable_shards:
-        if shard.replica_id:
-            continue
-        first = (shard.index[0].start or 0) if shard.index else 0
-        values = np.asarray(shard.data)
-        if by_row and num_classes is not None:
+    for first, values in part.pieces:
+        if part.by_row and num_classes is not None:
             values = values[:max(num_classes - first, 0)]
-        total += _digest(values, first, by_row)
+        total += _digest(values, first, part.by_row)
     return total % 2 ** 64
 
 

@@ -1,5 +1,6 @@
 import pathlib
 import shutil
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -219,3 +220,35 @@ def test_a_score_that_comes_after_the_checkpoint_is_in_its_manifest(tmp_path):
         before = (tmp_path / "checkpoints" / "3" / "manifest.json").read_bytes()
         checkpoints.set_score(3, 0.4)  # a damaged manifest is not made good
         assert (tmp_path / "checkpoints" / "3" / "manifest.json").read_bytes() == before
+
+
+def test_a_save_waits_for_no_digest_and_keeps_the_state_as_it_was(tmp_path, monkeypatch):
+    """The next step takes the arrays away while their digests are still to be made."""
+    free, digest = threading.Event(), digests._digest
+    monkeypatch.setattr(digests, "_digest", lambda *arguments: free.wait() and digest(*arguments))
+    give_away = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf * 0, tree), donate_argnums=0)
+    tree, mesh = by_class(4), meshes.make(jax.devices()[:4])
+    tree = jax.jit(lambda tree: tree, out_shardings=state_shardings(mesh, tree))(tree)
+    expected = jax.device_get(tree)
+    with checkpoint.Checkpoints(str(tmp_path), keep=1, num_classes=5) as checkpoints:
+        checkpoints.save(1, tree, {})
+        jax.block_until_ready(give_away(tree))
+        assert checkpoints.all_steps() == []  # the checkpoint is whole when its digests are in it
+        free.set()
+        restored, _ = checkpoints.restore(abstract(by_class(4)))
+    np.testing.assert_array_equal(restored["params"]["loss"]["prototypes"][:5],
+                                  expected["params"]["loss"]["prototypes"][:5])
+    np.testing.assert_array_equal(restored["params"]["embedder"], expected["params"]["embedder"])
+
+
+def test_digests_of_several_processes_come_together_or_the_checkpoint_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(checkpoint, "_PATIENCE", 0.2)
+    folder = tmp_path / "checkpoints" / "saving-3"
+    folder.mkdir(parents=True)
+    reader = checkpoint.Checkpoints.__new__(checkpoint.Checkpoints)
+    reader._path = str(folder.parent)
+    with pytest.raises(TimeoutError, match="process 1 has not told its digests"):
+        reader._added(3, {"x": 2 ** 64 - 1})
+    (folder / "digests-1.json").write_text('{"x": 3}')
+    assert reader._added(3, {"x": 2 ** 64 - 1}) == {"x": "0000000000000002"} and not [*folder.iterdir()]
