@@ -79,6 +79,9 @@ def decode_to_scale(record: dict, wanted: Callable[[int, int], tuple[int, int]] 
 def from_pillow(image: PIL.Image.Image) -> np.ndarray:
     """The pixels of a Pillow image, u8[H,W,3], RGB, upright, as `decode` would give those of its file.
 
+    Of colours of 16 bits a channel Pillow has kept the upper 8, whatever they hold. Raises as `decode` does, without a
+    path.
+
     Example:
         >>> from_pillow(PIL.Image.new("L", (4, 2), 255)).shape
         (2, 4, 3)

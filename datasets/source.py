@@ -24,8 +24,8 @@ class Source(Protocol):
     """What a source offers: `source[i]` is a record, for 0 <= i < len(source).
 
     A record is {"image": encoded bytes or u8[H,W,3], "label": int, "path": str}. It may also have a "box" (left, top,
-    right, bottom), in pixels, which is all of the image that counts, and "tags", bool[T], where it is of several
-    classes.
+    right, bottom), which is all of the image that counts, "landmarks", x and y of five points of a face, which is then
+    all that counts, and "tags", bool[T], where it is of several classes. crops.py says how both are seen.
 
     Attributes:
         labels: i64[N], 0 <= label < num_classes.
