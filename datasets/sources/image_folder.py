@@ -132,6 +132,10 @@ def _classes(path: str, found: _Found, class_names: list[str]) -> list[str]:
     empty = {names[0] for names, _, _ in found.folders if names} - {*class_names}
     if empty:
         result.append(f"{path}: {len(empty):,} folder(s) without an image, which are no class: {_first(empty)}")
+    deeper = [os.path.join(*names) for names, _, images in found.folders if images and len(names) > 1]
+    if len(deeper) > len(class_names) > 1 and all(len(names) > 1 for names, _, images in found.folders if images):
+        result.append(f"{path}: its {len(class_names):,} classes are {_first(class_names)}, and all images lie deeper, "
+                      f"in {_first(deeper)}: if those are the classes, the path is one level too high")
     return result
 
 

@@ -125,3 +125,15 @@ def test_heic_is_read_where_its_decoder_is_installed(tmp_path, monkeypatch):
         datasets.decode(source[0])
     with pytest.raises(FileNotFoundError, match=r"1 file\(s\) that are not read: 1 \.heic \(HEIC takes the package"):
         datasets.build("image_folder", path=str(tmp_path))
+
+
+def test_a_path_that_is_one_level_too_high_is_warned_of(tmp_path, capsys):
+    for part in ("test", "train"):
+        images.make_folder(tmp_path / "up" / part, 3, 2)
+    source = datasets.build("image_folder", path=str(tmp_path / "up"))
+    assert source.class_names == ["test", "train"]
+    assert ("its 2 classes are test, train, and all images lie deeper, in test/class0, test/class1, test/class2, "
+            "train/class0, train/class1, ...: if those are the classes, the path is one level too high"
+            ) in capsys.readouterr().out
+    (tmp_path / "up" / "test" / "own.png").write_bytes((tmp_path / "up" / "test" / "class0" / "0.jpg").read_bytes())
+    assert datasets.build("image_folder", path=str(tmp_path / "up")).remarks == []  # test has an image of its own
