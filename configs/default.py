@@ -312,6 +312,8 @@ def get_config() -> ConfigDict:
             loader_buffer=8,                # batches prepared ahead
             log_every_steps=10,
             profile_steps=0,                # warm steps to trace into WORKDIR/profile, and to tell about; 0 = none
+            trackers=(),                    # services that follow the run, such as ("wandb", "mlflow"): where they
+                                            # write is told by their own environment variables (docs/pods.md)
             checkpoint_every_steps=100,     # and at the end
             checkpoints_to_keep=3,          # the newest
             keep_best="",                   # and the one with the best of this score (map@r, eer ...); "" = no

@@ -17,7 +17,7 @@ from geodesic.errors import UserError
 from geodesic.experiments import tasks
 from geodesic.experiments.checkpoints import checkpoint
 from geodesic.experiments.compiled import profile
-from geodesic.experiments.process import cli, hosts, lock, progress, stop_signal, watchdog
+from geodesic.experiments.process import cli, goodput, hosts, lock, progress, stop_signal, trackers, watchdog
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.protocols import evaluators, watching
 from geodesic.experiments.training import data, guards, init_from, reports, resume, saving, summary
@@ -60,6 +60,7 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
     that `config.task` names.
     """
     mesh = meshes.make()
+    trackers.check(config.run.trackers)
     if extend_to_epochs:
         config = resume.extended(config, extend_to_epochs)
     task = task or tasks.get(config.task)
@@ -78,14 +79,16 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
     described = summary.describe_data(config, source, test)
     with contextlib.ExitStack() as stack:
         hosts.first_does(lambda: stack.enter_context(lock.held(workdir)))
-        watch = stack.enter_context(watchdog.Watchdog(config.run.stall_timeout_seconds, workdir))
+        spent = stack.enter_context(goodput.Goodput(workdir, hosts.is_first()))
+        watch = stack.enter_context(watchdog.Watchdog(config.run.stall_timeout_seconds, workdir, spent.phase))
         checkpoints = stack.enter_context(checkpoint.Checkpoints(
             workdir, keep=config.run.checkpoints_to_keep, best=config.run.keep_best, num_classes=model.num_classes))
         run = make_run(config, workdir, subject, watched, batches, watch, stop or stop_signal.StopSignal(),
-                       saving.Saves(checkpoints, known, batches, watch, config.run.checkpoint_every_steps))
+                       saving.Saves(checkpoints, known, batches, watch, config.run.checkpoint_every_steps, spent))
         state = start(run)
         resume.claim(workdir, config, known)
         if resume.is_finished(workdir, int(state.step), model.total_steps):
+            spent.finished = True
             print(f"{workdir} is finished: {int(state.step)} steps. Nothing to do.")
             return 0
         print(f"{'resuming at step ' + str(int(state.step)) if state.step else 'training'} in {workdir}")
@@ -94,7 +97,9 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
             print(resume.describe_extension(workdir, int(state.step), model), flush=True)
         while True:
             try:
-                return loop(run, state)
+                status = loop(run, state)
+                spent.finished = not status
+                return status
             except guards.NotFiniteError as error:
                 failed, state = error.step, None  # what the exception holds on to would fill the device
             run.guard.skip(failed)
@@ -135,7 +140,8 @@ def loop(run: Run, state: models.TrainState) -> int:
     """
     first, total, options = int(state.step), run.model.total_steps, run.config.run
     with contextlib.ExitStack() as stack:
-        metrics = stack.enter_context(contextlib.closing(progress.metrics(run.workdir, first, hosts.is_first())))
+        metrics = stack.enter_context(contextlib.closing(progress.metrics(
+            run.workdir, first, hosts.is_first(), options.trackers)))
         stack.callback(run.batches.close)
         stack.callback(run.profiler.cancel)
         run.evaluation.done = hosts.from_first(progress.last_evaluation(run.workdir) if hosts.is_first() else None)

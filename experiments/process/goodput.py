@@ -21,6 +21,7 @@ class Goodput:
 
     Restarts are the time from one process of the run to the next, and the steps that had to be made again. What is
     between phases belongs to the steps, once there are any. A run that was finished was not lost until it is extended.
+    A start that was refused before any step leaves nothing.
 
     workdir: of the run. writes: whether this process does.
     """
@@ -31,6 +32,7 @@ class Goodput:
         self._at = self._written = time.monotonic()
         self._kind, self._between, self.finished = "start", "start", False
         before = read(workdir) if writes else {}
+        self._begun = bool(before)
         self._seconds = dict.fromkeys(KINDS, 0.0) | before.get("seconds", {})
         self._starts = before.get("starts", 0) + 1
         self._marks = {int(step): seconds for step, seconds in before.get("marks", {}).items()}
@@ -55,7 +57,7 @@ class Goodput:
         now = time.monotonic()
         self._seconds[self._kind] += now - self._at
         if name == "loader":  # the first of a step
-            self._between = "steps"
+            self._between, self._begun = "steps", True
         self._at, self._kind = now, _KIND.get(name, "evaluation") if name else self._between
         if now - self._written > 10:
             self._write("")
@@ -74,7 +76,7 @@ class Goodput:
 
     def _write(self, ended: str) -> None:
         self._written = time.monotonic()
-        if self._writes:
+        if self._writes and self._begun:
             with contextlib.suppress(OSError):  # a full disk, which others report
                 workdirs.write_json(self._path, {
                     "seconds": {name: round(seconds, 3) for name, seconds in self._seconds.items()},

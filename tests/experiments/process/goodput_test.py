@@ -44,6 +44,8 @@ def test_every_second_has_its_kind(tmp_path, clock, capsys):
 def test_a_phase_in_another_is_its_own(tmp_path, clock):
     with goodput.Goodput(str(tmp_path)) as spent:
         watch = watchdog.Watchdog(0, ".", spent.phase)
+        with watch.phase("loader"):
+            pass
         with watch.phase("evaluation"):
             clock[0] += 1
             with watch.phase("save"):
@@ -88,7 +90,8 @@ def test_the_time_until_a_finished_run_is_extended_is_not_lost(tmp_path, clock):
 
 
 def test_an_error_is_remembered_and_a_clock_set_back_is_no_time(tmp_path, clock):
-    with pytest.raises(OSError), goodput.Goodput(str(tmp_path)):
+    with pytest.raises(OSError), goodput.Goodput(str(tmp_path)) as spent:
+        spent.phase("loader")
         raise OSError
     assert goodput.read(str(tmp_path))["ended"] == "failed"
     clock[0] -= 500
@@ -99,6 +102,7 @@ def test_an_error_is_remembered_and_a_clock_set_back_is_no_time(tmp_path, clock)
 
 def test_only_so_many_marks_are_kept(tmp_path, clock):
     with goodput.Goodput(str(tmp_path)) as spent:
+        spent.phase("loader")
         for step in range(100):
             spent.saved(step)
     assert [int(step) for step in goodput.read(str(tmp_path))["marks"]] == [*range(84, 100)]
@@ -113,8 +117,15 @@ def test_a_process_that_does_not_write_leaves_nothing(tmp_path):
 def test_a_damaged_file_counts_from_here(tmp_path, clock):
     (tmp_path / "goodput.json").write_text('{"sec')
     with goodput.Goodput(str(tmp_path)) as spent:
-        spend(spent, clock, ("start", 3))
+        spend(spent, clock, ("start", 3), ("loader", 0))
     assert seconds(tmp_path) == {"start": 3.0}
+
+
+def test_a_start_that_is_refused_leaves_nothing(tmp_path, clock):
+    with pytest.raises(ValueError), goodput.Goodput(str(tmp_path)) as spent:
+        spend(spent, clock, ("start", 100))
+        raise ValueError
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_imports_of_a_program_are_part_of_its_start(tmp_path):
@@ -124,8 +135,8 @@ time.sleep(0.5)
 from geodesic.experiments.process import cli, goodput
 def main(config, values):
     for _ in range(2):  # the second time, it has been told
-        with goodput.Goodput(values.workdir):
-            pass
+        with goodput.Goodput(values.workdir) as spent:
+            spent.phase("loader")
 cli.run(main, configured=False)
 """
     subprocess.run([sys.executable, "-c", code, f"--workdir={tmp_path}"], check=True)

@@ -4,11 +4,16 @@ import pathlib
 import re
 import time
 
+import jax
 import pytest
 
 from geodesic.errors import UserError
+from geodesic.experiments import train
+from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import progress, trackers
 from geodesic.experiments.process import workdir as workdirs
+from tests.datasets import images
+from tests.experiments import tiny
 
 CONFIG = {"seed": 3, "loss": {"name": "arcface", "arcface": {"margin": 0.5}}}
 RECORDS = [(0, {"map@r": 0.25, "tar@far=0.01": 0.5}), (1, {"loss": 2.0, "learning_rate": 0.1})]
@@ -123,6 +128,22 @@ def test_one_that_takes_for_ever_is_left(tmp_path, service, monkeypatch, capsys)
     metrics = progress.Metrics(str(tmp_path), 0, ("made",))
     metrics.close()
     assert "made has not taken all numbers within 0.2 s" in capsys.readouterr().out
+
+
+def test_a_runs_services_hear_what_its_records_say(tmp_path, service, monkeypatch):
+    mesh = meshes.make(jax.devices()[:1])
+    monkeypatch.setattr(meshes, "make", lambda: mesh)
+    config = tiny.config(images.make_folder(tmp_path / "photos", 4, 4), total_steps=2, run__trackers=("made",))
+    assert train.train(config, str(tmp_path / "run")) == 0
+    (_, _, told), *records, closed = service.told
+    assert told["run"]["trackers"] == ["made"] and closed == "closed" and len(records) > 2
+    assert [{"step": step, **values} for step, values in records] == progress.read_metrics(str(tmp_path / "run"))
+
+
+def test_a_run_that_no_service_can_follow_is_refused_before_it_writes(tmp_path):
+    with pytest.raises(UserError, match="there is no 'wand'"):
+        train.train(tiny.config(tmp_path, run__trackers=("wand",)), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("names", "missing", "told"), [

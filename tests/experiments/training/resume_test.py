@@ -9,8 +9,8 @@ import pytest
 
 from geodesic.configs import stored
 from geodesic.experiments import tasks, train
+from geodesic.experiments.process import goodput, progress
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.process import progress
 from geodesic.experiments.training import model, resume
 from tests.datasets import images
 from tests.experiments import tiny
@@ -139,7 +139,10 @@ def test_a_finished_run_is_given_more_epochs(copied, capsys):
     np.testing.assert_allclose([rates[step] for step in (3, 4, 5, 6)], [built.schedule(step) for step in (2, 3, 4, 5)],
                                rtol=1e-6)
     assert stored.read(str(workdir / "config.json")).num_epochs == 3
+    spent = goodput.read(str(workdir))
+    assert [*spent["marks"]] == ["1", "2", "3", "4", "5", "6"] and spent["starts"] == 2 and "goodput " in output
     assert train.train(config, str(workdir), extend_to_epochs=3) == 0
+    assert goodput.read(str(workdir))["ended"] == "finished"
     assert "is finished: 6 steps" in capsys.readouterr().out
     with pytest.raises(ValueError, match="has made 6 steps, and 2 are asked for"):
         train.train(config, str(workdir), extend_to_epochs=1)
