@@ -117,6 +117,7 @@ def test_ten_folds_of_pairs(run, tmp_path):
     assert written["metrics"]["accuracy_10fold"]["value"] > 0.5 and written["interval"]["over"] == "folds"
     assert written["protocol"]["average_horizontal_flips"] and written["protocol"]["image_size"] == 112
     assert written["counts"] == {"images": 40, "pairs": 20}
+    assert followed(run, "lfw", tmp_path / "lfw.bin")["metrics"] == written["metrics"]  # the file itself
 
 
 def test_ten_folds_of_a_list_of_faces_by_their_landmarks(run, tmp_path, monkeypatch):
