@@ -101,7 +101,10 @@ def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0), folds
 
 @functools.cache
 def _say(line: str) -> None:
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except UnicodeEncodeError:  # a name in no encoding, where no program has said how to print one
+        print(line.encode("ascii", "backslashreplace").decode(), flush=True)
 
 
 def build_pairs(name: str, *, path: str) -> Pairs:

@@ -73,8 +73,9 @@ def _content(path: str) -> bytes:
 
 
 def _parquet(path: str) -> pyarrow.parquet.ParquetDataset:
-    # Of a single file, no folder's name is a column.
-    return pyarrow.parquet.ParquetDataset(path, partitioning="hive" if os.path.isdir(path) else None)
+    # Of a single file, no folder's name is a column. Pages that have a checksum are verified.
+    return pyarrow.parquet.ParquetDataset(path, partitioning="hive" if os.path.isdir(path) else None,
+                                          page_checksum_verification=True)
 
 
 def _refusal(path: str, error: Exception) -> UserError:

@@ -1,4 +1,6 @@
+import io
 import os
+import sys
 
 import numpy as np
 import PIL.Image
@@ -137,3 +139,12 @@ def test_a_path_that_is_one_level_too_high_is_warned_of(tmp_path, capsys):
             ) in capsys.readouterr().out
     (tmp_path / "up" / "test" / "own.png").write_bytes((tmp_path / "up" / "test" / "class0" / "0.jpg").read_bytes())
     assert datasets.build("image_folder", path=str(tmp_path / "up")).remarks == []  # test has an image of its own
+
+
+def test_a_name_in_no_encoding_is_said_on_any_terminal(tmp_path, monkeypatch):
+    folder = images.make_folder(tmp_path / "caf\udce9", 2, 1)
+    (folder / "x.\udcff").write_bytes(b"x")
+    shown = io.TextIOWrapper(io.BytesIO(), "utf-8", "strict")
+    monkeypatch.setattr(sys, "stdout", shown)
+    datasets.build("image_folder", path=str(folder))
+    assert shown.buffer.getvalue().endswith(b"caf\\udce9: passed over 1 file(s) that are not read: 1 .\\udcff\n")
