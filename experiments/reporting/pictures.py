@@ -6,6 +6,7 @@ Nothing here touches pyplot or matplotlib's settings for good: a notebook that d
 import io
 import math
 import os
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -35,7 +36,9 @@ styled = matplotlib.rc_context({
 @styled
 def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=140)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # of a name in a script that the font has not
+        figure.savefig(buffer, format="png", dpi=140)
     return buffer.getvalue()
 
 

@@ -42,3 +42,4 @@ def test_any_name_of_a_file_has_its_contact_sheet(name, recwarn):
     shown = sheet.axes[1].get_title()
     assert shown == f"0.500\nother/{name}".replace("\udce9", "?")
     assert PIL.Image.open(io.BytesIO(pictures.png(sheet))).size == (322, 210)
+    assert not recwarn.list
