@@ -18,6 +18,7 @@ PROGRAMS = {
     "import_weights": "makes public weights into a folder that can be used as a run",
     "plan": "says what a run would need on every device, before any device time is spent",
     "compare": "holds the records of runs against the papers' figures",
+    "runs": "lists all runs below a folder: state, step, last scores, goodput",
     "sweep": "runs many trials, here or on Slurm",
     "sweep_report": "turns a sweep's trials into a table with intervals, and plots",
 }

@@ -28,6 +28,18 @@ def held(folder: str):
         os.close(descriptor)
 
 
+def is_held(folder: str) -> bool:
+    """Whether a run on this machine has the folder. No lock is taken for that: it could keep a run from starting."""
+    try:
+        place = os.stat(os.path.join(folder, workdirs.LOCK))
+        with open("/proc/locks") as file:
+            held = [line.split() for line in file if "FLOCK" in line]
+    except OSError:  # no such file, or not Linux
+        return False
+    name = f"{os.major(place.st_dev):02x}:{os.minor(place.st_dev):02x}:{place.st_ino}"
+    return any(name in words for words in held)
+
+
 def _lock(descriptor: int, folder: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
