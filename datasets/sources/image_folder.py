@@ -34,7 +34,7 @@ def load(path: str) -> Files:
     """
     if not os.path.isdir(path):
         raise FileNotFoundError(f"no folder {path!r}: expected one with images, or with a sub-folder for each class")
-    extensions = {*EXTENSIONS, *(heif.EXTENSIONS if heif.is_available() else ())}
+    extensions = EXTENSIONS + (heif.EXTENSIONS if heif.is_available() else ())
     found = _walk(path, extensions)
     files, labels, class_names = [], [], []
     for names, folder, images in sorted(found.folders):
@@ -44,12 +44,12 @@ def load(path: str) -> Files:
         labels += [len(class_names) - 1] * len(images)
     passed_over = _passed_over(path, found)
     if not files:
-        raise FileNotFoundError(f"no image in {path!r} (looked for {' '.join(sorted(extensions))})"
+        raise FileNotFoundError(f"no image in {path!r} (looked for {' '.join(extensions)})"
                                 + "".join(f"; {line}" for line in passed_over))
     return Files(files, labels, class_names, [*passed_over, *_classes(path, found, class_names)])
 
 
-def _walk(root: str, extensions: set[str]) -> _Found:
+def _walk(root: str, extensions: tuple[str, ...]) -> _Found:
     found = _Found([], collections.Counter(), [], [])
     above, seen = os.path.realpath(root), set()
     folders, links = [((), root)], []
@@ -73,26 +73,31 @@ def _walk(root: str, extensions: set[str]) -> _Found:
     return found
 
 
-def _look(folder: str, extensions: set[str], found: _Found, names: tuple[str, ...]) -> tuple[list, list, list]:
+def _look(folder: str, extensions: tuple[str, ...], found: _Found,
+          names: tuple[str, ...]) -> tuple[list, list, list]:
     """(images in name order, folders, folders that are links) of one folder; the rest is counted."""
-    images, inner, linked = [], [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = entry.name
-            if _is_folder(entry):
-                if name.startswith(".") or name in SYSTEM_FOLDERS:
-                    found.system.append(os.path.join(*names, name))
-                else:
-                    (linked if entry.is_symlink() else inner).append(name)
-            elif not name.startswith("."):
-                extension = os.path.splitext(name)[1].lower()
-                # A link to nothing is an image that cannot be read; a pipe would be waited for.
-                if extension in extensions and (entry.is_file(follow_symlinks=False) or not os.path.exists(entry.path)
-                                                or entry.is_file()):
-                    images.append(name)
-                else:
-                    found.others[extension] += 1
-    return sorted(images), inner, linked
+    with os.scandir(folder) as scanned:
+        entries = list(scanned)
+    files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    inner, linked = [], []
+    for entry in entries if len(files) < len(entries) else ():
+        if entry.is_file(follow_symlinks=False):
+            continue
+        if _is_folder(entry):
+            if entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS:
+                found.system.append(os.path.join(*names, entry.name))
+            else:
+                (linked if entry.is_symlink() else inner).append(entry.name)
+        # A link to nothing is an image that cannot be read; a pipe would be waited for.
+        elif not os.path.exists(entry.path) or entry.is_file():
+            files.append(entry.name)
+        elif not entry.name.startswith("."):
+            found.others[os.path.splitext(entry.name)[1].lower()] += 1
+    images = sorted(name for name in files if name.lower().endswith(extensions) and not name.startswith("."))
+    if len(images) < len(files):
+        others = (os.path.splitext(name)[1].lower() for name in {*files} - {*images} if not name.startswith("."))
+        found.others.update(others)
+    return images, inner, linked
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
