@@ -38,15 +38,20 @@ def make(labels: np.ndarray, seed: int, batch_size: int, options, parts: int = 1
 
 
 class Uniform:
-    """The order in which each epoch is a new permutation of all records. A batch may span two epochs."""
+    """The order in which each epoch is a new permutation of all records. A batch may span two epochs.
 
-    def __init__(self, length: int, seed: int):
+    A permutation of more than `computed_above` records is computed place by place, and never held: of 10^9 records it
+    would be 8 GB in every process and loader worker.
+    """
+
+    def __init__(self, length: int, seed: int, computed_above: int = 2 ** 24):
         self._length, self._seed = length, seed
+        self._permutation = Permutation if length > computed_above else _permutation
 
     def record(self, place: int) -> int:
         """Says which record stands at a place of the endless order."""
         epoch, place = divmod(place, self._length)
-        return int(_permutation(self._seed, epoch, self._length)[place])
+        return int(self._permutation(self._seed, epoch, self._length)[place])
 
 
 class ClassesByImages:
@@ -125,3 +130,48 @@ class ClassesByImages:
 @functools.lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
     return np.random.default_rng((seed, 0, epoch)).permutation(length)
+
+
+class Permutation:
+    """A permutation of 0..length-1 of which nothing is held: `permutation[place]` is computed.
+
+    A Feistel network (Luby and Rackoff, "How to construct pseudorandom permutations from pseudorandom functions", 1988)
+    permutes the numbers of as many bits as `length` needs; what falls beyond `length` is permuted again until it does
+    not. grain's own shuffle of this kind leaves neighbours near each other: of 10^9 records, one and the next correlate
+    by .55, and a batch of images sorted by class would see few classes.
+
+    Example:
+        >>> permutation = Permutation(0, 0, 5)
+        >>> sorted(permutation[place] for place in range(5))
+        [0, 1, 2, 3, 4]
+    """
+
+    _ROUNDS = 6  # an even number, after which the two halves of a number are where they were
+
+    def __init__(self, seed: int, epoch: int, length: int):
+        self._length = length
+        self._keys = np.random.default_rng((seed, 0, epoch)).integers(2 ** 63, size=self._ROUNDS).tolist()
+        bits = max((length - 1).bit_length(), 2)
+        self._low, self._high = bits // 2, bits - bits // 2
+
+    def __getitem__(self, place: int) -> int:
+        value = self._shuffled(place)
+        while value >= self._length:
+            value = self._shuffled(value)
+        return value
+
+    def _shuffled(self, value: int) -> int:
+        low, high = self._low, self._high
+        for key in self._keys:
+            right, left = value & ((1 << low) - 1), value >> low
+            value = (right << high) | (left ^ (_mixed(right ^ key) & ((1 << high) - 1)))
+            low, high = high, low
+        return value
+
+
+def _mixed(x: int) -> int:
+    """64 bits to 64 bits: the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+    generators", OOPSLA 2014)."""
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return x ^ (x >> 31)

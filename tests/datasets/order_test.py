@@ -1,3 +1,6 @@
+import itertools
+import tracemalloc
+
 import ml_collections
 import numpy as np
 import pytest
@@ -101,3 +104,43 @@ def test_uniform_shows_each_image_once_an_epoch():
     made = order.Uniform(20, 0)
     epochs = np.array([made.record(place) for place in range(60)]).reshape(3, 20)
     assert (np.sort(epochs) == np.arange(20)).all() and not (epochs[0] == epochs[1]).all()
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 1000])
+def test_a_permutation_that_is_computed_is_one_and_another_each_epoch(length):
+    made = order.Uniform(length, 3, computed_above=0)
+    epochs = [[made.record(epoch * length + place) for place in range(length)] for epoch in range(3)]
+    assert all(sorted(epoch) == list(range(length)) for epoch in epochs)
+    assert [order.Uniform(length, 3, computed_above=0).record(place) for place in range(length)] == epochs[0]
+    if length == 1000:
+        others = [[order.Uniform(length, 4, computed_above=0).record(place) for place in range(length)], range(length)]
+        for one, other in itertools.combinations([*epochs, *others], 2):
+            assert sum(a == b for a, b in zip(one, other, strict=True)) < 10  # of independent ones: 1 on average
+
+
+@pytest.mark.parametrize("length", [2 ** 20, 10 ** 6, 10 ** 9, 2 ** 30 - 5])
+def test_what_follows_what_is_as_of_a_drawn_permutation(length):
+    """What is near in the order is not near in the data: distances are those of independent draws."""
+    made = order.Uniform(length, 0, computed_above=0)
+    seen = np.array([made.record(place) for place in range(20_000)]) / length
+    for apart in (1, 2, 3, 64):
+        distances = np.abs(seen[apart:] - seen[:-apart])
+        assert distances.mean() == pytest.approx(1 / 3, abs=0.01)
+        assert np.quantile(distances, 0.01) == pytest.approx(0.005, abs=0.002)
+        assert abs(np.corrcoef(seen[apart:], seen[:-apart])[0, 1]) < 0.03  # four deviations of 20,000 draws
+    counts = np.bincount((seen * 16).astype(int), minlength=16)
+    assert abs(counts - len(seen) / 16).max() < 5 * np.sqrt(len(seen) / 16)
+
+
+def test_a_thousand_million_records_are_not_held():
+    made, length = order.Uniform(10 ** 9, 0), 10 ** 9
+    tracemalloc.start()
+    found = {made.record(place) for place in range(0, length, length // 500)}
+    held, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == 500 and max(found) > 0.9 * length and most < 10 ** 7 and held < 10 ** 7
+
+
+def test_up_to_sixteen_million_records_the_order_is_as_ever():
+    made = order.Uniform(1000, 5)
+    assert [made.record(place) for place in range(1000)] == np.random.default_rng((5, 0, 0)).permutation(1000).tolist()
