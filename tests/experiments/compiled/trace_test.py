@@ -54,6 +54,14 @@ def test_the_window_is_shared_out_and_nothing_counts_twice():
     assert trace.apportion(spans, [], (12, 14), lambda name: False) == ({"loop": 1, "a": 1}, 0, 0)
 
 
+def test_the_trace_of_a_folder_of_any_name_is_found(tmp_path):
+    for name in ("[run] *?", "plain"):
+        file = tmp_path / name / "plugins" / "host.xplane.pb"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        assert trace.newest(str(tmp_path / name)) == str(file)
+
+
 def test_no_trace(tmp_path):
     with pytest.raises(ValueError, match="no trace"):
         trace.newest(str(tmp_path))
