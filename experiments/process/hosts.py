@@ -130,12 +130,14 @@ def lost_peer(error: Exception) -> str:
     """The line for an error that tells of another process's end; "" for any other error.
 
     XLA's errors begin with a status code. Some codes come of nothing else here; others do where the message names what
-    moves data or messages between processes.
+    moves data or messages between processes. Where jax calls XLA without Python between, an error is a ValueError, and
+    has no frame of jax's: there it must begin as one of theirs.
     """
     text = " ".join(str(error).split())
-    from_jax = isinstance(error, jax.errors.JaxRuntimeError) or (type(error) is ValueError and any(
-        frame.filename == multihost_utils.__file__ for frame in traceback.extract_tb(error.__traceback__)))
-    code = text.partition(":")[0]
+    code, _, message = text.partition(": ")
+    from_jax = isinstance(error, jax.errors.JaxRuntimeError) or (type(error) is ValueError and (
+        message.startswith(("Gloo ", "NCCL ")) or any(
+            frame.filename == multihost_utils.__file__ for frame in traceback.extract_tb(error.__traceback__))))
     if not from_jax or not (code in _LOST or (code in _PERHAPS_LOST and _BETWEEN_PROCESSES.search(text))):
         return ""
     return last_word.of_a_lost_peer(jax.process_index(), text)
