@@ -196,8 +196,8 @@ def page(found: dict, here: dict, values) -> str:
         f"{values.accelerator_hours:,.0f} accelerator hours (published: Llama 3, 16,384 GPUs). Measured here: digests "
         f"at {here['digest_bytes_per_second'] / 1e9:.2f} GB/s, bytes and microseconds of an image. Read: images a "
         f"second and core from input_rate.json. The best time between saves is Young's (1974), and at least as "
-        f"long as a save takes. The goodput is simulated over a year, seed {values.seed}; it counts no input, evaluation or "
-        f"stragglers.", "",
+        f"long as a save takes. The goodput is simulated over a year, seed {values.seed}; it counts no input, "
+        f"evaluation or stragglers.", "",
         f"`python -m benchmarks.at_scale`, {os.cpu_count()} cores, {_processor()}, {time.strftime('%Y-%m-%d')}.", ""]
     return "\n".join(lines)
 
