@@ -54,4 +54,4 @@ def print_table(rows: list[dict]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=(), takes="RUN_OR_RECORD...", error_status=2)
+    cli.run(main, define_flags, required=(), takes="RUN_OR_RECORD...", error_status=2, alone=True)

@@ -118,4 +118,4 @@ def _three(name: str, given: list[str]) -> tuple[float, ...]:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=("weights", "embedder", "out"))
+    cli.run(main, define_flags, required=("weights", "embedder", "out"), alone=True)

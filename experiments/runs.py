@@ -126,4 +126,4 @@ def duration(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=(), configured=False, takes="FOLDER...")
+    cli.run(main, define_flags, required=(), configured=False, takes="FOLDER...", alone=True)

@@ -133,4 +133,4 @@ def _show_plan(expanded: list[trials.Trial]) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=("sweep", "workdir"), configured=False)
+    cli.run(main, define_flags, required=("sweep", "workdir"), configured=False, alone=True)

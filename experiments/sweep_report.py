@@ -96,4 +96,4 @@ def write(sweep, expanded, records, values) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=("sweep", "workdir"), configured=False)
+    cli.run(main, define_flags, required=("sweep", "workdir"), configured=False, alone=True)

@@ -38,11 +38,12 @@ _SHOWS = {"int": "N", "float": "X", "comma separated list of strings": "A,B,..."
 
 
 def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[str, ...] = ("workdir",),
-        configured: bool = True, takes: str = "", error_status: int = 1) -> None:
+        configured: bool = True, takes: str = "", error_status: int = 1, alone: bool = False) -> None:
     """Parses the flags, starts JAX, and exits with what `main(config, flags)` returns (None: 0).
 
     define_flags: adds the program's own. No flag is there before the program starts, and none is left after it.
     configured: whether --workdir is a run's, with a configuration of its own to go by.
+    alone: one host of a TPU runs it; any other program waits there for the same program on all hosts.
     takes: what the arguments without a name are, such as "IMAGE IMAGE"; then `main(config, flags, arguments)`.
 
     A UserError, or an error of the system (a missing file, a full disk), is one line on stderr and exit status
@@ -67,7 +68,7 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
                 raise UserError(f"--{name}=... is required")
         runtime.start(values.cpu_devices)
         accelerators.cpu_is_allowed, goodput.program_started = values.allow_cpu, psutil.Process().create_time()
-        many = hosts.start(values.coordinator_address, values.num_processes, values.process_id)
+        many = hosts.start(values.coordinator_address, values.num_processes, values.process_id, alone)
         if many and not hosts.is_first():
             sys.stdout = open(os.devnull, "w", errors="replace")
         sys.exit(main(config, values, arguments) if takes else main(config, values))

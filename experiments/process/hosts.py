@@ -26,12 +26,13 @@ _PERHAPS_LOST = ("INTERNAL", "FAILED_PRECONDITION", "UNKNOWN")
 _BETWEEN_PROCESSES = re.compile(r"(?<![/\w])(Gloo|NCCL|CoordinationService\w*)(?![/\w])")
 
 
-def start(address: str = "", count: int = 0, index: int = -1) -> bool:
+def start(address: str = "", count: int = 0, index: int = -1, alone: bool = False) -> bool:
     """Joins the other processes, where the flags or the environment say that there are any; says whether.
 
     address: host:port of process 0. count: of processes. index: of this one. The environment is that of Slurm's srun,
     of Open MPI's mpirun, of a Cloud TPU, or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID (which
-    launch/jobset_gpu.yaml sets). Raises UserError where some of the three are missing, and where they do not fit.
+    launch/jobset_gpu.yaml sets). alone: for a program that one host of a TPU runs without the others. Raises UserError
+    where some of the three are missing, and where they do not fit.
     """
     given = (address or os.environ.get("JAX_COORDINATOR_ADDRESS", ""),
              count or _integer("JAX_NUM_PROCESSES", 0), index if index >= 0 else _integer("JAX_PROCESS_ID", -1))
@@ -39,7 +40,7 @@ def start(address: str = "", count: int = 0, index: int = -1) -> bool:
     if named and not (given[0] and 0 <= given[2] < given[1]):
         raise UserError(f"several processes need --coordinator_address=host:port, --num_processes and --process_id "
                         f"below it (or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID); got {given}")
-    if not named and not (_launched_as_one_of_many() or _on_tpu()):
+    if not named and not (_launched_as_one_of_many() or (_on_tpu() and not alone)):
         return False
     # Its own handler of SIGTERM would compete with stop_signal's, and know of no other signal.
     jax.config.update("jax_enable_preemption_service", False)

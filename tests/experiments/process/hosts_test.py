@@ -49,11 +49,13 @@ def test_launchers_that_jax_knows(started, monkeypatch, variable):
 
 @pytest.mark.parametrize(("kind", "usable", "asked"), [
     ("TPU", True, True), ("TPU", False, False), ("GPU", True, False)])
-def test_a_tpu_tells_of_its_hosts(started, monkeypatch, kind, usable, asked):
+def test_a_tpu_tells_of_its_hosts_but_to_a_program_that_runs_alone(started, monkeypatch, kind, usable, asked):
     """Where jax cannot use it, it knows of no hosts either, and `accelerators.check` says what is missing."""
     monkeypatch.setattr(accelerators, "found", lambda: (kind, "/dev/vfio/0"))
     monkeypatch.setattr(accelerators, "can_use", lambda _: usable)
     monkeypatch.setattr(hosts.jax, "config", types.SimpleNamespace(jax_platforms="tpu,cpu", update=lambda *_: None))
+    hosts.start(alone=True)
+    assert not started
     hosts.start()
     assert len(started) == asked
 
