@@ -15,7 +15,7 @@ from ..errors import UserError
 from . import identity, splits
 from .batches import eval_batches, train_batches
 from .decoding import decode, from_pillow, problem
-from .source import Classes, Files, Fold, Records, Source, remarks
+from .source import Classes, Files, Fold, Records, Source, parted, remarks
 from .sources import arrays, ijb, image_folder, manifest, omniglot, orl_faces, pairs, retrieval_sets, rotated
 from .sources.array_record import ArrayRecord
 from .sources.pair_images import PairImages
@@ -119,4 +119,4 @@ def build_pairs(name: str, *, path: str) -> Pairs:
 
 __all__ = ["CREDITS", "DATA_SETS", "FIND_THEMSELVES", "PAIRS", "SOURCES", "ArrayRecord", "Classes", "Files", "Fold",
            "Pairs", "Records", "Source", "build", "build_pairs", "decode", "eval_batches", "from_pillow", "identity",
-           "problem", "remarks", "train_batches"]
+           "parted", "problem", "remarks", "train_batches"]

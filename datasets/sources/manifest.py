@@ -112,7 +112,8 @@ def _named(path: str, header: list[str], split: str) -> dict[str, str]:
     column = "labels" if "labels" in stripped and "label" not in stripped else "label"
     for name in ("path", column, *(("split",) if split else ())):
         if name not in stripped:
-            raise UserError(f"{path} has no column {name!r}; it has {', '.join(stripped)}")
+            raise UserError(f"{path} has no column {name!r}; it has {', '.join(stripped)}"
+                            + (" (columns are parted by commas)" if len(stripped) == 1 else ""))
     wanted = ("path", column, *(("split",) if split else ()), *regions.columns(stripped))
     named = {name: header[stripped.index(name)] for name in wanted if name in stripped}
     twice = [name for name in named if stripped.count(name) > 1]
@@ -236,5 +237,5 @@ def _alike(names: list[str]) -> list[str]:
     broken = [name for name in names if "\n" in name or "\r" in name]
     first = ", ".join(" and ".join(map(repr, group)) for group in alike[:_LISTED])
     result = [f"classes whose names differ in capitals, blanks or Unicode form alone: {first}"] if alike else []
-    result += [f"{len(broken):,} classes have a line break in their name, the first {broken[0]!r}"] if broken else []
+    result += [f"{len(broken):,} class(es) have a line break in their name, the first {broken[0]!r}"] if broken else []
     return result

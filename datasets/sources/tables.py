@@ -91,7 +91,8 @@ def _of_another_encoding(path: str) -> str:
     except (pa.ArrowException, OSError):
         return ""
     likely = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "")
-    likely = likely or ("UTF-16" if b"\0" in content[:64] else "")
+    if not likely and b"\0" in content[:64]:
+        likely = "UTF-16BE" if content.startswith(b"\0") else "UTF-16LE"
     if likely:
         return f"{path} is {likely}: expected UTF-8. `iconv -f {likely} -t UTF-8` makes it that"
     try:

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from ...errors import UserError
+from ..source import parted
 
 # The first of these that a data set has is the class of an image. class_id: the product, in Stanford Online Products.
 # attributes: yes or no to each of many names (celeb_a); they are the tags of images that are of no class.
@@ -28,7 +29,7 @@ class Tfds:
         import tensorflow_datasets as tfds  # a second to import, for those who use it
 
         self._path = path
-        name, _, split = path.partition("#")
+        name, split = parted(path)
         folder = _find(name)
         builder = tfds.builder_from_directory(str(folder))
         split = split or "train"
@@ -52,6 +53,10 @@ class Tfds:
         elif names and not isinstance(features[self._label], tfds.features.Text):
             self.class_names, self.labels = list(names), found.astype(np.int64)
         else:
+            without = [place for place, label in enumerate(found.tolist()) if not str(label).strip()]
+            if without:
+                raise UserError(f"{folder}#{split}: {len(without):,} records have no label, record {without[0]} for "
+                                f"one")
             classes, labels = np.unique(found, return_inverse=True)
             self.class_names, self.labels = [str(name) for name in classes], labels.astype(np.int64)
         self.num_classes = len(self.class_names)
@@ -82,8 +87,10 @@ class Tfds:
             pass  # not yet there, or cut short
         if count > 100_000:
             print(f"reading the {count:,} labels of {folder}, once", flush=True)
-        values = [record[self._label] for record in self._records]
-        labels = np.array([_plain(value) for value in values])
+        try:
+            labels = np.array([_plain(record[self._label]) for record in self._records])
+        except UnicodeDecodeError as error:
+            raise UserError(f"{folder}#{split}: the label {error.object!r} is no UTF-8") from error
         try:
             cache.mkdir(parents=True, exist_ok=True)
             temporary = cache / f"{key}.{os.getpid()}.npy"

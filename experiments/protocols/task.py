@@ -68,7 +68,7 @@ def locate(wanted, config, root: str) -> dict:
         options["path"] = (f"{root.rstrip('/')}/{file}" if file else root) + mark + split
     elif wanted.name not in datasets.FIND_THEMSELVES:
         for own in (config.test_data, config.train_data):
-            path, _, _ = own.path.partition("#")
+            path, _ = datasets.parted(own.path)
             if own.name == wanted.name and path:
                 return options | {"path": path + ("#" + wanted.path.partition("#")[2] if "#" in wanted.path else "")}
         raise UserError(f"the images of source {wanted.name!r} are needed: say where they lie with --data=PATH")

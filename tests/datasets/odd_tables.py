@@ -92,7 +92,7 @@ CASES = {
     "two_labels_with_blanks.csv": Case(b"path,label, label\n0.png,a,z\n", refused="2 columns 'label'"),
     "two_notes.csv": Case(b"path,label,note,note,,\n0.png,a,1,2,,\n", ["a"], [0]),
     "numbered_rows.csv": Case(b",path,label\n0,0.png,b\n1,1.png,a\n", ["a", "b"], [1, 0]),
-    "semicolons.csv": Case(b"path;label\n0.png;a\n", refused="no column 'path'; it has path;label"),
+    "semicolons.csv": Case(b"path;label\n0.png;a\n", refused="it has path;label (columns are parted by commas)"),
     "nothing.csv": Case(b"", refused="no CSV or Parquet table"),
     "header_alone.csv": Case(b"path,label\n", refused="has no row"),
     "a#b#c.csv": Case(csv("a"), ["a"], [0]),
@@ -104,7 +104,8 @@ CASES = {
     "latin1_header.csv": Case(csv("Ana", head="path,label,a\u00f1o", encoding="latin-1"), refused="line 1: byte 0xf1"),
     "latin1_note.csv": Case(b"path,label,note\n0.png,a,\xe9\n", ["a"], [0]),
     "utf16.csv": Case(csv("Ana", encoding="utf-16"), refused="is UTF-16: expected UTF-8"),
-    "utf16_unmarked.csv": Case(csv("Ana", encoding="utf-16-le"), refused="is UTF-16"),
+    "utf16_unmarked.csv": Case(csv("Ana", encoding="utf-16-le"), refused="is UTF-16LE: expected UTF-8"),
+    "utf16_big.csv": Case(csv("Ana", encoding="utf-16-be"), refused="is UTF-16BE: expected UTF-8"),
     "utf32.csv": Case(csv("Ana", encoding="utf-32"), refused="is UTF-32"),
     # Several labels.
     "several.csv": Case(csv("cat|dog", "dog|cat|dog", "|cat", "a | b", head="path,labels"), ["a", "b", "cat", "dog"],

@@ -47,6 +47,8 @@ def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
     for made in (builder("birds", tfds.features.ClassLabel(names=["wren", "robin", "owl"]), lambda index: index % 3),
                  builder("people", tfds.features.Text(), lambda index: f"person {index // 2}"),
+                 builder("nobody", tfds.features.Text(), lambda index: " " * (index % 2) or "ann"),
+                 builder("latin", tfds.features.Tensor(shape=(), dtype=np.object_), lambda index: b"Jos\xe9"),
                  builder("attributes", None, None), builder("pictures", None, None)):
         made.download_and_prepare()
     assert "tensorflow" not in sys.modules
@@ -110,5 +112,9 @@ def test_what_is_not_there():
         datasets.build("tfds", path="cars196")
     with pytest.raises(ValueError, match="no split 'validation'; it has "):
         datasets.build("tfds", path="birds#validation")
+    with pytest.raises(ValueError, match="3 records have no label"):
+        datasets.build("tfds", path="nobody")
+    with pytest.raises(ValueError, match=r"the label b'Jos\\xe9' is no UTF-8"):
+        datasets.build("tfds", path="latin")
     with pytest.raises(ValueError, match="none of label, class_id"):
         datasets.build("tfds", path="pictures")
