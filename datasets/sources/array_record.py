@@ -13,6 +13,7 @@ import json
 import os
 import struct
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,15 @@ MANIFEST = "manifest.json"
 TAGS = "labels"  # a column, list of int64: places in tag_names
 _HEADER = struct.Struct("<4sIq")  # magic, crc32 of label and image, label
 _MAGIC = b"geo1"
+
+
+class _Part(NamedTuple):
+    """What ArrayRecordDataSource is told of a shard: its file in bytes, as a name need not be UTF-8, and all of it."""
+
+    filename: bytes
+    skip: int
+    take: int
+    examples_in_shard: int
 
 
 class ArrayRecord:
@@ -89,8 +99,8 @@ class ArrayRecord:
 
     @functools.cached_property
     def _records(self) -> ArrayRecordDataSource:
-        return ArrayRecordDataSource([file for file, shard in zip(self._files, self.manifest["shards"], strict=True)
-                                      if shard["images"]])
+        return ArrayRecordDataSource([_Part(os.fsencode(file), 0, shard["images"], shard["images"]) for file, shard in
+                                      zip(self._files, self.manifest["shards"], strict=True) if shard["images"]])
 
 
 def read_manifest(folder: str) -> dict:
@@ -141,7 +151,7 @@ def write_shard(folder: str, name: str, records: list[tuple[int, str, bytes]], c
     """
     file, index = f"images-{name}.array_record", f"index-{name}.parquet"
     paths = [os.path.join(folder, part) for part in (file, index)]
-    writer = ArrayRecordWriter(paths[0] + ".part", "group_size:1,uncompressed")
+    writer = ArrayRecordWriter(os.fsencode(paths[0] + ".part"), "group_size:1,uncompressed")
     for label, _, image in records:
         writer.write(pack(label, image))
     writer.close()
@@ -149,7 +159,8 @@ def write_shard(folder: str, name: str, records: list[tuple[int, str, bytes]], c
                       "path": pa.array([path for _, path, _ in records], pa.string())})
     for other in columns.column_names if columns else ():
         table = table.append_column(other, columns[other])
-    pa.parquet.write_table(table, paths[1] + ".part")
+    with open(paths[1] + ".part", "wb") as opened:
+        pa.parquet.write_table(table, opened)
     for path in paths:
         os.replace(path + ".part", path)
     return {"file": file, "index": index, "images": len(records), "bytes": os.path.getsize(paths[0]),
@@ -181,7 +192,8 @@ def _checksum(label: int, image: bytes) -> int:
 
 def _read_index(path: str, shard: dict, columns: list[str] | None) -> pa.Table:
     try:
-        table = pa.parquet.read_table(path, columns=columns)
+        with open(path, "rb") as opened:
+            table = pa.parquet.read_table(opened, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} is damaged: {error}") from error
     if len(table) != shard["images"]:

@@ -68,14 +68,17 @@ def is_parquet(path: str) -> bool:
 
 
 def _content(path: str) -> bytes:
-    with pa.input_stream(path) as stream:  # which unpacks .gz
+    packed = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}.get(os.path.splitext(path)[1].lower())
+    # Opened here: pyarrow takes no path that is not UTF-8.
+    with open(path, "rb") as file, pa.input_stream(file, compression=packed) as stream:
         return stream.read()
 
 
 def _parquet(path: str) -> pyarrow.parquet.ParquetDataset:
     # Of a single file, no folder's name is a column. Pages that have a checksum are verified.
-    return pyarrow.parquet.ParquetDataset(path, partitioning="hive" if os.path.isdir(path) else None,
-                                          page_checksum_verification=True)
+    if os.path.isdir(path):
+        return pyarrow.parquet.ParquetDataset(path, page_checksum_verification=True)
+    return pyarrow.parquet.ParquetDataset(open(path, "rb"), partitioning=None, page_checksum_verification=True)
 
 
 def _refusal(path: str, error: Exception) -> UserError:

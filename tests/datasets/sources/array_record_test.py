@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 
 import numpy as np
@@ -28,6 +29,18 @@ def test_what_was_written_is_read(folder, travelled):
     assert [(source[np.int64(i)]["label"], source.paths[i], source[i]["image"]) for i in range(5)] == RECORDS
     assert source.class_names == ["a", "b"] and source.labels.tolist() == [0, 1, 0, 1, 0]
     assert array_record.damaged_shards(str(folder)) == []
+
+
+def test_a_folder_whose_name_is_no_utf8(folder, tmp_path_factory):
+    """And has what the reader takes for a part of a file."""
+    odd = os.path.join(tmp_path_factory.mktemp("odd"), "caf\udce9 [0:1]")
+    os.mkdir(odd)
+    shard = array_record.write_shard(odd, "0", RECORDS)
+    with open(os.path.join(odd, "manifest.json"), "w") as file:
+        json.dump({"images": 5, "class_names": ["a", "b"], "shards": [shard]}, file)
+    source = pickle.loads(pickle.dumps(datasets.build("array_record", path=odd)))
+    assert [(source[i]["label"], source.paths[i], source[i]["image"]) for i in range(5)] == RECORDS
+    assert array_record.damaged_shards(odd) == []
 
 
 def damage(path, at):

@@ -1,3 +1,5 @@
+import gzip
+import os
 import re
 
 import pyarrow as pa
@@ -27,6 +29,21 @@ def test_a_split_has_the_classes_of_its_own_rows(csv):
     train, test = (datasets.build("manifest", path=f"{csv}#{split}") for split in ("train", "test"))
     assert (train.class_names, test.class_names) == (["cat"], ["cat", "dog"])
     assert (train.labels.tolist(), test.labels.tolist()) == ([0], [1, 0])
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.csv.gz", "m.parquet"])
+@pytest.mark.parametrize("folder", ["caf\udce9", "k=v [a]:b"])
+def test_a_table_in_a_folder_of_any_name(tmp_path, folder, name):
+    path = os.path.join(tmp_path, folder, name)
+    os.mkdir(os.path.dirname(path))
+    with gzip.open(path, "wb") if name.endswith(".gz") else open(path, "wb") as file:
+        if name.endswith(".parquet"):
+            pa.parquet.write_table(pa.table({"path": ["1.jpg", "2.jpg"], "label": ["7", "07"]}), file)
+        else:
+            file.write(b"path,label\n1.jpg,7\n2.jpg,07\n")
+    source = datasets.build("manifest", path=path)
+    assert source.paths == [os.path.join(tmp_path, folder, f"{n}.jpg") for n in (1, 2)]
+    assert [source.class_names[label] for label in source.labels] == ["7", "07"]
 
 
 def test_parquet_with_numbers(tmp_path):
