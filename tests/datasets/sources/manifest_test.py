@@ -7,6 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from geodesic import datasets
+from geodesic.datasets import identity
 from geodesic.errors import UserError
 from tests.datasets import odd_tables
 
@@ -108,3 +109,32 @@ def test_a_table_means_what_stands_there_or_is_refused(name, tmp_path):
     paths = case.paths or [f"{place}.png" for place in range(len(case.labels))]
     assert source.paths == [str(tmp_path / file) for file in paths]
     assert case.remark in " ".join(source.remarks) and bool(case.remark) == bool(source.remarks)
+
+
+# A table -> the digest of its records, and its classes, of the version in which pyarrow guessed the types of a CSV.
+ORDINARY = {
+    "names.csv": ("path,label,box\na/0,bee,\na/1,ant,1 2 30 40\nb/2,bee,0 0 9.6 9\n", "c62c091ea322596e",
+                  ["ant", "bee"]),
+    "numbers.csv": ("path,label\na/0,10\na/1,9\nb/2,-3\n", "393940a923ae5f67", ["-3", "9", "10"]),
+    "floats.csv": ("path,label\na/0,10.5\na/1,9.5\nb/2,1.5\n", "393940a923ae5f67", ["1.5", "9.5", "10.5"]),
+    "several.csv": ("path,labels\na/0,10|9\na/1,9\nb/2,2|10\n", "9749fc59b6383bb6", ["10", "2", "9"]),
+    "split.csv#x": ("path,label,split\na/0,bee,x\na/1,ant,x\nb/2,bee,y\n", "2aefc9fb1ff04ef9", ["ant", "bee"]),
+    "numbers.parquet": ({"label": [10, 9, -3]}, "393940a923ae5f67", ["-3", "9", "10"]),
+    "texts.parquet": ({"label": ["10", "9", "2"]}, "05cf6a71f501a147", ["10", "2", "9"]),
+    "lists.parquet": ({"labels": [[10, 9], [9], [2]]}, "78f2864802fe53fa", ["2", "9", "10"]),
+}
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_an_ordinary_table_is_the_same_data_as_ever(name, tmp_path):
+    content, records, classes = ORDINARY[name]
+    path = tmp_path / name.partition("#")[0]
+    if isinstance(content, str):
+        path.write_text(content)
+    else:
+        pa.parquet.write_table(pa.table({"path": ["a/0", "a/1", "b/2"]} | content), path)
+    for file in ("a/0", "a/1", "b/2"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(file.encode())
+    found = identity.identity(datasets.build("manifest", path=str(tmp_path / name)))
+    assert (found["records"], found["class_names"]) == (records, classes)
