@@ -4,7 +4,7 @@ import functools
 import importlib.util
 
 EXTENSIONS = (".heic", ".heif")
-MISSING = "HEIC takes the package pillow-heif: pip install 'geodesic[heic]'"
+MISSING = "HEIC takes another package: pip install pillow-heif"
 
 
 def is_available() -> bool:

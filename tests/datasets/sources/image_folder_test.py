@@ -123,9 +123,9 @@ def test_heic_is_read_where_its_decoder_is_installed(tmp_path, monkeypatch):
     assert np.abs(shown.astype(int) - np.rot90(images.pixels(1, 64, 48), -1)).mean() < 5
     monkeypatch.setattr(heif, "is_available", lambda: False)
     monkeypatch.setattr(PIL.Image, "open", lambda file: (_ for _ in ()).throw(PIL.UnidentifiedImageError("x")))
-    with pytest.raises(ValueError, match=r"geodesic\[heic\]"):
+    with pytest.raises(ValueError, match="pip install pillow-heif"):
         datasets.decode(source[0])
-    with pytest.raises(FileNotFoundError, match=r"1 file\(s\) that are not read: 1 \.heic \(HEIC takes the package"):
+    with pytest.raises(FileNotFoundError, match=r"1 file\(s\) that are not read: 1 \.heic \(HEIC takes another package"):
         datasets.build("image_folder", path=str(tmp_path))
 
 
