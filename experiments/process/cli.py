@@ -14,7 +14,16 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from geodesic.errors import UserError
-from geodesic.experiments.process import accelerators, config_files, goodput, hosts, last_word, runtime, workdir
+from geodesic.experiments.process import (
+    accelerators,
+    config_files,
+    goodput,
+    hosts,
+    last_word,
+    runtime,
+    storage,
+    workdir,
+)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -33,18 +42,23 @@ _SHARED = {
         ("coordinator_address", "num_processes", "process_id"),
 }
 _SHARED_NAMES = {name for names in _SHARED.values() for name in names}
+# Flags that say where images are: their sources say what they read. And those whose URL is no file's.
+_DATA = ("path", "images", "data", "config.train_data.path", "config.test_data.path")
+_NO_PLACES = ("storage", "coordinator_address")
 # How --help shows a flag's value, by the name that absl has for its type.
 _SHOWS = {"int": "N", "float": "X", "comma separated list of strings": "A,B,..."}
 
 
 def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[str, ...] = ("workdir",),
-        configured: bool = True, takes: str = "", error_status: int = 1, alone: bool = False) -> None:
+        configured: bool = True, takes: str = "", error_status: int = 1, alone: bool = False,
+        buckets: tuple[str, ...] = ()) -> None:
     """Parses the flags, starts JAX, and exits with what `main(config, flags)` returns (None: 0).
 
     define_flags: adds the program's own. No flag is there before the program starts, and none is left after it.
     configured: whether --workdir is a run's, with a configuration of its own to go by.
     alone: one host of a TPU runs it; any other program waits there for the same program on all hosts.
     takes: what the arguments without a name are, such as "IMAGE IMAGE"; then `main(config, flags, arguments)`.
+    buckets: the flags that may name a place in a bucket, "" for the arguments; those of data are in `_DATA`.
 
     A UserError, or an error of the system (a missing file, a full disk), is one line on stderr and exit status
     `error_status`. Anything else is a defect and keeps its traceback. Of many processes only the first prints what is
@@ -59,6 +73,7 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
         if {"help", "helpshort", "h", "?"} & {*given}:
             print(_usage(main, own, required, configured, takes))
             sys.exit(0)
+        _check_places([*given.items(), *(("", argument) for argument in arguments)], buckets)
         config = _load(given, configured)
         _parse(options, config)
         if arguments and not takes:
@@ -140,6 +155,16 @@ def _split(argv: list[str], values: flags.FlagValues) -> tuple[list[tuple[str, l
 
 def _value(words: list[str]) -> str:
     return words[1] if len(words) > 1 else words[0].partition("=")[2]
+
+
+def _check_places(given: list[tuple[str, str]], buckets: tuple[str, ...]) -> None:
+    """Raises UserError, before anything is read or written, for a URL where no file or folder can be reached by one."""
+    for name, value in given:
+        if storage.scheme(value) and name not in _NO_PLACES:
+            named = f"--{name}={value}" if name else value
+            storage.check(value, named)
+            if name not in (*buckets, *_DATA):
+                raise UserError(f"{named}: expected a file or folder of this machine, which no bucket can be here")
 
 
 def _load(given: dict[str, str], configured: bool) -> ml_collections.ConfigDict | None:

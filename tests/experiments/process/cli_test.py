@@ -248,3 +248,24 @@ def test_no_flag_is_left_behind(run):
     assert {*flags.FLAGS} == before
     assert "--first" in refused(run, "--first=many", define_flags=define_flags)
     assert {*flags.FLAGS} == before
+
+
+@pytest.mark.parametrize("words, line", [
+    (["--workdir=hdfs://host/run"], "error: --workdir=hdfs://host/run: there is no storage hdfs://"),
+    (["--out=file:///tmp/x.parquet"], "error: --out=file:///tmp/x.parquet: there is no storage file://"),
+    (["--config=quickstart", "--config.init_from", "hf://weights"], "error: --config.init_from=hf://weights: "),
+    (["--config=quickstart", "--config.train_data.path=http://host/x"], "error: --config.train_data.path=http://host/x"),
+    (["--workdir=gs:/bucket/run"], "error: --workdir=gs:/bucket/run: expected gs://BUCKET/FOLDER"),
+    (["ftp://host/one.jpg"], "error: ftp://host/one.jpg: there is no storage ftp://"),
+    (["--out=gs://bucket/x.parquet"], "error: --out=gs://bucket/x.parquet: expected a file or folder of this machine")])
+def test_a_place_that_cannot_be_reached_is_refused_before_anything_is_read(run, words, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    define = lambda: flags.DEFINE_string("out", "", "A file.")
+    assert refused(run, *words, define_flags=define, takes="FILE", buckets=("workdir",)).startswith(line)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_url_of_a_service_is_no_place(run):
+    define = lambda: flags.DEFINE_string("storage", "", "A database.")
+    assert run("--storage=mysql://host/name", define_flags=define)[1] == ""
