@@ -2,7 +2,9 @@
 
 import os
 import pathlib
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -65,6 +67,29 @@ def test_a_preempted_job_is_queued_again_and_ends_as_if_nothing_had_happened(clu
     wait_until(lambda: "JobState=COMPLETED" in state(), log)
     assert "resuming at step" in log.read_text() and "Restarts=1" in state()
     assert runs.same("job", processes=2, devices=4)
+
+
+def test_a_lost_process_queues_the_job_again_and_a_users_error_does_not(cluster, tmp_path):
+    runs, log, refused = Runs(tmp_path), tmp_path / "job.log", tmp_path / "refused.log"
+    options = runs.command("job", "--step_seconds=0.3", "--cpu_devices=1")[3:]
+    submit = lambda output, *more: ask("sbatch", "--parsable", "--ntasks=2", f"--output={output}", "launch/slurm.sh",
+                                       *options, *more).strip()
+    job = submit(log)
+    written = lambda text: log.exists() and text in log.read_text()
+    wait_until(lambda: written("step  6/"), log)
+    os.kill(int(re.search(r"^pid (\d+) {'process_index': 0", log.read_text(), re.MULTILINE)[1]), signal.SIGKILL)
+    wait_until(lambda: written("queued again"), log)
+    state = lambda number: ask("scontrol", "show", "job", number)
+    wait_until(lambda: "JobState=PENDING" in state(job) or "JobState=RUNNING" in state(job), log)
+    ask("scontrol", "update", f"jobid={job}", "starttime=now")
+    wait_until(lambda: "JobState=COMPLETED" in state(job), log)
+    assert "resuming at step" in log.read_text() and "Restarts=1" in state(job)
+    assert runs.same("job", processes=2, devices=1)
+    other = submit(refused, "--config.seed=7")
+    wait_until(lambda: "JobState=FAILED" in state(other), refused)
+    assert "ExitCode=1:0" in state(other) and "Restarts=0" in state(other)
+    assert "holds a run of another configuration: seed 0 (now 7)" in refused.read_text()
+    assert not [*ROOT.glob(".geodesic-*.failed")]
 
 
 def test_a_sweep_as_a_job_array_has_the_table_of_one_that_ran_here(cluster, tmp_path):
