@@ -8,6 +8,7 @@ is answered by one that does nothing: nothing is imported, and nothing that the 
 import collections
 import io
 import pickle
+import pickletools
 import zipfile
 
 import numpy as np
@@ -84,6 +85,19 @@ class _Unpickler(pickle.Unpickler):
         return self._storage(reference[1].name, str(reference[2]), reference[4])
 
 
+def _load(data: io.BytesIO, storage):
+    """The object of the pickle that begins where `data` stands, which then stands behind it.
+
+    Raises RefusedError where it counts its parts wrongly: C's unpickler allocates as much as a damaged byte asks for.
+    """
+    start = data.tell()
+    for place, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > place:
+            raise RefusedError(f"its part {place} is numbered {argument}")
+    data.seek(start)
+    return _Unpickler(data, storage).load()
+
+
 def from_bfloat16(values: np.ndarray) -> np.ndarray:
     """bfloat16 numbers, given as u2 by their bits, as float32; they are the upper half of a float32.
 
@@ -147,7 +161,7 @@ def _read_zip(path: str):
         order = f"{folder}byteorder"
         if order in archive.namelist() and archive.read(order) != b"little":
             raise RefusedError("it is of a big-endian machine")
-        return _Unpickler(io.BytesIO(archive.read(pickled)), storage).load()
+        return _load(io.BytesIO(archive.read(pickled)), storage)
 
 
 def _read_legacy(path: str):
@@ -157,10 +171,10 @@ def _read_legacy(path: str):
     with open(path, "rb") as file:
         data = io.BytesIO(file.read())
     refuse = lambda *_: _refuse_storage()
-    if _Unpickler(data, refuse).load() != _LEGACY_MAGIC:
+    if _load(data, refuse) != _LEGACY_MAGIC:
         raise RefusedError("it does not begin as PyTorch's files do")
     for _ in ("protocol", "machine"):
-        _Unpickler(data, refuse).load()
+        _load(data, refuse)
     storages = {}
 
     def storage(kind: str, key: str, count: int) -> _Storage:
@@ -170,8 +184,8 @@ def _read_legacy(path: str):
             storages[key] = _Storage(np.zeros(count, _STORAGES[kind]), kind == "BFloat16Storage")
         return storages[key]
 
-    loaded = _Unpickler(data, storage).load()
-    for key in _Unpickler(data, refuse).load():
+    loaded = _load(data, storage)
+    for key in _load(data, refuse):
         values = storages[str(key)].values
         if int.from_bytes(data.read(8), "little") != len(values):
             raise RefusedError(f"storage {key} has another length than its tensors say")

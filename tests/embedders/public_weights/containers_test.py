@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from geodesic.embedders.public_weights import containers, weight_files
+from geodesic.errors import UserError
+from tests.embedders.public_weights.weight_files_test import damaged
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 FIRST = ("conv1.weight",)
@@ -96,6 +98,23 @@ def test_a_dictionary_that_holds_itself_and_a_deep_one_end():
     for _ in range(10_000):
         deep = {"x": deep}
     assert list(containers.collect(tree)) == [""] and len(containers.collect(deep)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+def test_a_thousand_damaged_files_are_read_or_refused(tmp_path, name):
+    """Never a traceback: what a damaged pickle asks for is passed over, or refused."""
+    shutil.copytree(GOLDENS, tmp_path, dirs_exist_ok=True)
+    path, rng, read = tmp_path / name, np.random.default_rng(0), 0
+    whole = path.read_bytes()
+    for _ in range(1000):
+        path.write_bytes(damaged(whole, rng))
+        try:
+            weight_files.read(str(path))
+            read += 1
+        except (UserError, FileNotFoundError) as error:
+            assert str(path) in str(error)
+    assert 0 < read < 1000
 
 
 def test_a_shard_alone_and_an_index_without_its_shards_are_refused(tmp_path):
