@@ -16,10 +16,22 @@ from . import identity, splits
 from .batches import eval_batches, train_batches
 from .decoding import decode, from_pillow, problem
 from .source import Classes, Files, Fold, Records, Source, parted, remarks
-from .sources import arrays, ijb, image_folder, manifest, omniglot, orl_faces, pairs, retrieval_sets, rotated
+from .sources import (
+    arrays,
+    ijb,
+    image_folder,
+    manifest,
+    omniglot,
+    orl_faces,
+    pairs,
+    retrieval_sets,
+    rotated,
+    webdataset,
+)
 from .sources.array_record import ArrayRecord
 from .sources.pair_images import PairImages
 from .sources.pairs import Pairs
+from .sources.parquet import Parquet
 from .sources.record_io import RecordIO
 from .sources.tfds import Tfds
 
@@ -34,6 +46,8 @@ SOURCES = {
     "omniglot": omniglot.load,
     "tfds": Tfds,
     "array_record": ArrayRecord,
+    "webdataset": webdataset.load,
+    "parquet": Parquet,
     "omniglot_rotations": rotated.load_omniglot,
     "cars196": retrieval_sets.load_cars196,
     "sop": retrieval_sets.load_sop,

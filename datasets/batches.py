@@ -14,8 +14,8 @@ import grain
 import numpy as np
 
 from ..errors import UserError
-from . import crops, order, transforms, workers
-from .source import Source
+from . import buckets, crops, order, transforms, workers
+from .source import Source, fetch
 
 # "Without end", for an iterator: more batches than a run has steps.
 _FOREVER = 2 ** 40
@@ -70,15 +70,18 @@ class _TrainLoader:
         self._input, self._augment = _plain(input), _plain(augment)
 
     def __call__(self, first_step: int, place: int) -> dict:
-        # Parts are counted over all steps, and of each part every process has its share.
-        part, row = divmod(place, self._local_part_size)
-        position = (first_step * self._parts + part) * self._part_size + self._process * self._local_part_size + row
+        if place % self.local_size == 0:
+            fetch(self._source, lambda: [self._order.record(self._position(first_step, one))
+                                         for one in range(place, place + self.local_size)])
+        position = self._position(first_step, place)
         index = self._order.record(position)
         for tried, stand_in in enumerate(stand_ins(self._source.labels, index)):
             try:
                 record = self._source[stand_in]
                 image = transforms.train_view(record, np.random.default_rng((self._seed, 1, position)), self._input,
                                               self._augment)
+            except buckets.UnreachableError:
+                raise
             except (ValueError, OSError) as error:
                 # All that were tried are bad: once they are more than may be, there is no use in trying on.
                 if 100 * (tried + 1) > self._tolerance * len(self._source):
@@ -87,6 +90,11 @@ class _TrainLoader:
             return {"image": image, "label": np.int32(record["label"]),
                     "replaced": np.int64(index if stand_in != index else -1)}
         raise UserError("no training image can be read")
+
+    def _position(self, first_step: int, place: int) -> int:
+        # Parts are counted over all steps, and of each part every process has its share.
+        part, row = divmod(place, self._local_part_size)
+        return (first_step * self._parts + part) * self._part_size + self._process * self._local_part_size + row
 
     def _too_many(self, error: Exception, tried: int) -> UserError:
         if not self._tolerance:
@@ -191,6 +199,8 @@ class _EvalLoader:
     def __call__(self, place: int) -> dict:
         batch, row = divmod(place, self.local_size)
         index = batch * self._global_size + self._process * self.local_size + row
+        if not row:
+            fetch(self._source, lambda: range(index, min(index + self.local_size, len(self._source))))
         size = self._input.image_size
         element = {"image": np.zeros((size, size, 3), np.uint8), "label": np.int32(-1), "index": np.int64(-1),
                    "mask": np.bool_(False)}
@@ -200,6 +210,8 @@ class _EvalLoader:
         element["label"] = np.int32(self._source.labels[index])
         try:
             image = transforms.eval_view(self._source[index], self._input)
+        except buckets.UnreachableError:
+            raise
         except (ValueError, OSError):
             return element
         return {**element, "image": image, "mask": np.bool_(True)}

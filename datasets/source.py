@@ -9,7 +9,7 @@ import concurrent.futures
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +22,8 @@ _LOOKED_INTO, _PIECE = 20_000, 4096  # files whose content counts, evenly spread
 
 class Source(Protocol):
     """What a source offers: `source[i]` is a record, for 0 <= i < len(source).
+
+    One whose records lie far away also has `fetch(indices)`: `fetch` below says why.
 
     A record is {"image": encoded bytes or u8[H,W,3], "label": int, "path": str}. It may also have a "box" (left, top,
     right, bottom), which is all of the image that counts, "landmarks", x and y of five points of a face, which is then
@@ -89,6 +91,11 @@ class Records:
     def __getitem__(self, index: int) -> dict:
         return self._source[self._places[index]]
 
+    @property
+    def fetch(self) -> Callable[[Iterable[int]], None]:
+        inner = self._source.fetch
+        return lambda indices: inner([self._places[index] for index in indices])
+
     def record_names(self) -> list[str]:
         names = self._source.record_names()
         return [names[place] for place in self._places]
@@ -114,6 +121,11 @@ class ClassSubset:
     def __getitem__(self, index: int) -> dict:
         record = self._source[self._records[index]]
         return {**record, "label": int(self._new[record["label"]])}
+
+    @property
+    def fetch(self) -> Callable[[Iterable[int]], None]:
+        inner = self._source.fetch
+        return lambda indices: inner([self._records[index] for index in indices])
 
     def record_names(self) -> list[str]:
         names = self._source.record_names()
@@ -162,6 +174,14 @@ class Fold(ClassSubset):
             raise UserError(f"the part of a fold is {' or '.join(self.PARTS)}; got {part!r}")
         of_class = np.arange(source.num_classes) * folds // source.num_classes
         super().__init__(source, np.flatnonzero((of_class == fold) == (part == "validation")))
+
+
+def fetch(source: Source, indices: Callable[[], Iterable[int]]) -> None:
+    """Lets a source read the records that this thread will ask for next, all at once: afar, each alone would be waited
+    for. A source that has them at hand is not asked, and the indices are not computed.
+    """
+    if reads := getattr(source, "fetch", None):
+        reads(indices())
 
 
 def remarks(source: Source) -> list[str]:

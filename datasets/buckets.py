@@ -1,0 +1,279 @@
+"""Files on a disk or in a bucket (gs://, s3://): which there are, and ranges of their bytes.
+
+Many ranges are fetched at once; what comes from a bucket is kept on this host's disk (disk_cache.py). A lost connection
+is tried again, with a line that says so. Libraries for buckets are imported where one is named.
+"""
+
+import concurrent.futures
+import contextlib
+import functools
+import itertools
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..errors import UserError
+from . import disk_cache
+
+# Scheme -> the library that reads it, and the extra that installs it.
+SCHEMES = {"gs": ("gcsfs", "gcs"), "s3": ("s3fs", "s3")}
+TRIES = 10               # of a request; the pauses between them are four minutes in all
+_LONGEST_PAUSE = 60.0    # seconds
+_STREAM = 8 * 1024 ** 2  # bytes of a request where a file is read from its beginning to its end
+_SEVERAL = re.compile(r"\{([^{}]*)\}")
+_NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
+_MOST = 1_000_000        # files that a pattern may stand for
+
+
+class UnreachableError(UserError):
+    """A bucket has not answered for minutes. No image is bad because of that: a loader ends, and shows no other one."""
+
+
+class File(NamedTuple):
+    """One file: its path, its bytes, and what changes when they do."""
+
+    path: str
+    size: int
+    version: str
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path names a file of a bucket.
+
+    Example:
+        >>> is_remote("gs://bucket/faces"), is_remote("faces")
+        (True, False)
+    """
+    return "://" in path
+
+
+def expand(pattern: str) -> list[str]:
+    """The paths that a pattern stands for: {07..12} for numbers, as wide as the first, {a,b} for words.
+
+    Example:
+        >>> expand("s-{08..10}.tar"), expand("{a,b}/{1..2}")
+        (['s-08.tar', 's-09.tar', 's-10.tar'], ['a/1', 'a/2', 'b/1', 'b/2'])
+    """
+    parts, place = [], 0
+    for found in _SEVERAL.finditer(pattern):
+        numbers = _NUMBERS.fullmatch(found[1])
+        if not numbers and "," not in found[1]:
+            continue
+        first, last = map(int, numbers.groups()) if numbers else (0, 0)
+        if not 0 <= last - first < _MOST:
+            raise UserError(f"{pattern!r} stands for numbers {first} to {last}: expected at most {_MOST:,}, rising")
+        numbered = (f"{number:0{len(numbers[1])}}" for number in range(first, last + 1)) if numbers else ()
+        parts += [[pattern[place:found.start()]], list(numbered) or found[1].split(",")]
+        place = found.end()
+    return ["".join(words) for words in itertools.product(*parts, [pattern[place:]])]
+
+
+def find(path: str, endings: tuple[str, ...]) -> list[File]:
+    """Finds a file, the files of a pattern, or those below a folder with one of these endings, in the order of names.
+
+    Raises FileNotFoundError where one is missing or there is none.
+    """
+    paths = [path] if not is_remote(path) and os.path.exists(path) else expand(path)
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        found = list(itertools.chain.from_iterable(pool.map(lambda one: _find_one(one, endings), paths)))
+    twice = len(found) - len({file.path for file in found})
+    if twice:
+        raise UserError(f"{path!r} names {twice:,} file(s) twice")
+    return found
+
+
+def _find_one(path: str, endings: tuple[str, ...]) -> list[File]:
+    if is_remote(path):
+        found = _remote(path)
+    elif os.path.isdir(path):
+        found = [_local(os.path.join(folder, name)) for folder, _, names in os.walk(path, followlinks=False)
+                 for name in names if name.endswith(endings)]
+    else:
+        found = [_local(path)]
+    if len(found) != 1 or found[0].path != path:
+        found = sorted(file for file in found if file.path.endswith(endings)
+                       and not os.path.basename(file.path).startswith("."))
+    if not found:
+        raise FileNotFoundError(f"no file {path!r}" + (f" and no {' or '.join(endings)} below it" if endings else ""))
+    return found
+
+
+def _local(path: str) -> File:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no file {path!r}") from None
+    return File(path, status.st_size, str(status.st_mtime_ns))
+
+
+def _remote(path: str) -> list[File]:
+    scheme, inner = path.split("://", 1)
+    inner = inner.rstrip("/")
+    files = filesystem(path)
+
+    def look() -> dict:
+        files.invalidate_cache()
+        return files.find(inner, detail=True)
+
+    found = attempt(look, path)
+    return [File(f"{scheme}://{name}", details["size"],
+                 str(details.get("generation") or details.get("ETag") or details.get("mtime")))
+            for name, details in found.items() if details["type"] == "file"]
+
+
+def filesystem(path: str):
+    """The fsspec file system of a bucket's path. Raises UserError for a scheme that is not read, or not installed."""
+    return _filesystem(path.split("://", 1)[0])
+
+
+@functools.cache
+def _filesystem(scheme: str):
+    if scheme not in SCHEMES:
+        raise UserError(f"{scheme}:// is not read: expected a folder or {', '.join(f'{one}://' for one in SCHEMES)}")
+    library, extra = SCHEMES[scheme]
+    import fsspec
+
+    try:
+        return fsspec.filesystem(scheme)
+    except ImportError as error:
+        raise UserError(f"{scheme}:// needs {library}: pip install 'geodesic[{extra}]'") from error
+
+
+def attempt(action: Callable, path: str):
+    """Does what asks a bucket, again and again while the connection is lost.
+
+    Raises UnreachableError after TRIES; FileNotFoundError or UserError where asking again is of no use.
+    """
+    for number in itertools.count(1):
+        try:
+            return action()
+        except Exception as error:
+            _refuse(error, path)
+            if number == TRIES:
+                raise UnreachableError(f"{path} cannot be reached: {_said(error)}") from error
+            pause = min(_LONGEST_PAUSE, 2.0 ** (number - 2)) * random.uniform(0.75, 1)
+            print(f"{path} cannot be reached ({_said(error)}); trying again in {pause:.1f} s", flush=True)
+            until = time.monotonic() + pause
+            while time.monotonic() < until:
+                if not threading.main_thread().is_alive():  # the program is over; its loader's threads hold it up
+                    raise
+                time.sleep(min(1.0, pause))
+
+
+def _refuse(error: Exception, path: str) -> None:
+    """Raises what does not get better by asking again."""
+    code = getattr(error, "code", None) or getattr(error, "status", None)
+    code = code if isinstance(code, int) else 0
+    if isinstance(error, UserError | RuntimeError | TypeError | AttributeError | KeyError):  # defects, or the end
+        raise error
+    if isinstance(error, FileNotFoundError) or code == 404:
+        raise FileNotFoundError(f"no file {path!r}") from error
+    if (isinstance(error, PermissionError | ValueError) or "Credentials" in type(error).__name__
+            or (400 <= code < 500 and code not in (408, 429))):
+        raise UserError(f"{path} is refused: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+
+
+def read(file: File, start: int, size: int, keep: bool = True) -> bytes:
+    """Reads a range of a file. Raises UserError where the file has become shorter."""
+    return read_many([(file, start, size)], keep)[0]
+
+
+def read_many(ranges: list[tuple[File, int, int]], keep: bool = True) -> list[bytes]:
+    """Reads ranges (file, start, bytes), those of buckets all at once. keep: on this host's disk."""
+    keep = keep and disk_cache.bound() > 0
+    found: list[bytes | None] = [_from_disk(file, start, size) if not is_remote(file.path) else
+                                 b"" if not size else _pieces(file).read(start, size) if keep else None
+                                 for file, start, size in ranges]
+    missing = [place for place, content in enumerate(found) if content is None]
+    wanted = []  # whole blocks, so that they can be kept
+    for file, start, size in (ranges[place] for place in missing):
+        first = start // disk_cache.BLOCK * disk_cache.BLOCK
+        stop = min(-(-(start + size) // disk_cache.BLOCK) * disk_cache.BLOCK, file.size)
+        wanted.append((file, first, stop) if keep else (file, start, start + size))
+    for place, (file, first, _), content in zip(missing, wanted, _fetched(wanted), strict=True):
+        _, start, size = ranges[place]
+        if keep:
+            _pieces(file).write(first, content)
+        found[place] = content[start - first:][:size]
+    for (file, start, size), content in zip(ranges, found, strict=True):
+        if len(content) != size:
+            raise UserError(f"{file.path} is damaged: it has {start + len(content):,} bytes and should have "
+                            f"{start + size:,} at least. It has changed since it was opened, or is cut short")
+    return found
+
+
+def _from_disk(file: File, start: int, size: int) -> bytes:
+    with open(file.path, "rb", buffering=0) as opened:
+        return os.pread(opened.fileno(), size, start)
+
+
+def _pieces(file: File) -> disk_cache.Pieces:
+    return disk_cache.Pieces(f"{file.path} {file.size} {file.version}")
+
+
+def _fetched(wanted: list[tuple[File, int, int]]) -> list[bytes]:
+    """Fetches ranges (file, start, stop) of buckets; of those that fail for a while, only these are asked for again."""
+    found: list = [None] * len(wanted)
+
+    def ask() -> None:
+        left = [place for place, content in enumerate(found) if content is None]
+        paths = [wanted[place][0].path.split("://", 1)[1] for place in left]
+        answers = filesystem(wanted[left[0]][0].path).cat_ranges(
+            paths, [wanted[place][1] for place in left], [wanted[place][2] for place in left], on_error="return")
+        failed = None
+        for place, answer in zip(left, answers, strict=True):
+            _, start, stop = wanted[place]
+            if isinstance(answer, Exception):
+                failed = answer
+            elif len(answer) != stop - start:
+                failed = ConnectionError(f"{len(answer):,} of {stop - start:,} bytes came")
+            else:
+                found[place] = bytes(answer)
+        if failed is not None:
+            raise failed
+
+    if wanted:
+        attempt(ask, wanted[0][0].path)
+    return found
+
+
+def stream(file: File):
+    """Opens a file of a disk or a bucket to be read from its beginning to its end, or here and there."""
+    if not is_remote(file.path):
+        return open(file.path, "rb")
+    return filesystem(file.path).open(file.path.split("://", 1)[1], "rb", block_size=_STREAM, cache_type="readahead")
+
+
+def load(path: str) -> bytes | None:
+    """The whole of a small file, or None where there is none."""
+    try:
+        if not is_remote(path):
+            with open(path, "rb") as file:
+                return file.read()
+        return attempt(lambda: filesystem(path).cat_file(path.split("://", 1)[1]), path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def store(path: str, content: bytes) -> None:
+    """Writes a small file whole or not at all. Raises OSError or UserError where it may not be written."""
+    if is_remote(path):
+        attempt(lambda: filesystem(path).pipe_file(path.split("://", 1)[1], content), path)
+        return
+    part = f"{path}.{os.getpid()}.{random.getrandbits(32):08x}.part"
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+        os.replace(part, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.remove(part)
+        raise
