@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from .. import heif
 from ..source import Files
+from . import class_names as naming
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif", ".bmp", ".pgm", ".ppm", ".tif",
               ".tiff")
@@ -141,7 +142,7 @@ def _classes(path: str, found: _Found, class_names: list[str]) -> list[str]:
     if len(deeper) > len(class_names) > 1 and all(len(names) > 1 for names, _, images in found.folders if images):
         result.append(f"{path}: its {len(class_names):,} classes are {_first(class_names)}, and all images lie deeper, "
                       f"in {_first(deeper)}: if those are the classes, the path is one level too high")
-    return result
+    return result + [f"{path}: {remark}" for remark in naming.remarks(class_names)]
 
 
 def _first(names) -> str:

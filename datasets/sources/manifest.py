@@ -3,7 +3,6 @@
 import decimal
 import os
 import re
-import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,15 +10,14 @@ import pyarrow as pa
 
 from ...errors import UserError
 from ..source import Files, parted
-from . import regions, tables
+from . import class_names, regions, tables
 
 SEPARATOR = "|"
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 # What stands in a column of numbers where one is missing; among names these are names (NA is Namibia).
 _MISSING = {"na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none"}
 _EXACT = 2 ** 53   # below it every whole number is a float of its own
-_LISTED = 5        # rows and names that a message has
-_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))  # letters that nobody sees
+_LISTED = 5        # rows that a message has
 
 
 class Manifest(Files):
@@ -100,10 +98,10 @@ def load(path: str) -> Manifest:
         for place, labels in enumerate(several):
             tags[place, [number[label] for label in labels]] = True
     boxes, landmarks = regions.boxes(path, rows, table), regions.landmarks(path, rows, table)
-    remarks = [f"{path}: {remark}" for remark in (*remarks, *_alike(names), *regions.remarks(boxes, landmarks))]
+    remarks += [*class_names.remarks(names), *regions.remarks(boxes, landmarks)]
     folder = os.path.dirname(path)
     return Manifest([os.path.join(folder, file) for file in files], [number[labels[0]] for labels in several], names,
-                    boxes, tags, path, rows, remarks, landmarks)
+                    boxes, tags, path, rows, [f"{path}: {remark}" for remark in remarks], landmarks)
 
 
 def _named(path: str, header: list[str], split: str) -> dict[str, str]:
@@ -225,17 +223,3 @@ def _refuse(path: str, what: str, rows: list[int]) -> None:
         listed = ", ".join(str(row + 1) for row in rows[:_LISTED]) + (", ..." if len(rows) > _LISTED else "")
         raise UserError(f"{path}: row {listed} has {what}" if len(rows) == 1 else
                         f"{path}: {len(rows):,} rows have {what}: {listed}")
-
-
-def _alike(names: list[str]) -> list[str]:
-    """What is to be said of classes whose names a reader may take for one."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        seen = unicodedata.normalize("NFKC", name.translate(_UNSEEN)).casefold()
-        groups.setdefault(" ".join(seen.split()), []).append(name)
-    alike = [group for group in groups.values() if len(group) > 1]
-    broken = [name for name in names if "\n" in name or "\r" in name]
-    first = ", ".join(" and ".join(map(repr, group)) for group in alike[:_LISTED])
-    result = [f"classes whose names differ in capitals, blanks or Unicode form alone: {first}"] if alike else []
-    result += [f"{len(broken):,} class(es) have a line break in their name, the first {broken[0]!r}"] if broken else []
-    return result

@@ -125,7 +125,7 @@ def test_heic_is_read_where_its_decoder_is_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(PIL.Image, "open", lambda file: (_ for _ in ()).throw(PIL.UnidentifiedImageError("x")))
     with pytest.raises(ValueError, match="pip install pillow-heif"):
         datasets.decode(source[0])
-    with pytest.raises(FileNotFoundError, match=r"1 file\(s\) that are not read: 1 \.heic \(HEIC takes another package"):
+    with pytest.raises(FileNotFoundError, match=r"not read: 1 \.heic \(HEIC takes another package: pip install"):
         datasets.build("image_folder", path=str(tmp_path))
 
 
@@ -148,3 +148,13 @@ def test_a_name_in_no_encoding_is_said_on_any_terminal(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdout", shown)
     datasets.build("image_folder", path=str(folder))
     assert shown.buffer.getvalue().endswith(b"caf\\udce9: passed over 1 file(s) that are not read: 1 .\\udcff\n")
+
+
+def test_classes_that_look_like_one_are_said(tmp_path):
+    for name in ("Jos\u00e9", "Jose\u0301", "Ann", "Ann ", "Bob"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(images.encoded(images.pixels(0), "PNG"))
+    source = datasets.build("image_folder", path=str(tmp_path))
+    assert source.class_names == ["Ann", "Ann ", "Bob", "Jose\u0301", "Jos\u00e9"]
+    assert source.remarks == [f"{tmp_path}: classes whose names differ in capitals, blanks or Unicode form alone: "
+                              "'Ann' and 'Ann ', 'Jose\u0301' and 'Jos\u00e9'"]
