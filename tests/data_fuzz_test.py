@@ -23,7 +23,7 @@ from tests.datasets.odd_mutations import mutate
 from tests.datasets.sources import record_io_test
 
 SECONDS = 300
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF", "AVIF")
 IDENTITIES = 5
 
 
