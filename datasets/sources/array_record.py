@@ -13,6 +13,7 @@ import json
 import os
 import struct
 import zlib
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from ...errors import UserError
+from .. import buckets
+from ..record_ranges import RecordRanges
 
 MANIFEST = "manifest.json"
 TAGS = "labels"  # a column, list of int64: places in tag_names
@@ -46,13 +49,14 @@ class ArrayRecord:
     """
 
     def __init__(self, path: str):
-        self.folder = path
+        self.folder, self._is_remote = path, buckets.is_remote(path)
         self.manifest = read_manifest(path)
         self.class_names = self.manifest["class_names"]
         self.num_classes = len(self.class_names)
         files = [os.path.join(path, shard["file"]) for shard in self.manifest["shards"]]
+        there = {file.path: file for file in buckets.find(path, (".array_record",))} if self._is_remote else {}
         for file, shard in zip(files, self.manifest["shards"], strict=True):
-            size = os.path.getsize(file) if os.path.exists(file) else None
+            size = os.path.getsize(file) if os.path.exists(file) else there[file].size if file in there else None
             if size != shard["bytes"]:
                 raise UserError(f"{file} is damaged: " + ("it is missing" if size is None else f"it has {size} bytes")
                                 + f", {shard['bytes']} expected. Delete it and run geodesic prepare again")
@@ -66,7 +70,7 @@ class ArrayRecord:
         self.tags = self.tag_names and np.zeros((len(index), len(self.tag_names)), bool)
         for record, tags in enumerate(index.column(TAGS).to_pylist() if self.tag_names else ()):
             self.tags[record, tags] = True
-        self._files = files
+        self._files = [there.get(file, file) for file in files]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,6 +78,8 @@ class ArrayRecord:
     def __getitem__(self, index: int) -> dict:
         try:
             label, image = unpack(self._records[int(index)])
+        except buckets.UnreachableError:
+            raise
         except Exception as error:  # whatever a damaged shard makes the reader raise
             raise UserError(f"cannot read record {index} of {self.folder} ({self.paths[index]}): {error}") from error
         if label != self.labels[index]:
@@ -97,8 +103,18 @@ class ArrayRecord:
     def __reduce__(self):  # open files do not travel to loader processes
         return ArrayRecord, (self.folder,)
 
+    @property
+    def fetch(self) -> Callable[[Iterable[int]], None]:
+        """Reads records of a bucket at once."""
+        if not self._is_remote:
+            raise AttributeError("fetch")
+        return self._records.fetch
+
     @functools.cached_property
-    def _records(self) -> ArrayRecordDataSource:
+    def _records(self) -> ArrayRecordDataSource | RecordRanges:
+        if self._is_remote:
+            return RecordRanges([file for file, shard in zip(self._files, self.manifest["shards"], strict=True)
+                                 if shard["images"]])
         return ArrayRecordDataSource([_Part(os.fsencode(file), 0, shard["images"], shard["images"]) for file, shard in
                                       zip(self._files, self.manifest["shards"], strict=True) if shard["images"]])
 
@@ -109,12 +125,11 @@ def read_manifest(folder: str) -> dict:
     Raises FileNotFoundError where there is none, UserError where it is damaged.
     """
     path = os.path.join(folder, MANIFEST)
+    content = buckets.load(path)
+    if content is None:
+        raise FileNotFoundError(f"no {MANIFEST} in {folder!r}: expected the --out of a finished `geodesic prepare`")
     try:
-        with open(path) as file:
-            manifest = json.load(file)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"no {MANIFEST} in {folder!r}: expected the --out of a finished `geodesic "
-                                f"prepare`") from error
+        manifest = json.loads(content)
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}") from error
     missing = {"class_names", "shards", "images"} - {*manifest}
@@ -136,9 +151,11 @@ def digest(path: str) -> str:
         >>> digest("no such file")
         ''
     """
-    if not os.path.exists(path):
+    try:
+        [found] = buckets.find(path, ())
+    except FileNotFoundError:
         return ""
-    with open(path, "rb") as file:
+    with buckets.stream(found) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -192,8 +209,10 @@ def _checksum(label: int, image: bytes) -> int:
 
 def _read_index(path: str, shard: dict, columns: list[str] | None) -> pa.Table:
     try:
-        with open(path, "rb") as opened:
-            table = pa.parquet.read_table(opened, columns=columns)
+        content = buckets.load(path)
+        if content is None:
+            raise UserError(f"{path} is damaged: it is missing")
+        table = pa.parquet.read_table(pa.BufferReader(content), columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} is damaged: {error}") from error
     if len(table) != shard["images"]:

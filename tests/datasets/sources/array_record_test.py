@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from geodesic import datasets
+from geodesic.datasets import buckets
 from geodesic.datasets.sources import array_record
-from tests.datasets import images
+from tests.datasets import images, streams
 
 RECORDS = [(index % 2, f"faces/{index}.jpg", images.encoded(images.pixels(index))) for index in range(5)]
 
@@ -83,3 +84,29 @@ def test_records_carry_their_checksum():
         broken[place] ^= 1
         with pytest.raises(ValueError, match="checksum"):
             array_record.unpack(bytes(broken))
+
+
+def test_a_bucket_gives_the_same_batches(folder, tmp_path, monkeypatch):
+    with streams.cache_of(monkeypatch, tmp_path / "cache"):
+        here = datasets.build("array_record", path=str(folder))
+        bucket = streams.use_bucket(monkeypatch, tmp_path.parent)
+        path = f"gs://{tmp_path.name}"
+        there = datasets.build("array_record", path=path)
+        assert there.record_names() == here.record_names() and there.class_names == here.class_names
+        assert array_record.damaged_shards(path) == []
+        bucket.failures += [ConnectionResetError("by peer"), OSError(16, "slow down")]
+        assert streams.same(streams.batches(there, threads=1), streams.batches(here))
+        assert pickle.loads(pickle.dumps(there))[4]["image"] == RECORDS[4][2]
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+        bucket.failures += [TimeoutError("slow")] * 999
+        with pytest.raises(buckets.UnreachableError, match="cannot be reached: slow"):
+            there[0]
+        bucket.failures.clear()
+        shard = folder / "images-0.array_record"
+        damage(shard, shard.read_bytes().index(RECORDS[1][2]) + 100)
+        with pytest.raises(ValueError, match=r"cannot read record 1 of gs://.*faces/1\.jpg.*checksum"):
+            there[1]
+        assert array_record.damaged_shards(path) == [shard.name]
+        shard.unlink()
+        with pytest.raises(ValueError, match="it is missing"):
+            datasets.build("array_record", path=path)

@@ -11,7 +11,7 @@ import pytest
 
 from geodesic import datasets
 from geodesic.datasets import identity
-from tests.datasets import images
+from tests.datasets import images, streams
 
 PIXELS = [images.pixels(seed) for seed in range(6)]
 
@@ -118,3 +118,29 @@ def test_what_is_not_there():
         datasets.build("tfds", path="latin")
     with pytest.raises(ValueError, match="none of label, class_id"):
         datasets.build("tfds", path="pictures")
+
+
+@pytest.mark.parametrize("root", ["", "gs://here"])
+def test_a_bucket_gives_the_same_batches(prepared, tmp_path, monkeypatch, root):
+    with streams.cache_of(monkeypatch, tmp_path / "cache"):
+        here, tags = (datasets.build("tfds", path=name) for name in ("birds", "attributes"))
+        shutil.copytree(prepared, tmp_path / "buckets" / "here")
+        bucket = streams.use_bucket(monkeypatch, tmp_path / "buckets")
+        monkeypatch.setenv("TFDS_DATA_DIR", root or str(tmp_path))
+        folder = "" if root else "gs://here/"
+        bucket.failures += [ConnectionResetError("by peer")]
+        there = datasets.build("tfds", path=f"{folder}birds")
+        assert there.record_names() == here.record_names() and there.class_names == here.class_names
+        assert streams.same(streams.batches(there, threads=1), streams.batches(here))
+        assert pickle.loads(pickle.dumps(there))[5]["image"] == here[5]["image"]
+        read = bucket.read
+        assert datasets.build("tfds", path=f"{folder}birds/1.0.0#train").labels.tolist() == here.labels.tolist()
+        assert bucket.read == read  # nothing was fetched twice
+        assert (datasets.build("tfds", path=f"{folder}attributes").tags == tags.tags).all()
+        with pytest.raises(FileNotFoundError, match="tfds build cars196"):
+            datasets.build("tfds", path=f"{folder}cars196")
+        with pytest.raises(ValueError, match="no split 'validation'; it has "):
+            datasets.build("tfds", path=f"{folder}birds#validation")
+        next((tmp_path / "buckets" / "here" / "birds" / "1.0.0").glob("*train*")).unlink()
+        with pytest.raises(ValueError, match="is missing: 1 of 1 files of train"):
+            datasets.build("tfds", path=f"{folder}birds")
