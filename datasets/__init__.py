@@ -29,6 +29,7 @@ from .sources import (
     webdataset,
 )
 from .sources.array_record import ArrayRecord
+from .sources.hugging_face import HuggingFace
 from .sources.pair_images import PairImages
 from .sources.pairs import Pairs
 from .sources.parquet import Parquet
@@ -48,6 +49,7 @@ SOURCES = {
     "array_record": ArrayRecord,
     "webdataset": webdataset.load,
     "parquet": Parquet,
+    "hugging_face": HuggingFace,
     "omniglot_rotations": rotated.load_omniglot,
     "cars196": retrieval_sets.load_cars196,
     "sop": retrieval_sets.load_sop,

@@ -34,7 +34,7 @@ _PLACE = np.dtype([("start", "<i8"), ("size", "<i8")])  # of an image in what is
 _LABELS, _IMAGES = ("label",), ("image", "img")         # columns that are taken before all others
 
 
-class _Columns(NamedTuple):
+class Columns(NamedTuple):
     """The columns of a file, as "image.bytes", and the names of its classes, if the schema has them."""
 
     image: str
@@ -74,7 +74,7 @@ class Parquet:
                           if columns != opened[0][0]), None)
         if differing:
             raise UserError(f"{differing} has other columns or names of classes than {files[0].path}")
-        self.class_names, self.labels, remarks = _labels(
+        self.class_names, self.labels, remarks = labels_of(
             where if where.endswith(_ENDINGS) else f"{where}/*{_ENDINGS[0]}",
             pa.chunked_array([chunk for _, _, labels in opened for chunk in labels.chunks], opened[0][2].type),
             opened[0][0].names)
@@ -241,10 +241,10 @@ def _parquet(file: buckets.File):
         raise UserError(f"{file.path} is damaged, or no Parquet: {(str(error).splitlines() or [''])[0]}") from error
 
 
-def _open(file: buckets.File) -> tuple[_Columns, list[_Group], pa.ChunkedArray]:
+def _open(file: buckets.File) -> tuple[Columns, list[_Group], pa.ChunkedArray]:
     """(columns, row groups, labels) of a file."""
     with _parquet(file) as opened:
-        columns = _columns(file.path, opened.schema_arrow)
+        columns = columns_of(file.path, opened.schema_arrow)
         parts = [opened.metadata.row_group(number) for number in range(opened.metadata.num_row_groups)]
         leaves = [opened.metadata.schema.column(place).path for place in range(opened.metadata.num_columns)]
         labels = opened.read(columns=[columns.label]).column(0)
@@ -262,7 +262,8 @@ def _open(file: buckets.File) -> tuple[_Columns, list[_Group], pa.ChunkedArray]:
         return columns, groups, labels
 
 
-def _columns(path: str, schema: pa.Schema) -> _Columns:
+def columns_of(path: str, schema: pa.Schema) -> Columns:
+    """The columns of a schema that are taken. Raises UserError where there are none, or several."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         kinds = {name: feature.get("_type") for name, feature in features.items() if isinstance(feature, dict)}
@@ -278,7 +279,7 @@ def _columns(path: str, schema: pa.Schema) -> _Columns:
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise UserError(f"{path} is damaged: the names of its classes are {str(names)[:60]}")
     binary = pa.types.is_binary(schema.field(image).type) or pa.types.is_large_binary(schema.field(image).type)
-    return _Columns(image if binary else f"{image}.bytes", label, names)
+    return Columns(image if binary else f"{image}.bytes", label, names)
 
 
 def _has_bytes(kind: pa.DataType) -> bool:
@@ -293,7 +294,7 @@ def _one(path: str, schema: pa.Schema, found: list[str], known: tuple[str, ...],
     return chosen[0]
 
 
-def _labels(path: str, column: pa.ChunkedArray, names: list[str] | None) -> tuple[list[str], np.ndarray, list[str]]:
+def labels_of(path: str, column: pa.ChunkedArray, names: list[str] | None) -> tuple[list[str], np.ndarray, list[str]]:
     """(names of the classes, i64[N], remarks)."""
     remarks: list[str] = []
     if names is None or not pa.types.is_integer(column.type):
