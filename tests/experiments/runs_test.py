@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 import time
+import types
 
+import fsspec
+import fsspec.implementations.dirfs
 import pytest
 
 from geodesic.errors import UserError
 from geodesic.experiments import runs
-from geodesic.experiments.process import lock
+from geodesic.experiments.process import lock, storage
 from geodesic.experiments.process import workdir as workdirs
 
 LOSSES = [{"step": 1, "loss": 4.0}, {"step": 30, "loss": 2.5, "images_per_second": 80.0, "eta_seconds": 7.0}]
@@ -42,6 +45,42 @@ def test_runs_are_found_wherever_they_lie_and_nothing_else(tmp_path):
     assert find(tmp_path) == ["a", "b", "sweep/trials/one"] and find(tmp_path / "a") == ["a"]
     with pytest.raises(UserError, match="there is no folder '/nowhere'"):
         runs.find("/nowhere")
+
+
+class Bucket(fsspec.implementations.dirfs.DirFileSystem):
+    """gs://bucket is a folder of this name."""
+
+    def _join(self, path):
+        return super()._join(storage._key(path))
+
+
+def test_runs_of_a_bucket(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(storage, "_filesystem", lambda kind: Bucket(str(tmp_path), fsspec.filesystem("file")))
+    monkeypatch.setattr(storage, "check", lambda *_: None)  # gcsfs need not be there
+    runs_of = tmp_path / "bucket" / "runs"
+    for name in ("a", "a-b", "sweep/one"):
+        write(runs_of / name, LOSSES, ended="finished", age=9000, last_word=9000)
+    write(runs_of / "a" / "inside")
+    (runs_of / "a" / "metrics.jsonl").unlink()
+    (runs_of / "a" / "metrics").mkdir()
+    (runs_of / "a" / "metrics" / "000001-000000.jsonl").write_text('{"step": 7, "loss": 1.0}\n')
+    assert runs.find("gs://bucket/runs/") == [f"gs://bucket/runs/{name}" for name in ("a", "a-b", "sweep/one")]
+    runs.main(None, types.SimpleNamespace(json=True, scores=[]), ["gs://bucket/runs"])
+    found = {run["run"]: run for run in json.loads(capsys.readouterr().out)}
+    assert {name: (run["state"], run["step"], run["goodput"]) for name, run in found.items()} == {
+        "a": ("finished", 7, 0.75), "a-b": ("finished", 30, 0.75), "sweep/one": ("finished", 30, 0.75)}
+    assert found["a"]["age"] < 60 < found["a-b"]["age"]
+    with pytest.raises(UserError, match="there is no folder 'gs://bucket/nothing'"):
+        runs.find("gs://bucket/nothing")
+
+
+def test_a_damaged_run_hides_no_other(tmp_path, capsys):
+    write(tmp_path / "good", LOSSES)
+    write(tmp_path / "torn")
+    (tmp_path / "torn" / "metrics.jsonl").write_text("no JSON\n")
+    runs.main(None, types.SimpleNamespace(json=False, scores=[]), [str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["good", "stopped"], ["torn", "damaged"]]
 
 
 def test_what_a_run_says_of_itself(tmp_path):
