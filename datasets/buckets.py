@@ -7,7 +7,9 @@ is tried again, with a line that says so. Libraries for buckets are imported whe
 import concurrent.futures
 import contextlib
 import functools
+import importlib.util
 import itertools
+import logging
 import os
 import random
 import re
@@ -113,13 +115,7 @@ def _local(path: str) -> File:
 def _remote(path: str) -> list[File]:
     scheme, inner = path.split("://", 1)
     inner = inner.rstrip("/")
-    files = filesystem(path)
-
-    def look() -> dict:
-        files.invalidate_cache()
-        return files.find(inner, detail=True)
-
-    found = attempt(look, path)
+    found = attempt(lambda: filesystem(path).find(inner, detail=True), path)
     return [File(f"{scheme}://{name}", details["size"],
                  str(details.get("generation") or details.get("ETag") or details.get("mtime")))
             for name, details in found.items() if details["type"] == "file"]
@@ -127,20 +123,30 @@ def _remote(path: str) -> list[File]:
 
 def filesystem(path: str):
     """The fsspec file system of a bucket's path. Raises UserError for a scheme that is not read, or not installed."""
-    return _filesystem(path.split("://", 1)[0])
+    return _filesystem(path.split("://", 1)[0], os.getpid())
 
 
 @functools.cache
-def _filesystem(scheme: str):
+def _filesystem(scheme: str, process: int):
+    """Of one process: connections and threads do not outlive a fork."""
     if scheme not in SCHEMES:
         raise UserError(f"{scheme}:// is not read: expected a folder or {', '.join(f'{one}://' for one in SCHEMES)}")
     library, extra = SCHEMES[scheme]
-    import fsspec
+    if importlib.util.find_spec(library) is None:
+        raise UserError(f"{scheme}:// needs {library}: pip install 'geodesic[{extra}]'")
+    for name in ("aiobotocore", "botocore", "fsspec", library):  # they log a page of what they raise
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    fresh = {"use_listings_cache": False, "skip_instance_cache": True}
+    if scheme == "s3":
+        import s3fs
 
-    try:
-        return fsspec.filesystem(scheme)
-    except ImportError as error:
-        raise UserError(f"{scheme}:// needs {library}: pip install 'geodesic[{extra}]'") from error
+        return s3fs.S3FileSystem(config_kwargs={"connect_timeout": 20, "read_timeout": 60}, **fresh)
+    import aiohttp
+    from gcsfs.core import GCSFileSystem  # gcsfs's default asks another service first what kind of bucket it is
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=60)
+    emulated = {"token": "anon"} if os.environ.get("STORAGE_EMULATOR_HOST") else {}
+    return GCSFileSystem(session_kwargs={"timeout": timeout}, **emulated, **fresh)
 
 
 def attempt(action: Callable, path: str):

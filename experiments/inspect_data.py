@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 from geodesic import datasets
-from geodesic.datasets import crops, duplicates
+from geodesic.datasets import buckets, crops, duplicates
 from geodesic.datasets.sources import array_record
 from geodesic.errors import UserError
 from geodesic.experiments.process import cli, hosts, progress, workdir
@@ -68,6 +68,8 @@ def look(source: datasets.Source, name: str, threads: int) -> list[dict]:
             image = datasets.decode(record)
             regions = crops.remarks(record, *image.shape[:2])
             crops.cut({**record, "image": image}, crops.whole, None)
+        except buckets.UnreachableError:
+            raise
         except (ValueError, OSError) as error:
             return {"problem": str(error), "regions": regions}
         finally:

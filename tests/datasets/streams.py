@@ -66,6 +66,9 @@ class Bucket(fsspec.implementations.dirfs.DirFileSystem):
 
     failures, asked, read = (), 0, 0
 
+    def _join(self, path):
+        return super()._join(path.removeprefix("gs://") if isinstance(path, str) else path)
+
     def cat_ranges(self, paths, starts, ends, **_):
         answers = []
         for path, start, end in zip(paths, starts, ends, strict=True):
@@ -82,8 +85,8 @@ class Bucket(fsspec.implementations.dirfs.DirFileSystem):
 def use_bucket(monkeypatch, folder: pathlib.Path) -> type[Bucket]:
     """gs://NAME is then folder/NAME, in this process."""
     bucket = type("Here", (Bucket,), {"failures": [], "asked": 0, "read": 0, "cachable": False})
-    system = bucket(str(folder), fsspec.filesystem("file"))
-    monkeypatch.setattr(buckets, "_filesystem", lambda scheme: system)
+    system = bucket(str(folder), fsspec.filesystem("file", auto_mkdir=True))
+    monkeypatch.setattr(buckets, "_filesystem", lambda scheme, process: system)
     monkeypatch.setattr(buckets, "_LONGEST_PAUSE", 0.0)
     return bucket
 
