@@ -33,11 +33,16 @@ def read(path: str) -> ml_collections.ConfigDict:
     Fields that are newer than the file have their defaults, renamed ones their new names. Raises FileNotFoundError, or
     UserError for a file that is damaged or has a field that no version knows.
     """
-    with open(path) as file:
-        try:
-            values = json.load(file)
-        except ValueError as error:
-            raise UserError(f"{path} is damaged: {error}") from error
+    with open(path, "rb") as file:
+        return parse(file.read(), path)
+
+
+def parse(content: bytes, path: str) -> ml_collections.ConfigDict:
+    """Does what `read` does, of a file's content."""
+    try:
+        values = json.loads(content)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} is damaged: it holds a {type(values).__name__}, not a configuration")
     return from_dict(values, path)

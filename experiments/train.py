@@ -7,6 +7,7 @@ On many hosts the same command runs on each of them: docs/pods.md.
 
 import contextlib
 import itertools
+import tempfile
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from geodesic.errors import UserError
 from geodesic.experiments import tasks
 from geodesic.experiments.checkpoints import checkpoint
 from geodesic.experiments.compiled import profile
-from geodesic.experiments.process import cli, goodput, hosts, lock, progress, stop_signal, trackers, watchdog
+from geodesic.experiments.process import cli, goodput, hosts, lock, progress, stop_signal, storage, trackers, watchdog
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.protocols import evaluators, watching
 from geodesic.experiments.training import data, guards, init_from, reports, resume, saving, summary
@@ -59,6 +60,8 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
     stop: an object whose `received` is a signal, or None as long as the run is to go on. task: in place of the one
     that `config.task` names.
     """
+    storage.check(workdir)
+    storage.check(config.init_from)
     mesh = meshes.make()
     trackers.check(config.run.trackers)
     if extend_to_epochs:
@@ -115,8 +118,11 @@ def make_run(config, workdir: str, subject: evaluators.Subject, watched: list[ev
     model, mesh, agreement = subject.model, subject.mesh, hosts.Agreement(subject.mesh)
     agreed_stop = lambda: agreement.largest(int(stop.received or 0))
     train_step = steps.make_train_step(model, mesh)
-    profiler = profile.Profiler(workdir, config, lambda: train_step.lower(
-        models.abstract_state(model, mesh), steps.abstract_batch(model, mesh)).compile())
+    compiled = lambda: train_step.lower(models.abstract_state(model, mesh), steps.abstract_batch(model, mesh)).compile()
+    in_bucket = storage.is_remote(workdir) and config.run.profile_steps
+    profiler = profile.Profiler(
+        tempfile.mkdtemp(prefix="geodesic-") if in_bucket else workdir, config, compiled,
+        *([lambda folder: storage.send(folder, f"{workdir}/profile")] if in_bucket else []))
     return Run(workdir, config, mesh, model, batches, train_step, saves,
                watching.Evaluation(watched, subject, watch, agreed_stop),
                guards.Guard(workdir, config.run.max_rollbacks), profiler, watch, agreed_stop)
@@ -196,4 +202,4 @@ def end(run: Run, step: int, state: models.TrainState, stop: int, score: float |
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags)
+    cli.run(main, define_flags, buckets=("workdir", "config.init_from"))

@@ -5,7 +5,6 @@ every bit, and what their images look like. Normalisation belongs to the weights
 """
 
 import io
-import json
 import os
 
 import jax
@@ -15,12 +14,13 @@ from flax import traverse_util
 from geodesic.configs import stored
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import checkpoint
+from geodesic.experiments.process import storage
 from geodesic.experiments.process import workdir as workdirs
 
 
 def exist(workdir: str) -> bool:
     """Whether this folder holds imported weights."""
-    return os.path.exists(_record_path(workdir))
+    return storage.exists(_record_path(workdir))
 
 
 def save(workdir: str, config, variables: dict, record: dict) -> None:
@@ -38,10 +38,9 @@ def load(workdir: str, config) -> dict:
 
     Raises UserError where a bit has changed, and where `config.input` normalises otherwise than these weights need.
     """
-    with open(_record_path(workdir)) as file:
-        record = json.load(file)
+    record = workdirs.read_json(_record_path(workdir))
     check_normalisation(record, config, f"the weights in {workdir}")
-    with np.load(_arrays_path(workdir), allow_pickle=False) as file:
+    with storage.opened(_arrays_path(workdir)) as opened, np.load(opened, allow_pickle=False) as file:
         variables = {"batch_stats": {}} | traverse_util.unflatten_dict(dict(file), sep="/")
     if checkpoint.digest(variables) != record["digest"]:
         raise UserError(f"the weights in {workdir} are damaged: import them again")

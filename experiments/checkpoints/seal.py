@@ -10,6 +10,7 @@ import os
 import pathlib
 
 from geodesic.errors import UserError
+from geodesic.experiments.process import storage
 
 NAME = "manifest.json"
 _CHUNK = 1 << 22
@@ -33,6 +34,9 @@ def close(folder: str, record: dict) -> None:
 def write(folder: str, record: dict) -> None:
     """Writes this record as the manifest of `folder`, under its own digest, through to the disk."""
     content = json.dumps(record, indent=1).encode() + b"\n"
+    if storage.is_remote(folder):
+        storage.write(f"{folder}/{NAME}", content + hashlib.sha256(content).hexdigest().encode() + b"\n")
+        return
     with open(os.path.join(folder, NAME), "wb") as file:
         file.write(content + hashlib.sha256(content).hexdigest().encode() + b"\n")
         file.flush()
@@ -42,7 +46,7 @@ def write(folder: str, record: dict) -> None:
 def read(folder: str) -> dict:
     """The record, its own digest checked. Raises DamagedError."""
     try:
-        content = pathlib.Path(folder, NAME).read_bytes()
+        content = storage.read(os.path.join(folder, NAME))
     except FileNotFoundError as error:
         raise DamagedError(f"{NAME} is missing") from error
     body, digest = content[:-65], content[-65:]
@@ -52,14 +56,19 @@ def read(folder: str) -> dict:
 
 
 def check(folder: str, record: dict) -> None:
-    """Raises DamagedError unless the files are those of the manifest, to the last bit, and no others."""
+    """Raises DamagedError unless the files are those of the manifest, to the last bit, and no others.
+
+    In a bucket, what the objects hold is proven when they are read.
+    """
     files, there = record["files"], _files(folder)
     missing = [name for name in files if name not in there]
-    sizes = [name for name in there if name in files and os.path.getsize(os.path.join(folder, name)) != files[name][0]]
+    sizes = [name for name in there if name in files and _size(folder, name, there) != files[name][0]]
     strange = [name for name in there if name not in files]
     for names, what in ((missing, "is missing"), (sizes, "has another size"), (strange, "does not belong to it")):
         if names:
             raise DamagedError(f"{names[0]} {what}{_more(names)}", tuple(names))
+    if storage.is_remote(folder):
+        return
     changed = [name for name, digest in zip(there, _digests(folder, there), strict=True) if digest != files[name][1]]
     if changed:
         raise DamagedError(f"{changed[0]} has changed{_more(changed)}", tuple(changed))
@@ -69,9 +78,16 @@ def _more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-def _files(folder: str) -> list[str]:
+def _files(folder: str) -> list[str] | dict[str, int]:
+    """Their names, sorted; in a bucket, with their sizes."""
+    if storage.is_remote(folder):
+        return {name: size for name, size in sorted(storage.files(folder).items()) if name != NAME}
     return sorted(str(path.relative_to(folder)) for path in pathlib.Path(folder).rglob("*")
                   if not path.is_dir() and str(path.relative_to(folder)) != NAME)
+
+
+def _size(folder: str, name: str, there) -> int:
+    return there[name] if storage.is_remote(folder) else os.path.getsize(os.path.join(folder, name))
 
 
 def _digests(folder: str, names: list[str]) -> list[str]:

@@ -38,10 +38,12 @@ class Breakdown(NamedTuple):
 class Profiler:
     """Traces the steps of a run once. Where there are many processes, the first writes and prints."""
 
-    def __init__(self, folder: str, config, compiled: Callable):
-        """compiled: () -> the compiled training step. Called after the trace, on all hosts."""
+    def __init__(self, folder: str, config, compiled: Callable, keep: Callable[[str], None] = lambda folder: None):
+        """folder: on a disk. compiled: () -> the compiled training step. Called after the trace, on all hosts.
+        keep: is given the folder with the trace in it.
+        """
         self._wanted, self._dtype, self._compiled = config.run.profile_steps, config.embedder.dtype, compiled
-        self._folder = os.path.join(folder, "profile")
+        self._folder, self._keep = os.path.join(folder, "profile"), keep
         self._seen, self._first, self._scalars, self._tracing = 0, None, None, False
 
     def after(self, step: int, scalars) -> bool:
@@ -79,6 +81,7 @@ class Profiler:
             breakdown = analyse(ProfileData.from_file(path), text, steps)
             work = {"flops": compiled.cost_analysis().get("flops", 0.0), "traffic": memory_traffic.main_memory(text)}
             told = tell(breakdown, work, jax.local_devices()[0], self._dtype)
+            self._keep(self._folder)
             print(f"profile of step {self._first} to {self._first + steps - 1}, in {path}\n{told}", flush=True)
         return True
 

@@ -1,5 +1,6 @@
 """What every program shares: its flags and their help, the configuration, and one clear line for a user's error."""
 
+import faulthandler
 import os
 import re
 import shutil
@@ -81,6 +82,7 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
         for name in required:
             if not (config if name == "config" else values[name].value):
                 raise UserError(f"--{name}=... is required")
+        faulthandler.enable(sys.__stderr__)  # native code that crashes says where
         runtime.start(values.cpu_devices)
         accelerators.cpu_is_allowed, goodput.program_started = values.allow_cpu, psutil.Process().create_time()
         many = hosts.start(values.coordinator_address, values.num_processes, values.process_id, alone)
@@ -172,9 +174,11 @@ def _load(given: dict[str, str], configured: bool) -> ml_collections.ConfigDict 
     name = given.get("config")
     if name is None and configured and given.get("workdir"):
         stored = workdir.config_path(given["workdir"])
-        if not os.path.exists(stored):
+        if not storage.exists(stored):
             raise UserError(f"no run in {given['workdir']!r} (it has no {os.path.basename(stored)}): give the "
                             f"--workdir of a run, or train one with --config=quickstart")
+        if storage.is_remote(stored):
+            return config_files.call(config_files.find("stored", "get_config"), "parse", storage.read(stored), stored)
         name = f"stored:{stored}"
     if name is None:
         return None

@@ -1,11 +1,10 @@
 """Where a run's time goes, from its first process to its last: how much of it makes steps that stay."""
 
 import contextlib
-import json
 import os
 import time
 
-from geodesic.experiments.process import progress
+from geodesic.experiments.process import appending, progress
 from geodesic.experiments.process import workdir as workdirs
 
 # The kinds of time, as they are told; each phase of the watchdog belongs to one. Any other phase is an evaluation.
@@ -78,9 +77,11 @@ class Goodput:
         self._written = time.monotonic()
         if self._writes and self._begun:
             with contextlib.suppress(OSError):  # a full disk, which others report
-                workdirs.write_json(self._path, {
+                workdirs.write_json(self._path, soon=True, values={
                     "seconds": {name: round(seconds, 3) for name, seconds in self._seconds.items()},
                     "starts": self._starts, "time": time.time(), "ended": ended, "marks": self._marks})
+                if ended:
+                    appending.flush()
 
 
 def _path(workdir: str) -> str:
@@ -91,8 +92,7 @@ def read(workdir: str) -> dict:
     """What a run has left: "seconds" by kind, "starts", "time" of the last word, "ended" (finished, stopped, failed,
     or "" for one that runs or was killed). {} where there is nothing."""
     try:
-        with open(_path(workdir)) as file:
-            return json.load(file)
+        return workdirs.read_json(_path(workdir))
     except (FileNotFoundError, ValueError):
         return {}
 

@@ -7,6 +7,7 @@ import os
 import socket
 
 from geodesic.errors import UserError
+from geodesic.experiments.process import lease, storage
 from geodesic.experiments.process import workdir as workdirs
 
 
@@ -14,8 +15,12 @@ from geodesic.experiments.process import workdir as workdirs
 def held(folder: str):
     """Holds the lock of a workdir, which is created. The system lets go of it when the process ends, however it ends.
 
-    Raises UserError, naming the holder, where another run has it.
+    Raises UserError, naming the holder, where another run has it. In a bucket it is a lease (lease.py).
     """
+    if storage.is_remote(folder):
+        with lease.held(folder):
+            yield
+        return
     os.makedirs(folder, exist_ok=True)
     # Not inherited by the loader's workers: they may outlive a killed run.
     descriptor = os.open(os.path.join(folder, workdirs.LOCK), os.O_RDWR | os.O_CREAT, 0o644)
@@ -30,6 +35,8 @@ def held(folder: str):
 
 def is_held(folder: str) -> bool:
     """Whether a run on this machine has the folder. No lock is taken for that: it could keep a run from starting."""
+    if storage.is_remote(folder):
+        return lease.is_held(folder)
     try:
         place = os.stat(os.path.join(folder, workdirs.LOCK))
         with open("/proc/locks") as file:

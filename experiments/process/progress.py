@@ -9,7 +9,7 @@ import time
 import rich.console
 import rich.progress
 
-from geodesic.experiments.process import trackers
+from geodesic.experiments.process import appending, storage, trackers
 from geodesic.experiments.process import workdir as workdirs
 
 
@@ -17,15 +17,16 @@ class Metrics:
     """Writes metrics.jsonl and TensorBoard events of a workdir, and tells its trackers (names of trackers.TRACKERS).
     Records past `first_step` are dropped: they come again.
 
-    What a full disk refuses is reported in a line, kept, and written when there is room again.
+    What a full disk refuses is reported in a line, kept, and written when there is room again. In a bucket the records
+    are parts, metrics/START-PART.jsonl, of which the last start counts.
     """
 
     def __init__(self, workdir: str, first_step: int, followed_by: tuple[str, ...] = ()):
-        path = workdirs.metrics_path(workdir)
         # A run from step 0 evaluates there again; a resumed one does not repeat what its checkpoint has seen.
         kept = [record for record in read_metrics(workdir) if first_step and record["step"] <= first_step]
-        workdirs.write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
-        self._file, self._waiting, self._reported = os.open(path, os.O_WRONLY | os.O_APPEND), b"", False
+        content = "".join(json.dumps(record) + "\n" for record in kept).encode()
+        self._file = _start_parts(workdir, content) if storage.is_remote(workdir) else _start_file(workdir, content)
+        self._waiting, self._reported = b"", False
         self._readers = [_Board(os.path.join(workdir, "tensorboard"), first_step),
                          *(trackers.Tracker(name, workdir) for name in followed_by)]
 
@@ -38,11 +39,19 @@ class Metrics:
 
     def close(self) -> None:
         self._flush()
-        os.close(self._file)
+        if isinstance(self._file, int):
+            os.close(self._file)
+        else:
+            self._file.close()
         for reader in self._readers:
             reader.close()
 
     def _flush(self) -> None:
+        if not isinstance(self._file, int):
+            self._file.write(self._waiting)
+            self._file.flush()
+            self._waiting = b""
+            return
         try:
             while self._waiting:
                 self._waiting = self._waiting[os.write(self._file, self._waiting):]
@@ -52,6 +61,28 @@ class Metrics:
             self._reported = True
 
 
+def _start_file(workdir: str, content: bytes) -> int:
+    path = workdirs.metrics_path(workdir)
+    workdirs.write_atomically(path, content)
+    storage.remove(_parts(workdir))  # of a run that came from a bucket
+    return os.open(path, os.O_WRONLY | os.O_APPEND)
+
+
+def _start_parts(workdir: str, content: bytes) -> appending.Parts:
+    folder = _parts(workdir)
+    before = storage.names(folder)
+    start = max((int(name.partition("-")[0]) for name in before), default=0) + 1
+    name = lambda number: f"{folder}/{start:06}-{number:06}.jsonl"
+    storage.write(name(0), content)
+    for path in (*(f"{folder}/{name}" for name in before), workdirs.metrics_path(workdir)):
+        storage.remove(path)
+    return appending.Parts(name, first=1)
+
+
+def _parts(workdir: str) -> str:
+    return os.path.join(workdir, "metrics")
+
+
 class _Board:
     """Scalars for TensorBoard, each on the disk when `write` returns. An error ends them, with a line: metrics.jsonl
     has everything. (SummaryWriter's thread ends at its first error, and its queue then blocks the run.)
@@ -59,12 +90,17 @@ class _Board:
 
     def __init__(self, folder: str, first_step: int):
         # Here, as it imports torch where that is installed: seconds that only a run which writes has to spend.
+        from tensorboardX import record_writer
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2, summary_pb2
 
         self._event, self._summary, self._writer = event_pb2.Event, summary_pb2.Summary, None
         with self._or_end():
-            os.makedirs(folder, exist_ok=True)
+            if storage.is_remote(folder):
+                for scheme in ("gs", "s3"):
+                    record_writer.register_writer_factory(scheme, appending.Boards)
+            else:
+                os.makedirs(folder, exist_ok=True)
             # The name has its second: a run that goes back writes two in one.
             self._writer = EventsWriter(os.path.join(folder, "events"), f".{os.getpid()}.{time.monotonic_ns()}")
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # TensorBoard hides what lies past it
@@ -113,13 +149,19 @@ def last_evaluation(workdir: str) -> int | None:
 
 
 def read_metrics(workdir: str) -> list[dict]:
-    """The records of metrics.jsonl, oldest first. A last line that a crash cut short is left out."""
+    """The records of metrics.jsonl, or of its parts, oldest first. A last line that a crash cut short is left out."""
     try:
-        with open(workdirs.metrics_path(workdir)) as file:
-            lines = file.read().split("\n")
+        content = _read_parts(workdir) or storage.read(workdirs.metrics_path(workdir)).decode()
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines[:-1]]
+    return [json.loads(line) for line in content.split("\n")[:-1]]
+
+
+def _read_parts(workdir: str) -> str:
+    folder = _parts(workdir)
+    names = storage.names(folder)
+    last = sorted(name for name in names if name.partition("-")[0] == max(names).partition("-")[0])
+    return "".join(content.decode() for content in storage.each(storage.read, [f"{folder}/{name}" for name in last]))
 
 
 @contextlib.contextmanager

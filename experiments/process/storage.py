@@ -166,6 +166,17 @@ def move(folder: str, to: str, last: Iterable[str] = ()) -> None:
     remove(folder, last)
 
 
+def fetch(folder: str, to: str) -> None:
+    """Copies what is in a folder of a bucket into one on the disk."""
+    each(lambda name: write(os.path.join(to, name), read(f"{folder}/{name}")), [*files(folder)])
+
+
+def send(folder: str, to: str) -> None:
+    """Copies what is in a folder on the disk into one of a bucket."""
+    below = [str(path.relative_to(folder)) for path in pathlib.Path(folder).rglob("*") if path.is_file()]
+    each(lambda name: write(f"{to}/{name}", read(os.path.join(folder, name))), below)
+
+
 def each(action: Callable, items: list) -> list:
     """`action` of each item, many at a time; their results in order. Raises the first error."""
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
@@ -179,8 +190,13 @@ def _remove(path: str) -> None:
         pass
 
 
+def _plain(path: str) -> str:
+    """Without the slashes that count on no disk, and do in a bucket."""
+    return re.sub(r"(?<!:)/+", "/", path).rstrip("/")
+
+
 def _key(path: str) -> str:
-    return re.sub("^(gs|gcs|s3)://", "", path).strip("/")
+    return re.sub("^(gs|gcs|s3)://", "", _plain(path)).strip("/")
 
 
 def _type(path: str) -> str:
@@ -215,6 +231,7 @@ def _tried(path: str, method: str, *arguments, **options):
     """What fsspec's `method` gives of `path`. Raises FileNotFoundError, FileExistsError, PermissionError, and LostError
     where the bucket could not be reached for minutes.
     """
+    path, *arguments = (_plain(value) if isinstance(value, str) else value for value in (path, *arguments))
     started, pause, told = time.monotonic(), 0.5, False
     while True:
         try:

@@ -5,15 +5,16 @@ Where they write, whose account it is and whether they are offline is told by th
 """
 
 import importlib.util
-import json
 import os
 import queue
 import re
 import secrets
+import tempfile
 import threading
 import time
 
 from geodesic.errors import UserError
+from geodesic.experiments.process import storage
 from geodesic.experiments.process import workdir as workdirs
 
 _PROJECT = "geodesic"
@@ -28,7 +29,8 @@ class _WandB:
 
         self.id = known or secrets.token_hex(4)
         self._run = wandb.init(project=os.environ.get("WANDB_PROJECT", _PROJECT), name=_name(workdir), id=self.id,
-                               dir=os.environ.get("WANDB_DIR", workdir), config=config, resume="allow",
+                               dir=os.environ.get("WANDB_DIR", tempfile.gettempdir() if storage.is_remote(workdir)
+                                                  else workdir), config=config, resume="allow",
                                settings=wandb.Settings(console="off"))
         # Its own steps cannot go back, as ours do where a run goes on from a checkpoint.
         self._run.define_metric("*", step_metric="step")
@@ -142,7 +144,6 @@ class Tracker:
 
 def _read(path: str) -> dict:
     try:
-        with open(path) as file:
-            return json.load(file)
+        return workdirs.read_json(path)
     except FileNotFoundError:
         return {}

@@ -4,12 +4,15 @@ import contextlib
 import faulthandler
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 
+from geodesic.experiments.process import storage
 from geodesic.experiments.process.last_word import STATUS
 
+_SENDING = 20.0  # seconds
 _OUTSIDE = "work between phases"  # what hangs where no phase has been named
 
 
@@ -76,12 +79,24 @@ class Watchdog:
                 self._end()
             faulthandler.dump_traceback_later(self._timeout + 3 * tick, exit=True, file=sys.__stderr__)
 
+    def _file(self):
+        return tempfile.TemporaryFile("w+") if storage.is_remote(self._path) else open(self._path, "w")
+
+    def _send(self, file) -> None:
+        """Into a bucket, if it takes it within seconds: what hangs may be the network."""
+        if storage.is_remote(self._path):
+            file.seek(0)
+            sender = threading.Thread(target=storage.write, args=(self._path, file.read().encode()), daemon=True)
+            sender.start()
+            sender.join(_SENDING)
+
     def _end(self) -> None:
         line = (f"error: no progress for {self._timeout:g} s (run.stall_timeout_seconds): the {self._phase} hangs. "
                 f"Stacks follow, and are in {self._path}; the same command goes on from the last checkpoint")
         print(line, file=sys.__stderr__, flush=True)
         faulthandler.dump_traceback(sys.__stderr__)
-        with contextlib.suppress(OSError), open(self._path, "w") as file:
+        with contextlib.suppress(OSError), self._file() as file:
             print(line, file=file, flush=True)
             faulthandler.dump_traceback(file)
+            self._send(file)
         os._exit(STATUS)

@@ -5,9 +5,10 @@ import functools
 import importlib.metadata
 import json
 import os
-import pathlib
 import platform
 import subprocess
+
+from geodesic.experiments.process import appending, storage
 
 # Held by the run that writes there (lock.py).
 LOCK = ".lock"
@@ -30,7 +31,7 @@ def evaluation_arrays_path(workdir: str) -> str:
 
 
 def checkpoints_path(workdir: str) -> str:
-    return os.path.join(os.path.abspath(workdir), "checkpoints")
+    return os.path.join(storage.absolute(workdir), "checkpoints")
 
 
 def environment(devices) -> dict[str, object]:
@@ -68,17 +69,17 @@ def _version() -> str:
     return f"version {importlib.metadata.version('geodesic')}"
 
 
-def write_json(path: str, values) -> None:
-    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+def write_json(path: str, values, soon: bool = False) -> None:
+    """soon: in a bucket, do not wait for it."""
+    write = appending.soon if soon and storage.is_remote(path) else write_atomically
+    write(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def read_json(path: str):
+    """Raises FileNotFoundError, and ValueError where it is no JSON."""
+    return json.loads(storage.read(path).decode())
 
 
 def write_atomically(path: str, content: bytes) -> None:
     """The whole file or none of it: a crash or a full disk leaves what was there."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    storage.write(path, content)

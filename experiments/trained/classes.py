@@ -1,6 +1,5 @@
 """classes.json of a workdir: what a run was trained on, by name, so that it can be used where its data are not."""
 
-import json
 import os
 
 from geodesic.errors import UserError
@@ -24,8 +23,7 @@ def read(workdir: str) -> dict | None:
     Raises UserError for a file of something else.
     """
     try:
-        with open(path(workdir)) as file:
-            content = json.load(file)
+        content = workdirs.read_json(path(workdir))
     except FileNotFoundError:
         return None
     except ValueError as error:

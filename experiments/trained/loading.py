@@ -9,6 +9,7 @@ from geodesic.configs import stored
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import checkpoint, imported
 from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.process import storage
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.trained import network
 from geodesic.experiments.trained.run import Run
@@ -25,6 +26,7 @@ def load(workdir: str, config=None, mesh: jax.sharding.Mesh | None = None, step:
     where the arrays are damaged or are those of another embedder.
     """
     workdir = os.fspath(workdir)
+    storage.check(workdir)
     config = stored_config(workdir) if config is None else config
     embedder = network.make_embedder(config.embedder)
     if imported.exist(workdir):
@@ -41,10 +43,10 @@ def load(workdir: str, config=None, mesh: jax.sharding.Mesh | None = None, step:
 def stored_config(workdir: str):
     """The configuration that lies in a workdir. Raises FileNotFoundError where there is none."""
     path = workdirs.config_path(os.fspath(workdir))
-    if not os.path.exists(path):
+    if not storage.exists(path):
         raise FileNotFoundError(f"no run in {os.fspath(workdir)!r} (it has no {os.path.basename(path)}): expected the "
                                 f"workdir of `geodesic train`, or the --out of `geodesic import_weights`")
-    return stored.read(path)
+    return stored.parse(storage.read(path), path)
 
 
 def embedder_variables(workdir: str, step: int | None = None) -> tuple[dict, int]:

@@ -4,13 +4,12 @@ A step that is skipped is counted and its batch is drawn, but nothing learns fro
 schedule and the random numbers of all other steps are those of a run without it.
 """
 
-import json
 import os
 
 import jax
 
 from geodesic.errors import UserError
-from geodesic.experiments.process import hosts
+from geodesic.experiments.process import hosts, storage
 from geodesic.experiments.process import workdir as workdirs
 
 # Steps whose outcome may wait to be looked at: each is a byte on the device.
@@ -59,7 +58,4 @@ class Guard:
 
 
 def _read(path: str) -> list[int]:
-    if not os.path.exists(path):
-        return []
-    with open(path) as file:
-        return json.load(file)["steps"]
+    return workdirs.read_json(path)["steps"] if storage.exists(path) else []

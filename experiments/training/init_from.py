@@ -4,10 +4,8 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from geodesic.configs import stored
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import imported
-from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.trained import loading
 
 # What a projection on top of a trunk adds, and what a trunk's weights therefore need not have.
@@ -39,6 +37,6 @@ def initialise(state, workdir: str, config):
 
 
 def _of_run(workdir: str, config) -> dict:
-    theirs = stored.read(workdirs.config_path(workdir))
+    theirs = loading.stored_config(workdir)
     imported.check_normalisation(theirs.input, config, f"the weights of the run in {workdir}")
     return loading.embedder_variables(workdir)[0]

@@ -7,7 +7,6 @@ images, under other labels, or in an order that another configuration of the loa
 
 import hashlib
 import json
-import os
 import zlib
 
 import numpy as np
@@ -16,7 +15,7 @@ from geodesic import datasets
 from geodesic.configs import stored
 from geodesic.datasets import identity
 from geodesic.errors import UserError
-from geodesic.experiments.process import hosts, progress
+from geodesic.experiments.process import hosts, progress, storage
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.trained import classes
 
@@ -32,14 +31,14 @@ def check_config(workdir: str, config, free: tuple[str, ...] = ()) -> None:
     the first differing fields, for another run's folder and for a folder that is not empty and not a run's.
     """
     path = workdirs.config_path(workdir)
-    if not os.path.exists(path):
-        if os.path.isdir(workdir) and not _holds_nothing(workdir):
+    if not storage.exists(path):
+        if storage.is_folder(workdir) and not _holds_nothing(workdir):
             raise UserError(f"{workdir} is not empty and holds no run: give an empty or new --workdir")
         return
     if not has_made_a_step(workdir):
         return
-    differing = {name: values for name, values in stored.differing(stored.read(path), config).items()
-                 if name not in free}
+    there = stored.parse(storage.read(path), path)
+    differing = {name: values for name, values in stored.differing(there, config).items() if name not in free}
     if differing:
         first = ", ".join(f"{name} {there} (now {here})" for name, (there, here) in [*differing.items()][:3])
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
@@ -56,16 +55,16 @@ def claim(workdir: str, config, data: "Data") -> None:
 
 def _holds_nothing(workdir: str) -> bool:
     """What a run leaves behind that was refused at its start: a lock that nobody holds, and no checkpoint."""
-    names = {*os.listdir(workdir)} - {workdirs.LOCK}
-    return not names or (names == {"checkpoints"} and not os.listdir(workdirs.checkpoints_path(workdir)))
+    names = {*storage.names(workdir)} - {workdirs.LOCK}
+    return not names or (names == {"checkpoints"} and not storage.names(workdirs.checkpoints_path(workdir)))
 
 
 def has_made_a_step(workdir: str) -> bool:
     """Whether the workdir holds more of a run than a refused start leaves."""
     if any("loss" in record for record in progress.read_metrics(workdir)):
         return True
-    folder = workdirs.checkpoints_path(workdir)
-    return os.path.isdir(folder) and any(any(letter.isdigit() for letter in name) for name in os.listdir(folder))
+    names = storage.names(workdirs.checkpoints_path(workdir))
+    return any(any(letter.isdigit() for letter in name) for name in names)
 
 
 def is_finished(workdir: str, step: int, total_steps: int) -> bool:

@@ -1,0 +1,149 @@
+"""Runs whose workdir lies in a bucket: as on a disk, bit for bit, whatever ends their processes."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from geodesic.errors import UserError
+from geodesic.experiments import train
+from geodesic.experiments.checkpoints import checkpoint, seal
+from geodesic.experiments.process import appending, lease, progress, storage
+from tests import buckets
+from tests.experiments import tiny
+
+_TIMES = ("images_per_second", "data_wait", "eta_seconds")
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faces")
+    tiny.faces(folder)
+    return folder
+
+
+def config(folder, **changes):
+    ours = {"num_epochs": 5, "run__checkpoint_every_steps": 3, "run__keep_best": "map@r"}
+    return tiny.config(folder, **{**ours, **changes})
+
+
+@pytest.fixture(scope="module")
+def on_disk(faces, tmp_path_factory):
+    """A run that nothing has interrupted."""
+    workdir = str(tmp_path_factory.mktemp("disk") / "run")
+    assert train.train(config(faces), workdir) == 0
+    return workdir
+
+
+def result(workdir: str) -> tuple:
+    """(the steps that are kept, what the last checkpoint holds, what was told)."""
+    with checkpoint.Checkpoints(workdir) as checkpoints:
+        steps = checkpoints.all_steps()
+    record = seal.read(f"{workdir}/checkpoints/{steps[-1]}")
+    told = [{name: value for name, value in line.items() if name not in _TIMES}
+            for line in progress.read_metrics(workdir)]
+    return steps, record["digests"], record["data"], record["score"], told
+
+
+class StopAt:
+    """A signal that comes at a time."""
+
+    def __init__(self, calls: int):
+        self._left = calls
+
+    @property
+    def received(self):
+        self._left -= 1
+        return signal.SIGTERM if self._left < 0 else None
+
+
+def test_a_run_stopped_and_resumed_equals_that_of_a_disk(bucket, faces, on_disk, capsys):
+    run = f"{bucket}/runs/faces"
+    assert train.train(config(faces), run, StopAt(5)) == 128 + signal.SIGTERM
+    assert f"training in {run}" in capsys.readouterr().out
+    assert train.train(config(faces), run + "/") == 0
+    assert f"resuming at step 5 in {run}" in capsys.readouterr().out
+    assert result(run) == result(on_disk)
+    assert train.train(config(faces), run) == 0
+    assert "is finished: 12 steps. Nothing to do." in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"holds a run of another configuration: seed 0 .now 1."):
+        train.train(config(faces, seed=1), run)
+    storage.write(f"{bucket}/other/file", b"")
+    with pytest.raises(UserError, match="is not empty and holds no run"):
+        train.train(config(faces), f"{bucket}/other")
+
+
+def test_a_second_run_is_refused_and_changes_nothing(bucket, faces, monkeypatch):
+    run = f"{bucket}/run"
+    monkeypatch.setattr(lease, "RENEWAL", 0.3)
+    with lease.held(run):
+        with pytest.raises(UserError, match=rf"{run} is in use by process {os.getpid()} on "):
+            train.train(config(faces), run)
+        assert storage.names(run) == [".lock"]
+
+
+def test_over_a_network_that_fails_at_every_fifth_request_nothing_is_lost(bucket, servers, faces, on_disk, monkeypatch):
+    kind = bucket.partition("://")[0]
+    monkeypatch.setattr(appending, "_SECONDS", 0.1)
+    with buckets.Proxy(servers[kind], 0.2) as proxy:
+        buckets.use(monkeypatch, **{kind: proxy.port})
+        buckets.without_pauses(monkeypatch)
+        assert train.train(config(faces), f"{bucket}/run") == 0
+        assert proxy.faults.total() > 10
+    buckets.use(monkeypatch, **servers)
+    assert result(f"{bucket}/run") == result(on_disk)
+
+
+def test_a_bucket_that_is_away_for_a_while_ends_no_run(bucket, faces, on_disk, monkeypatch, capsys):
+    """It goes after the first checkpoint, and comes back before the end: the checkpoints between are lost, and told."""
+    run = f"{bucket}/run"
+    write, gone = storage.write, threading.Event()
+
+    def failing(path, content):
+        if gone.is_set() and "/checkpoints/6" in path:
+            raise storage.LostError(110, f"{path} could not be reached for 300 s: a lost connection")
+        gone.set() if "/checkpoints/3/manifest" in path else None
+        write(path, content)
+
+    monkeypatch.setattr(storage, "write", failing)
+    assert train.train(config(faces), run) == 0
+    assert "the checkpoint of step 6 cannot be written: " in capsys.readouterr().out
+    assert result(run)[1:] == result(on_disk)[1:]
+
+
+_RUN = """
+import sys
+from geodesic.experiments import train
+from tests import buckets_test
+sys.exit(train.train(buckets_test.config(sys.argv[1], num_epochs=30), sys.argv[2]))
+"""
+
+
+def start(faces, run: str) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-u", "-c", _RUN, str(faces), run], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, env={**os.environ, "NPROC": "32"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [20])
+def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(bucket, faces, tmp_path, kills):
+    """SIGKILL some steps, or some time of a save, after it goes on; the last process makes the rest."""
+    run, draw = f"{bucket}/run", random.Random(bucket)
+    assert start(faces, str(tmp_path / "disk")).wait() == 0
+    for _ in range(kills):
+        process, left = start(faces, run), draw.randrange(1, 6)
+        for line in process.stdout:
+            left -= line.startswith("step ")
+            if left <= 0:
+                threading.Event().wait(draw.random() * 0.3)
+                break
+        process.kill()
+        process.wait()
+    ended = start(faces, run)
+    said, _ = ended.communicate()
+    assert ended.returncode == 0, said
+    assert result(run) == result(str(tmp_path / "disk"))

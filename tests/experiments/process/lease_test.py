@@ -1,0 +1,94 @@
+"""One run at a time in a workdir of a bucket."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from geodesic.errors import UserError
+from geodesic.experiments.process import lease, lock, storage
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(lease, "RENEWAL", 0.2)
+    monkeypatch.setattr(lease, "SILENCE", 1.5)
+    monkeypatch.setattr(lease, "_LOOK", 0.1)
+
+
+def test_a_second_run_is_refused_and_told_by_whom(bucket, quick):
+    run = f"{bucket}/run"
+    assert not lock.is_held(run)
+    with lock.held(run):
+        assert lock.is_held(run)
+        with pytest.raises(UserError, match=rf"{run} is in use by process {os.getpid()} on .*: a second run"):
+            with lock.held(run):
+                pass
+    assert not lock.is_held(run) and not storage.exists(run)
+    with lock.held(run):  # at once
+        pass
+
+
+def test_of_two_that_start_at_once_one_has_it(bucket, quick):
+    run, got, refused, over = f"{bucket}/run", [], [], threading.Event()
+
+    def start():
+        try:
+            with lock.held(run):
+                got.append(1)
+                over.wait(20)
+        except UserError as error:
+            refused.append(str(error))
+            if len(refused) == 3:
+                over.set()
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(got) == 1 and len(refused) == 3
+
+
+def other(run: str, **changes) -> None:
+    """A lease that a process of another machine has left behind."""
+    left = {"process": 1, "host": "gone", "machine": ["another", "pid:[1]"], "started": 1.0, "id": "x", "time": 0.0}
+    storage.write(f"{run}/.lock/000007", json.dumps(left | changes).encode())
+
+
+def test_what_says_nothing_is_taken_over_after_a_while(bucket, quick, capsys):
+    run = f"{bucket}/run"
+    other(run)
+    with lock.held(run):
+        assert storage.names(f"{run}/.lock") == ["000008"]
+    assert f"{run} was in use by process 1 on gone: taken over after" in capsys.readouterr().out
+
+
+def test_a_process_of_this_machine_that_is_no_more_is_not_waited_for(bucket, capsys):
+    run = f"{bucket}/run"
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    other(run, process=int(ended.stdout), machine=lease._process()["machine"])
+    with lock.held(run):
+        assert capsys.readouterr().out == ""
+
+
+def test_another_process_with_the_same_number_is_not_taken_for_it():
+    here = lease._process()
+    content = lambda **changes: json.dumps({**here, **changes}).encode()
+    assert not lease._has_ended(content())
+    assert lease._has_ended(content(started=here["started"] - 100))
+    assert not lease._has_ended(content(started=here["started"] - 100, machine=[here["machine"][0], "pid:[1]"]))
+    assert not lease._has_ended(b"") and not lease._has_ended(b"[]")
+
+
+def test_who_was_taken_over_ends(bucket, quick, monkeypatch, capfd):
+    run, ended = f"{bucket}/run", threading.Event()
+    monkeypatch.setattr("os._exit", lambda status: ended.set())
+    with lock.held(run):
+        other(run)
+        assert ended.wait(20)
+    assert f"error: {run} was taken over by process 1 on gone while this run said nothing" in capfd.readouterr().err
+    assert storage.names(f"{run}/.lock") == ["000001", "000007"]  # what is another's stays
