@@ -37,9 +37,10 @@ def test_wandb_offline_has_the_numbers_under_the_same_names(tmp_path, monkeypatc
     monkeypatch.setenv("WANDB_SILENT", "true")
     write(tmp_path, "wandb")
     (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
-    content = file.read_bytes()
-    for text in (b"map@r", b"tar@far=0.01", b"learning_rate", b"margin"):
-        assert text in content
+    wanted, started = (b"map@r", b"tar@far=0.01", b"learning_rate", b"margin"), time.monotonic()
+    while not all(text in file.read_bytes() for text in wanted):  # a process of its own writes the file
+        assert time.monotonic() - started < 30, file.read_bytes()
+        time.sleep(0.05)
     run = json.loads((tmp_path / "wandb.json").read_text())["id"]
     assert file.name == f"run-{run}.wandb" and "no wandb" not in capsys.readouterr().out
     time.sleep(1.1)  # it names folders by the second
