@@ -90,7 +90,7 @@ class Service:
 
     def write(self, step, values):
         if self.away and step:
-            time.sleep(0.2)
+            time.sleep(2)
             raise self.away
         self.told.append((step, values))
 
@@ -113,11 +113,11 @@ def test_a_service_is_told_everything_in_order_and_knows_its_run_again(tmp_path,
 
 def test_one_that_is_away_delays_nothing_and_ends_nothing(tmp_path, service, capsys):
     service.away = ConnectionError("no route\n to host")
-    started = time.monotonic()
     metrics = progress.Metrics(str(tmp_path), 0, ("made",))
+    started = time.monotonic()
     for step in range(50):
         metrics.write(step, loss=1.0)
-    assert time.monotonic() - started < 0.2
+    assert time.monotonic() - started < 1.5
     metrics.close()
     assert capsys.readouterr().out == "no made from here on: no route to host\n"
     assert len(progress.read_metrics(str(tmp_path))) == 50 and len(service.told) == 2
