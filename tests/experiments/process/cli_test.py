@@ -5,6 +5,8 @@
 
 import importlib.util
 import re
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -91,6 +93,21 @@ def test_where_1_is_an_answer_an_error_of_any_kind_is_another_status(error, monk
         cli.run(fails_with(error), required=(), takes="IMAGE IMAGE", error_status=2)
     assert ended.value.code == 2
     assert ("Traceback" in capsys.readouterr().err) == isinstance(error, ZeroDivisionError)
+
+
+CRASH = """
+import ctypes
+from geodesic.experiments.process import cli
+def crash(config, values):
+    ctypes.string_at(0)
+cli.run(crash, required=())
+"""
+
+
+def test_native_code_that_crashes_says_where():
+    done = subprocess.run([sys.executable, "-c", CRASH], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGSEGV
+    assert "Segmentation fault" in done.stderr and "in crash" in done.stderr
 
 
 @pytest.mark.parametrize("words", [
