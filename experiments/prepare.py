@@ -2,12 +2,13 @@
 
     geodesic prepare --source=image_folder --path=photos --out=prepared/photos [--short_side=256]
 
-The same command goes on where a killed one stopped, shard by shard. Train on it with `name=array_record`.
+The same command goes on where a killed one stopped, shard by shard. Train on it with `name=array_record`. What it reads
+and what it writes may lie in a bucket (gs://, s3://).
 """
 
 import concurrent.futures
-import json
 import os
+import tempfile
 from collections.abc import Callable
 
 import cv2
@@ -17,13 +18,16 @@ import simplejpeg
 from absl import flags
 
 from geodesic import datasets
-from geodesic.datasets import crops
+from geodesic.datasets import buckets, crops
+from geodesic.datasets.source import fetch
 from geodesic.datasets.sources import array_record
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, hosts, progress, workdir
+from geodesic.experiments.process import cli, hosts, progress, storage, workdir
 
 # How many images a shard has where --shards=0: some 100 MB of 256-pixel JPEGs.
 _PER_SHARD = 4096
+# Images that a thread reads at once, where they lie in a bucket.
+_AT_ONCE = 32
 # What all shards of a folder share; and the entry of each shard that is done.
 _REQUEST, _DONE = "request.json", "done-{}.json"
 
@@ -45,9 +49,10 @@ def main(config, values) -> int:
         raise UserError("--short_side and --shards are not negative, --quality is 1..100, --threads at least 1")
     source = datasets.build(values.source, path=values.path)
     shards = min(values.shards or -(-len(source) // _PER_SHARD), len(source))
-    request = {"source": values.source, "path": values.path and os.path.abspath(values.path), "images": len(source),
+    request = {"source": values.source, "path": values.path and storage.absolute(values.path), "images": len(source),
                "classes": source.num_classes, "short_side": values.short_side, "quality": values.quality,
                "shards": shards}
+    storage.check(values.out)
     _open(values.out, request)
     others = _others(source)
     with progress.bar("preparing", len(source)) as advance:
@@ -70,15 +75,14 @@ def main(config, values) -> int:
 def _open(folder: str, request: dict) -> None:
     """Raises UserError for a folder of something else."""
     path = os.path.join(folder, _REQUEST)
-    if os.path.exists(path):
-        with open(path) as file:
-            stored = json.load(file)
+    if storage.exists(path):
+        stored = workdir.read_json(path)
         differing = [f"{key} {stored.get(key)} (now {value})" for key, value in request.items()
                      if stored.get(key) != value]
         if differing:
             raise UserError(f"{folder} is being prepared from another request: {', '.join(differing)}. Give the same "
                             f"one to go on, or another --out")
-    elif os.path.isdir(folder) and os.listdir(folder):
+    elif storage.names(folder):
         raise UserError(f"{folder} is not empty and holds no prepared data: give an empty or new --out")
     workdir.write_json(path, request)
 
@@ -105,20 +109,24 @@ def _shard(source: datasets.Source, others: pa.Table | None, values, shard: int,
     name = f"{shard:05}-of-{shards:05}"
     start, stop = len(source) * shard // shards, len(source) * (shard + 1) // shards
     done = os.path.join(values.out, _DONE.format(name))
-    if os.path.exists(done):
-        with open(done) as file:
-            entry = json.load(file)
-        path = os.path.join(values.out, entry["file"])
-        if os.path.exists(path) and os.path.getsize(path) == entry["bytes"]:
+    if storage.exists(done):
+        entry = workdir.read_json(done)
+        if _size(values.out, entry["file"]) == entry["bytes"]:
             advance(stop - start)
             return entry
 
-    def convert(index: int):
+    def convert(places: range) -> list:
+        fetch(source, lambda: places)
+        return [convert_one(index) for index in places]
+
+    def convert_one(index: int):
         try:
             record = source[index]
             # The index is UTF-8; a file's name may be in no encoding at all.
             path = record["path"].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             result = record["label"], path, encode(record, values.short_side, values.quality)
+        except buckets.UnreachableError:
+            raise
         except (ValueError, OSError) as error:
             result = str(error)
         advance(1)
@@ -126,12 +134,33 @@ def _shard(source: datasets.Source, others: pa.Table | None, values, shard: int,
 
     cv2.setNumThreads(0)  # these threads are the parallelism; OpenCV's own would fight them
     with concurrent.futures.ThreadPoolExecutor(values.threads) as pool:
-        results = list(pool.map(convert, range(start, stop)))
+        blocks = [range(first, min(first + _AT_ONCE, stop)) for first in range(start, stop, _AT_ONCE)]
+        results = [result for made in pool.map(convert, blocks) for result in made]
     read = [place for place, result in enumerate(results) if not isinstance(result, str)]
-    entry = array_record.write_shard(values.out, name, [results[place] for place in read],
-                                     others and others.slice(start, stop - start).take(read))
+    entry = _write(values.out, name, [results[place] for place in read],
+                   others and others.slice(start, stop - start).take(read))
     entry["unreadable"] = [result for result in results if isinstance(result, str)]
     workdir.write_json(done, entry)
+    return entry
+
+
+def _size(folder: str, file: str) -> int:
+    """The bytes of a file; -1 where there is none."""
+    if storage.is_remote(folder):
+        return storage.files(folder).get(file, -1)
+    path = os.path.join(folder, file)
+    return os.path.getsize(path) if os.path.exists(path) else -1
+
+
+def _write(folder: str, name: str, records: list, columns: pa.Table | None) -> dict:
+    """As `array_record.write_shard`; into a bucket go files that were written here."""
+    if not storage.is_remote(folder):
+        return array_record.write_shard(folder, name, records, columns)
+    with tempfile.TemporaryDirectory() as here:
+        entry = array_record.write_shard(here, name, records, columns)
+        for file in (entry["file"], entry["index"]):
+            with open(os.path.join(here, file), "rb") as opened:
+                storage.write(f"{folder}/{file}", opened.read())
     return entry
 
 

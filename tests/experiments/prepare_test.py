@@ -6,10 +6,11 @@ import pyarrow.parquet
 import pytest
 
 from geodesic import datasets
-from geodesic.datasets import alignment
+from geodesic.datasets import alignment, buckets
 from geodesic.datasets.sources import array_record
 from geodesic.experiments import prepare
-from tests.datasets import images
+from geodesic.experiments.process import storage
+from tests.datasets import images, streams
 
 
 def run(path, out, **changes):
@@ -144,3 +145,40 @@ def test_a_manifest_with_one_label_has_no_tags(folder, tmp_path):
 def test_what_has_no_other_columns_has_none(folder, tmp_path):
     run(folder, tmp_path / "out")
     assert datasets.build("array_record", path=str(tmp_path / "out")).columns().num_columns == 0
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "parquet"])
+def test_shards_from_a_bucket_into_a_bucket(folder, tmp_path, monkeypatch, kind):
+    here = datasets.build("image_folder", path=str(folder))
+    write = {"webdataset": streams.write_shards, "parquet": streams.write_parquet}[kind]
+    write(tmp_path / "buckets" / "from", here)
+    bucket = streams.use_bucket(monkeypatch, tmp_path / "buckets")
+    system = buckets._filesystem("gs", 0)
+    monkeypatch.setattr(storage, "_filesystem", lambda scheme: system)
+    monkeypatch.setattr(storage, "_LONGEST_PAUSE", 0.0)
+    with streams.cache_of(monkeypatch, tmp_path / "cache"):
+        bucket.failures += [ConnectionResetError("by peer"), OSError(16, "slow down")]
+        assert run("gs://from", "gs://to/faces", source=kind, short_side=20) == 0
+        there = datasets.build("array_record", path="gs://to/faces")
+        assert streams.same(streams.batches(there), streams.batches(here))
+        assert array_record.damaged_shards("gs://to/faces") == []
+        written = {path: path.stat().st_mtime_ns for path in (tmp_path / "buckets" / "to").rglob("images-*")}
+        lost = [*written][1]
+        lost.unlink()
+        assert run("gs://from", "gs://to/faces", source=kind, short_side=20) == 0  # goes on with what is missing
+        assert [path for path in written if path.stat().st_mtime_ns != written[path]] == [lost]
+        with pytest.raises(ValueError, match="is being prepared from another request: short_side 20"):
+            run("gs://from", "gs://to/faces", source=kind, short_side=10)
+        with pytest.raises(ValueError, match="is not empty and holds no prepared data"):
+            run("gs://from", "gs://from", source=kind)
+
+
+def test_a_bucket_that_stays_away_leaves_out_no_image(folder, tmp_path, monkeypatch):
+    streams.write_shards(tmp_path / "buckets" / "from", datasets.build("image_folder", path=str(folder)))
+    bucket = streams.use_bucket(monkeypatch, tmp_path / "buckets")
+    with streams.cache_of(monkeypatch, tmp_path / "cache"):
+        datasets.build("webdataset", path="gs://from")
+        bucket.failures += [ConnectionResetError("by peer")] * 999
+        with pytest.raises(buckets.UnreachableError):
+            run("gs://from", tmp_path / "out", source="webdataset")
+    assert not (tmp_path / "out" / "manifest.json").exists()
