@@ -110,7 +110,7 @@ def test_the_image_has_a_stage_for_each_kind_of_machine():
         if name != "base":
             pins = "requirements.txt" if name == "cpu" else f"requirements-{name}.txt"
             assert (ROOT / pins).exists()
-            assert stage.index(f"pip install -r {pins}") < stage.index("COPY . .") < stage.index("--no-deps .")
+            assert stage.index(f"pip install -r {pins}") < stage.index("COPY . .") < stage.index("'.[gcs,s3]'")
     assert 'ENTRYPOINT ["geodesic"]' in text
     left_out = (LAUNCH / "Dockerfile.dockerignore").read_text().split()
     assert not {"configs", "experiments", "pyproject.toml", "README.md", "LICENSE"} & {*left_out}
@@ -163,7 +163,8 @@ echo "$@" >> HOSTS/calls
 for word in "$@"; do case $word in
     --worker=all) hosts="0 1" ;; --worker=*) hosts=${word#*=} ;; --command=*) command=${word#*=} ;;
 esac; done
-if [ "$4" = ssh ]; then
+if [ "$1" = storage ]; then exit 0
+elif [ "$4" = ssh ]; then
     for host in $hosts; do (cd HOSTS/$host && HOME=$PWD bash -c "$command"); done
 elif [[ $5 == pod:* ]]; then cp "${5#pod:}" "$6"
 else for host in $hosts; do cp "$5" "HOSTS/$host/${6#pod:}"; done
@@ -223,7 +224,8 @@ def test_a_slice_is_set_up_started_stopped_and_its_report_fetched(tpu, tmp_path)
     call, hosts, checkout = tpu
     call("pod", "us-east1-d", "install")
     asked = (hosts / "calls").read_text()
-    assert re.findall("^python3 -m uv pip .* -r (.*) -e .$", asked, re.MULTILINE) == ["requirements-tpu.txt"] * 2
+    assert re.findall("^python3 -m uv pip .* -r (.*) -e .\[gcs\]$", asked, re.MULTILINE) == [
+        "requirements-tpu.txt"] * 2
     for index in range(2):
         assert (hosts / str(index) / "geodesic" / "launch" / "again.sh").exists()
         program = hosts / str(index) / "geodesic" / ".venv" / "bin" / "geodesic"
@@ -231,7 +233,6 @@ def test_a_slice_is_set_up_started_stopped_and_its_report_fetched(tpu, tmp_path)
         program.write_text(PROGRAM)
         program.chmod(0o755)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "metrics.jsonl").write_text("{}\n")
     call("pod", "us-east1-d", "start", "--config=quickstart", f"--workdir={tmp_path / 'run'}", "--config.x=(1, 2)")
     logs = [hosts / str(index) / "geodesic" / "train.log" for index in range(2)]
     for log in logs:
@@ -240,7 +241,11 @@ def test_a_slice_is_set_up_started_stopped_and_its_report_fetched(tpu, tmp_path)
     words = (hosts / "1" / "geodesic" / "words").read_text()
     assert words == f"train --config=quickstart --workdir={tmp_path / 'run'} --config.x=(1, 2)\n" * 2
     call("pod", "us-east1-d", "fetch", str(tmp_path / "run"))
-    assert (checkout / "report.html").read_text() == "cpu\n" and (checkout / "metrics.jsonl").exists()
+    assert (checkout / "report.html").read_text() == "cpu\n"
+    (hosts / "bucket" / "run").mkdir(parents=True)
+    (hosts / "0" / "geodesic" / "gs:").symlink_to(hosts)
+    call("pod", "us-east1-d", "fetch", "gs://bucket/run")
+    assert "storage cp gs://bucket/run/report.html .\n" in (hosts / "calls").read_text()
     call("pod", "us-east1-d", "stop")
     for log in logs:
         wait_for(log, "saved")
