@@ -64,3 +64,13 @@ def check() -> None:
         install = f"{shlex.quote(sys.executable)} -m pip install 'jax[{extra}]=={jax.__version__}'"
         mend = f"jax is installed for CPUs only. Give it what it needs with {install}"
     raise UserError(f"this machine has a {kind} ({place}), and jax runs on the CPU: {mend}; or give --allow_cpu")
+
+
+def advice(platform: str, dtype: str, images: int) -> str:
+    """What a run on an accelerator might do better; "" for nothing, and on a CPU.
+
+    platform: jax's name of it. dtype: of the trunk. images: that go through a device at a time.
+    """
+    wide = "--config.embedder.dtype=bfloat16 halves what the trunk keeps and moves" if dtype == "float32" else ""
+    odd = f"{images} images at a time: a multiple of 8 fills what multiplies matrices" if images % 8 else ""
+    return "; ".join(filter(None, [wide, odd])) if platform != "cpu" else ""

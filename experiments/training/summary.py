@@ -5,6 +5,7 @@ import numpy as np
 
 from geodesic import datasets
 from geodesic.embedders.embedder import Embedder
+from geodesic.experiments.process import accelerators
 from geodesic.experiments.training import data, optimizer
 from geodesic.experiments.training.model import Model, TrainState
 
@@ -68,6 +69,9 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh) -
         "schedule": f"{config.optimizer.name}, {config.schedule.name} from {optimizer.peak_learning_rate(config):g}: "
                     + ", ".join(f"{rate:.2e} at {step}" for step, rate in rates(model).items()),
     }
+    images = config.batch_size // mesh.size // config.accumulation_steps
+    if advice := accelerators.advice(device.platform, config.embedder.dtype, images):
+        lines["advice"] = advice
     if model.loss.start_loss is not None:
         lines["start loss"] = (f"about {model.loss.start_loss(model.embedding_size):.2f} expected at step 0 "
                                f"(ln C + s^2/2D + margin)")

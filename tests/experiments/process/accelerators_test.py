@@ -78,6 +78,14 @@ def test_what_is_asked_for_or_works_is_not(beside, fine):
     accelerators.check()
 
 
+@pytest.mark.parametrize(("given", "told"), [
+    (("cpu", "float32", 5), ""), (("gpu", "bfloat16", 16), ""),
+    (("tpu", "float32", 16), "--config.embedder.dtype=bfloat16 halves what the trunk keeps and moves"),
+    (("gpu", "bfloat16", 12), "12 images at a time: a multiple of 8 fills what multiplies matrices")])
+def test_advice_is_for_accelerators(given, told):
+    assert accelerators.advice(*given) == told
+
+
 PROGRAM = """
 from geodesic.experiments.process import accelerators, cli
 from geodesic.experiments.process import mesh as meshes

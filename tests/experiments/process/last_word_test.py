@@ -51,7 +51,7 @@ PAIR = """
 import sys, time
 from geodesic.experiments.process import hosts, runtime
 runtime.start(cpu_devices=1)
-hosts._HEARTBEAT_SECONDS = 5
+hosts._HEARTBEAT_SECONDS = 8
 hosts.start(sys.argv[1], 2, int(sys.argv[2]))
 print("found", flush=True)
 time.sleep(60)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
+from geodesic.experiments.process import accelerators
 from geodesic.experiments.training import model, optimizer, summary
 from tests.experiments import tiny
 
@@ -35,6 +36,12 @@ def test_the_summary_has_the_sizes_of_the_run():
     assert lines["steps"] == "5 (2.0 epochs of 2.50 steps)"
     expected = math.log(5) + 16 ** 2 / (2 * 16) + 16 * math.sin(0.5)
     assert lines["start loss"].startswith(f"about {expected:.2f} expected at step 0")
+
+
+def test_an_accelerator_comes_with_advice(monkeypatch):
+    assert "advice" not in described()
+    monkeypatch.setattr(accelerators, "advice", lambda platform, dtype, images: f"{platform} {dtype} {images}")
+    assert described()["advice"] == "cpu float32 4"
 
 
 def test_an_embedding_without_a_projection_has_no_neck():
