@@ -15,7 +15,7 @@ from absl import flags
 
 from geodesic import datasets
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, hosts, progress
+from geodesic.experiments.process import cli, hosts, progress, storage
 from geodesic.experiments.protocols import record
 from geodesic.experiments.trained import loading, thresholds
 from geodesic.experiments.trained.run import Run
@@ -87,7 +87,7 @@ def _used(run: Run) -> Iterator[tuple[str, set[str], set[str]]]:
         paths, names = _of_source(dict(run.config[f"{part}_data"]))
         known = run.known_data
         yield what, paths, {*known[part]["class_names"]} if known else names
-    for file in record.find(run.workdir) if os.path.isdir(record.folder(run.workdir)) else ():
+    for file in record.find(run.workdir) if storage.is_folder(record.folder(run.workdir)) else ():
         options = record.read(file)["protocol"]["test"]
         if options["name"] in datasets.SOURCES:  # pairs and templates do not name their identities
             yield (f"reported by {os.path.relpath(file, run.workdir)}", *_of_source(options))
@@ -118,4 +118,4 @@ def describe(calibration: thresholds.Calibration, origin: dict) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags)
+    cli.run(main, define_flags, buckets=("workdir",))

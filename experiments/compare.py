@@ -54,4 +54,5 @@ def print_table(rows: list[dict]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=(), takes="RUN_OR_RECORD...", error_status=2, alone=True)
+    cli.run(main, define_flags, required=(), takes="RUN_OR_RECORD...", error_status=2, alone=True,
+            buckets=("",))

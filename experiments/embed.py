@@ -14,7 +14,7 @@ from absl import flags
 
 from geodesic import datasets
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, hosts, progress
+from geodesic.experiments.process import cli, hosts, progress, storage
 from geodesic.experiments.trained import embedding_file, loading
 from geodesic.metrics import retrieval
 
@@ -36,7 +36,7 @@ def define_flags() -> None:
 def main(config, values) -> int:
     """Exit status 0, or 1 when not one image could be read."""
     embedding_file.check_extension(values.out)
-    if os.path.exists(values.out) and not values.overwrite:
+    if storage.exists(values.out) and not values.overwrite:
         raise UserError(f"{values.out} exists: choose another --out, or give --overwrite")
     source = _source(values)
     root = _root(source, values)
@@ -86,4 +86,4 @@ def _root(source: datasets.Source, values) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=("workdir", "out"))
+    cli.run(main, define_flags, required=("workdir", "out"), buckets=("workdir", "out"))

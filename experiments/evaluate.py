@@ -57,4 +57,4 @@ def evaluate(run, *, baselines: bool = True, also: tuple[str, ...] = (), overwri
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags)
+    cli.run(main, define_flags, buckets=("workdir", "concatenate"))

@@ -18,7 +18,7 @@ from geodesic.embedders import PUBLIC_LAYOUTS
 from geodesic.embedders.public_weights import containers, layouts, pretrained, weight_files
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import imported
-from geodesic.experiments.process import cli, hosts
+from geodesic.experiments.process import cli, hosts, storage
 
 # How many names the report has of each kind.
 _LISTED = 20
@@ -41,7 +41,7 @@ def define_flags() -> None:
 def main(config, values) -> None:
     hosts.must_be_alone("geodesic import_weights")
     config = config or default.get_config()
-    if os.path.isdir(values.out) and os.listdir(values.out):
+    if storage.names(values.out):
         raise UserError(f"{values.out} is not empty: choose another --out")
     taken = containers.choose(weight_files.read_all(values.weights), values.prefix,
                               tuple(layouts.LAYOUTS[name].first for name in PUBLIC_LAYOUTS.get(values.embedder, ())))
@@ -118,4 +118,5 @@ def _three(name: str, given: list[str]) -> tuple[float, ...]:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=("weights", "embedder", "out"), alone=True)
+    cli.run(main, define_flags, required=("weights", "embedder", "out"), alone=True,
+            buckets=("out",))

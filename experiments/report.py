@@ -11,7 +11,7 @@ from absl import flags
 
 from geodesic import datasets, metrics
 from geodesic.configs import stored
-from geodesic.experiments.process import cli, hosts, progress, workdir
+from geodesic.experiments.process import cli, hosts, progress, storage, workdir
 from geodesic.experiments.protocols import run_scores
 from geodesic.experiments.reporting import embedding_map, galleries, page, pictures, report_sections
 from geodesic.experiments.training import data
@@ -30,7 +30,7 @@ def main(config, values) -> None:
     content = render(config, values.workdir)
     hosts.first_does(lambda: workdir.write_atomically(out, content.encode()))
     run_scores.print_table(run_scores.read(values.workdir))
-    print(f"report in {os.path.abspath(out)}")
+    print(f"report in {storage.absolute(out)}")
 
 
 def render(config, folder: str) -> str:
@@ -118,4 +118,4 @@ def _reader(config, place: dict[str, int]) -> pictures.Reader:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags)
+    cli.run(main, define_flags, buckets=("workdir", "out"))

@@ -116,4 +116,4 @@ def _queries(path: str) -> datasets.Source:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=("workdir", "embeddings", "query"))
+    cli.run(main, define_flags, required=("workdir", "embeddings", "query"), buckets=("workdir", "embeddings", "out"))

@@ -31,4 +31,4 @@ def main(config, values, images: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, takes="IMAGE IMAGE", error_status=ERROR)
+    cli.run(main, define_flags, takes="IMAGE IMAGE", error_status=ERROR, buckets=("workdir",))

@@ -2,17 +2,26 @@
 
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+import zipfile
 
+import jax
+import numpy as np
 import pytest
 
+import geodesic
 from geodesic.errors import UserError
-from geodesic.experiments import train
-from geodesic.experiments.checkpoints import checkpoint, seal
+from geodesic.experiments import evaluate, report, train
+from geodesic.experiments.checkpoints import checkpoint, imported, seal
 from geodesic.experiments.process import appending, lease, progress, storage
+from geodesic.experiments.protocols import record
+from geodesic.experiments.trained import embedding_file, network, thresholds
+from geodesic.metrics import retrieval
 from tests import buckets
 from tests.experiments import tiny
 
@@ -113,6 +122,59 @@ def test_a_bucket_that_is_away_for_a_while_ends_no_run(bucket, faces, on_disk, m
     assert train.train(config(faces), run) == 0
     assert "the checkpoint of step 6 cannot be written: " in capsys.readouterr().out
     assert result(run)[1:] == result(on_disk)[1:]
+
+
+def test_whatever_uses_a_run_reads_it_there(bucket, faces, on_disk, tmp_path, capsys):
+    """Loading, evaluating, thresholds, records and the report, embedding files: each as from the disk."""
+    folder, run = str(tmp_path / "run"), f"{bucket}/run"
+    shutil.copytree(on_disk, folder)
+    assert train.train(config(faces), run) == 0
+    pages, models = [], []
+    images = sorted(str(path) for path in faces.rglob("*.*"))
+    rows = np.random.default_rng(0).normal(size=(60, 8)).astype("f4")
+    found = thresholds.calibrate(retrieval.normalized(rows), np.arange(60) // 3, 0.1, 0)
+    for workdir in (folder, run):
+        models.append(model := geodesic.load(workdir))
+        evaluate.evaluate(model, baselines=False, also=("health",))
+        thresholds.save(workdir, model.identity, found, {"name": "x", "path": "", "identities": ["a"]})
+        pages.append(re.sub(r"(?s)<pre.*?</pre>", "", report.render(model.config, workdir)))
+        written = record.write(workdir, {"selection": {"rule": "last"}, "protocol": {"name": "faces"}})
+        assert record.find(workdir) == [written] and record.find(written) == [written]
+        with pytest.raises(UserError, match=f"{written} is no result record of version 1: it does not say schema"):
+            record.read(written)
+        for extension in (".parquet", ".npz"):
+            file, content = workdir + "/photos" + extension, embedding_file.Embeddings(
+                images, model.embed(images), model.identity, root=str(faces))
+            embedding_file.write(file, content)
+            read = embedding_file.read(file)
+            np.testing.assert_array_equal(read.embeddings, content.embeddings)
+            assert read.paths == images and read.identity == model.identity
+    assert models[0].identity == models[1].identity and models[0].threshold == models[1].threshold == found.threshold
+    assert models[0].class_names == models[1].class_names
+    np.testing.assert_array_equal(models[0].classify(images), models[1].classify(images))
+    assert pages[0] == pages[1]
+
+
+def test_imported_weights_lie_there_too_and_a_run_starts_from_them(bucket, faces, tmp_path):
+    folder, weights = str(tmp_path / "weights"), f"{bucket}/weights"
+    options = config(faces, total_steps=1)
+    variables = jax.device_get(network.init_embedder(network.make_embedder(options.embedder), 16, 3))
+    for place in (folder, weights):
+        imported.save(place, options, variables, {})
+        options.init_from = place
+        assert train.train(options, f"{place}-run") == 0
+    assert result(f"{folder}-run")[1] == result(f"{weights}-run")[1]
+    buckets.flip(f"{weights}/weights.npz", len(storage.read(f"{weights}/weights.npz")) // 2)
+    with pytest.raises((UserError, zipfile.BadZipFile), match=r"are damaged|Bad CRC"):
+        geodesic.load(weights)
+
+
+def test_pictures_beside_embeddings_in_a_bucket_have_paths_there(bucket):
+    root = f"{bucket}/photos"
+    content = embedding_file.Embeddings([f"{root}/a/x.png"], np.ones((1, 2), np.float32), {}, root=root)
+    embedding_file.write(f"{root}/e.parquet", content)
+    storage.move(f"{bucket}/photos", f"{bucket}/moved")
+    assert embedding_file.read(f"{bucket}/moved/e.parquet").paths == [f"{bucket}/moved/a/x.png"]
 
 
 _RUN = """

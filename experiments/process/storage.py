@@ -12,6 +12,7 @@ import io
 import logging
 import os
 import pathlib
+import posixpath
 import random
 import re
 import shutil
@@ -64,7 +65,8 @@ def check(path: str, named: str = "") -> None:
 
 
 def absolute(path: str) -> str:
-    return path.rstrip("/") if is_remote(path) else os.path.abspath(path)
+    """As `os.path.abspath`."""
+    return f"{scheme(path)}://{posixpath.normpath(_key(path))}" if is_remote(path) else os.path.abspath(path)
 
 
 def read(path: str) -> bytes:

@@ -1,6 +1,5 @@
 """`evaluate --protocol=NAME`: selects a checkpoint, follows the protocol, writes the record and prints it."""
 
-import os
 import time
 
 import jax
@@ -9,9 +8,9 @@ import rich.table
 from absl import flags
 
 from geodesic import datasets
-from geodesic.configs import protocols, stored
+from geodesic.configs import protocols
 from geodesic.errors import UserError
-from geodesic.experiments.process import console
+from geodesic.experiments.process import console, storage
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.protocols import classifying, episodes, faces, intervals, ranking, record, selection
 from geodesic.experiments.protocols import task as tasks
@@ -115,9 +114,9 @@ def _select(config, options, values, protocol) -> selection.Selected:
 
 
 def _other(workdir: str, protocol, root: str) -> Run:
-    if not os.path.exists(workdirs.config_path(workdir)):
+    if not storage.exists(workdirs.config_path(workdir)):
         raise UserError(f"--concatenate: no run in {workdir!r}")
-    return loading.load(workdir, tasks.options_of(stored.read(workdirs.config_path(workdir)), protocol, root))
+    return loading.load(workdir, tasks.options_of(loading.stored_config(workdir), protocol, root))
 
 
 def _described(protocol, options, measured: tasks.Measured, models: int) -> dict:

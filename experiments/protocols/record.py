@@ -14,7 +14,7 @@ import time
 
 from geodesic.configs import stored
 from geodesic.errors import UserError
-from geodesic.experiments.process import hosts, workdir
+from geodesic.experiments.process import hosts, storage, workdir
 
 SCHEMA = "geodesic.result"
 VERSION = 1
@@ -91,8 +91,7 @@ def write(run: str, record: dict) -> str:
 def read(name: str) -> dict:
     """Raises FileNotFoundError, or UserError in one line for a file that is no record of this version."""
     try:
-        with open(name) as file:
-            record = json.load(file)
+        record = workdir.read_json(name)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no record {name!r}: geodesic evaluate --protocol=... writes one") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -105,11 +104,11 @@ def read(name: str) -> dict:
 
 def find(name: str) -> list[str]:
     """The record files of a run, of a folder of records, or the file itself. Raises FileNotFoundError without one."""
-    if os.path.isfile(name):
+    if storage.is_file(name):
         return [name]
     # Only a folder called so holds nothing but records.
-    inside = name if os.path.basename(os.path.abspath(name)) == "records" else folder(name)
-    found = sorted(file for file in os.listdir(inside) if file.endswith(".json")) if os.path.isdir(inside) else []
+    inside = name if os.path.basename(storage.absolute(name)) == "records" else folder(name)
+    found = sorted(file for file in storage.names(inside) if file.endswith(".json"))
     if not found:
         raise FileNotFoundError(f"no record in {name!r}: geodesic evaluate --protocol=... writes one")
     return [os.path.join(inside, file) for file in found]

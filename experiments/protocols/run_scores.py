@@ -5,7 +5,6 @@ embeddings of the test images, their labels and paths, and the ROC curves.
 """
 
 import io
-import json
 from typing import NamedTuple
 
 import jax
@@ -16,7 +15,7 @@ from geodesic import datasets
 from geodesic.configs import stored
 from geodesic.datasets import identity
 from geodesic.errors import UserError
-from geodesic.experiments.process import console, hosts
+from geodesic.experiments.process import console, hosts, storage
 from geodesic.experiments.process import progress as bars
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.protocols import analyses, evaluation
@@ -132,15 +131,15 @@ def write(workdir: str, scores: Scores) -> str:
 def read(workdir: str) -> dict:
     """The record that `evaluate` wrote into a workdir. Raises FileNotFoundError before there is one."""
     try:
-        with open(workdirs.evaluation_path(workdir)) as file:
-            return json.load(file)
+        return workdirs.read_json(workdirs.evaluation_path(workdir))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{workdir!r} has not been evaluated: run geodesic evaluate on it") from error
 
 
 def read_arrays(workdir: str) -> dict[str, np.ndarray]:
     """What `write` has put beside the record."""
-    with np.load(workdirs.evaluation_arrays_path(workdir), allow_pickle=False) as file:
+    path = workdirs.evaluation_arrays_path(workdir)
+    with storage.opened(path) as opened, np.load(opened, allow_pickle=False) as file:
         return dict(file)
 
 

@@ -1,10 +1,10 @@
 """Parts of the report that are tables and plots: records and papers, ROC and DET, thresholds."""
 
 import html
-import os
 
 import numpy as np
 
+from geodesic.experiments.process import storage
 from geodesic.experiments.protocols import comparison, follow, intervals, record
 from geodesic.experiments.reporting import galleries, page, pictures
 from geodesic.experiments.trained import thresholds
@@ -16,7 +16,7 @@ _BAND_IMAGES, _BAND_RESAMPLES = 1000, 200
 
 def papers(folder: str) -> str:
     """The workdir's records: their metrics with intervals, and the verdicts against the papers."""
-    if not os.path.isdir(record.folder(folder)):
+    if not storage.is_folder(record.folder(folder)):
         return ('<p class="protocol">No protocol has been followed: geodesic evaluate --protocol=NAME writes a '
                 "record, which is put beside the paper's figures here.</p>")
     parts, rows = [], []

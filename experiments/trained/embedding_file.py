@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geodesic.errors import UserError
+from geodesic.experiments.process import storage
 from geodesic.experiments.process import workdir as workdirs
 
 
@@ -62,6 +63,8 @@ def read(path: str, root: str = "") -> Embeddings:
         content = _read_npz(path) if path.endswith(".npz") else _read_parquet(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no embeddings at {path!r}: make them with geodesic embed") from error
+    except storage.LostError:
+        raise
     except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, pa.ArrowException) as error:
         raise UserError(f"{path} is not a file of geodesic embed: {error}") from error
     if root and not content.root:
@@ -69,13 +72,13 @@ def read(path: str, root: str = "") -> Embeddings:
                         f"no files, or an older version wrote them")
     if not content.root:
         return content
-    root = os.path.abspath(root or os.path.join(os.path.dirname(os.path.abspath(path)), content.root))
+    root = storage.absolute(root or os.path.join(os.path.dirname(storage.absolute(path)), content.root))
     return content._replace(paths=[os.path.join(root, name) for name in content.paths], root=root)
 
 
 def below(root: str, path: str) -> str:
     """The path relative to the root, an absolute one. Raises UserError where it does not lie below it."""
-    full, prefix = os.path.abspath(path), os.path.join(root, "")
+    full, prefix = storage.absolute(path), os.path.join(root, "")
     if not full.startswith(prefix):
         raise UserError(f"{path} does not lie below the root {root}")
     return full.removeprefix(prefix)
@@ -83,7 +86,9 @@ def below(root: str, path: str) -> str:
 
 def _stored_root(root: str, path: str) -> str:
     """Relative to the file's folder where it lies below that, "." where it is that, else as it is."""
-    folder = os.path.dirname(os.path.abspath(path))
+    folder = os.path.dirname(storage.absolute(path))
+    if storage.is_remote(path) != storage.is_remote(root):
+        return root
     relative = os.path.relpath(root, folder)
     return root if relative.split(os.sep)[0] == os.pardir else relative
 
@@ -97,7 +102,7 @@ def _column(texts: list[str]) -> pa.Array:
 
 
 def _read_npz(path: str) -> Embeddings:
-    with np.load(path, allow_pickle=False) as file:
+    with storage.opened(path) as opened, np.load(opened, allow_pickle=False) as file:
         labels = file["labels"].tolist() if "labels" in file else None
         return Embeddings(file["paths"].tolist(), file["embeddings"], json.loads(str(file["identity"])), labels,
                           str(file["root"]) if "root" in file else "")
@@ -105,7 +110,7 @@ def _read_npz(path: str) -> Embeddings:
 
 def _read_parquet(path: str) -> Embeddings:
     # Not pq.read_table(path): it reads a colon, and a folder's name with "=", as something else.
-    with open(path, "rb") as file:
+    with storage.opened(path) as file:
         table = pq.read_table(file)
     values, metadata = table["embedding"].combine_chunks(), table.schema.metadata
     texts = {name: [os.fsdecode(text) for text in table[name].to_pylist()]

@@ -4,7 +4,6 @@ thresholds.json in the workdir holds one for each false accept rate that was ask
 and the preprocessing: another checkpoint's threshold is refused, not used.
 """
 
-import json
 import os
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from geodesic.configs.stored import flat
 from geodesic.errors import UserError
-from geodesic.experiments.process import workdir
+from geodesic.experiments.process import storage, workdir
 from geodesic.metrics import bootstrap, pairs, verification
 
 SCHEMA, VERSION = "geodesic.thresholds", 1
@@ -139,7 +138,7 @@ def save(run: str, identity: dict, calibration: Calibration, origin: dict) -> No
     Those of another checkpoint or preprocessing are dropped: they are of no use any more.
     """
     known = [entry for entry in _read(run)["thresholds"] if entry["far"] != calibration.far] if (
-        os.path.exists(path(run)) and _read(run)["model"] == identity) else []
+        storage.exists(path(run)) and _read(run)["model"] == identity) else []
     known.append(calibration._asdict() | {"origin": origin})
     workdir.write_json(path(run), {"schema": SCHEMA, "version": VERSION, "model": identity,
                                    "thresholds": sorted(known, key=lambda entry: -entry["far"])})
@@ -147,7 +146,7 @@ def save(run: str, identity: dict, calibration: Calibration, origin: dict) -> No
 
 def entries(run: str) -> list[dict]:
     """All that are stored, of whatever model; [] where there are none."""
-    return _read(run)["thresholds"] if os.path.exists(path(run)) else []
+    return _read(run)["thresholds"] if storage.exists(path(run)) else []
 
 
 def load(run: str, identity: dict, far: float = 0.0) -> dict | None:
@@ -155,7 +154,7 @@ def load(run: str, identity: dict, far: float = 0.0) -> dict | None:
 
     Raises UserError where they are of another checkpoint or preprocessing, and where none is of this rate.
     """
-    if not os.path.exists(path(run)):
+    if not storage.exists(path(run)):
         return None
     stored = _read(run)
     there, here = flat(stored["model"]), flat(identity)
@@ -182,8 +181,7 @@ def describe_rates(entry: dict) -> str:
 
 def _read(run: str) -> dict:
     try:
-        with open(path(run)) as file:
-            stored = json.load(file)
+        stored = workdir.read_json(path(run))
         if (stored["schema"], stored["version"]) != (SCHEMA, VERSION) or not stored["thresholds"]:
             raise UserError(f"it is of schema {stored['schema']!r}, version {stored['version']!r}")
         return stored
