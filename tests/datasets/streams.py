@@ -64,13 +64,14 @@ def same(these: list[dict], those: list[dict]) -> bool:
 class Bucket(fsspec.implementations.dirfs.DirFileSystem):
     """A bucket that lies in a folder; asked for ranges it fails as often as it is told, and it counts."""
 
-    failures, asked, read = (), 0, 0
+    failures, calls, asked, read = (), 0, 0, 0
 
     def _join(self, path):
         return super()._join(path.removeprefix("gs://") if isinstance(path, str) else path)
 
     def cat_ranges(self, paths, starts, ends, **_):
         answers = []
+        type(self).calls += 1
         for path, start, end in zip(paths, starts, ends, strict=True):
             type(self).asked += 1
             if self.failures:
@@ -84,7 +85,7 @@ class Bucket(fsspec.implementations.dirfs.DirFileSystem):
 
 def use_bucket(monkeypatch, folder: pathlib.Path) -> type[Bucket]:
     """gs://NAME is then folder/NAME, in this process."""
-    bucket = type("Here", (Bucket,), {"failures": [], "asked": 0, "read": 0, "cachable": False})
+    bucket = type("Here", (Bucket,), {"failures": [], "calls": 0, "asked": 0, "read": 0, "cachable": False})
     system = bucket(str(folder), fsspec.filesystem("file", auto_mkdir=True))
     monkeypatch.setattr(buckets, "_filesystem", lambda scheme, process: system)
     monkeypatch.setattr(buckets, "_LONGEST_PAUSE", 0.0)

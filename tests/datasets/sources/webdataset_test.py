@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from geodesic import datasets
+from geodesic.configs import default
 from geodesic.datasets import buckets, disk_cache
 from geodesic.datasets.sources import webdataset
 from geodesic.errors import UserError
@@ -54,7 +55,7 @@ def test_loader_processes_and_a_resumed_run_make_the_same_batches(folder, tmp_pa
     assert streams.same(joined, whole)
 
 
-def test_a_bucket_gives_the_same_and_is_asked_once_for_each_batch(folder, tmp_path, monkeypatch):
+def test_a_bucket_gives_the_same(folder, tmp_path, monkeypatch):
     streams.write_shards(tmp_path / "buckets" / "faces", folder)
     bucket = streams.use_bucket(monkeypatch, tmp_path / "buckets")
     source = datasets.build("webdataset", path="gs://faces/shard-{00..02}.tar")
@@ -67,6 +68,25 @@ def test_a_bucket_gives_the_same_and_is_asked_once_for_each_batch(folder, tmp_pa
     part = datasets.build("webdataset", path="gs://faces", classes=(1, 3))  # the part of a source reads ahead too
     assert streams.same(streams.batches(part), streams.batches(datasets.Classes(folder, 1, 3)))
     assert bucket.asked - asked <= len(part)  # what was read before lies on this disk
+
+
+@pytest.mark.parametrize("part", [{}, {"classes": (1, 3)}, {"test_share": 0.25}, {"folds": 3}])
+def test_a_bucket_is_asked_once_for_each_batch(folder, tmp_path, monkeypatch, part):
+    monkeypatch.setenv("GEODESIC_CACHE_GB", "0")
+    streams.write_shards(tmp_path / "buckets" / "faces", folder)
+    bucket = streams.use_bucket(monkeypatch, tmp_path / "buckets")
+    source = datasets.build("webdataset", path="gs://faces", **part)
+    bucket.calls = bucket.asked = 0
+    made = streams.batches(source, 12, threads=1)
+    assert 12 <= bucket.calls <= 15 and bucket.asked > 30  # some are made ahead
+    whole = datasets.build("webdataset", path=str(tmp_path / "buckets" / "faces"), **part)
+    assert streams.same(made, streams.batches(whole, 12))
+    bucket.calls = 0
+    config = default.get_config()
+    config.input.image_size = 16
+    assert sum(batch["mask"].sum() for batch in datasets.eval_batches(
+        source, input=config.input, batch_size=4, process_index=0, process_count=1, threads=1)) == len(source)
+    assert bucket.calls == -(-len(source) // 4)
 
 
 def test_a_bucket_that_stays_away_ends_the_run_in_place_of_showing_other_images(folder, tmp_path, monkeypatch):
