@@ -209,3 +209,52 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(bucket, faces, 
     said, _ = ended.communicate()
     assert ended.returncode == 0, said
     assert result(run) == result(str(tmp_path / "disk"))
+
+
+_ONE_OF_TWO = """
+import sys
+from geodesic.experiments.process import hosts, runtime
+runtime.start(cpu_devices=4)
+address, index, folder, run, calls = sys.argv[1:]
+hosts.start(address, 2, int(index))
+from geodesic.experiments import train
+from tests import buckets_test
+sys.exit(train.train(buckets_test.config(folder), run, buckets_test.StopAt(int(calls))))
+"""
+
+
+def two(faces, run: str, calls: int) -> list[subprocess.Popen]:
+    """Two processes of four devices, which stop at a signal some steps on."""
+    address = f"127.0.0.1:{buckets._free_port()}"
+    command = [sys.executable, "-u", "-c", _ONE_OF_TWO, address]
+    return [subprocess.Popen([*command, str(index), str(faces), run, str(calls)], stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True, env={**os.environ, "NPROC": "32"})
+            for index in range(2)]
+
+
+@pytest.mark.slow
+def test_two_processes_write_it_together_and_one_goes_on(bucket, faces, tmp_path):
+    """One of them is killed after a checkpoint, both go on, and stop; a process of all devices makes the rest."""
+    run, disk = f"{bucket}/run", str(tmp_path / "run")
+    killed = two(faces, run, 1000)
+    for line in killed[0].stdout:
+        if line.startswith("step  7/"):
+            break
+    for process in killed[::-1]:
+        process.kill()
+        process.wait()
+    with checkpoint.Checkpoints(run) as checkpoints:
+        step = checkpoints.latest_step()
+    assert step in (3, 6)
+    for workdir, calls in ((run, 9 - step), (disk, 9)):
+        processes = two(faces, workdir, calls)
+        said = [process.communicate()[0] for process in processes]
+        assert [process.returncode for process in processes] == [128 + signal.SIGTERM] * 2, said
+    with checkpoint.Checkpoints(run) as checkpoints, checkpoint.Checkpoints(disk) as others:
+        assert checkpoints.latest_step() == others.latest_step() and 9 <= checkpoints.latest_step() < 12
+    files = storage.files(f"{run}/checkpoints/9")
+    assert {"parts/0-00000", "parts/1-00000", "manifest.json"} == {*files}
+    assert result(run) == result(disk)
+    for workdir in (run, disk):
+        assert train.train(config(faces), workdir) == 0
+    assert result(run) == result(disk)

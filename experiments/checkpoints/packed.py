@@ -1,6 +1,6 @@
 """Arrays of a train state as a few objects of a bucket, where orbax's files would be thousands and need a rename.
 
-    checkpoints/<step>/parts/<process>-<number>    rows of arrays, one after the other, 64 MiB or so
+    checkpoints/<step>/parts/<process>-<number>    rows of arrays, one after the other, 32 MiB or so
     checkpoints/<step>/manifest.json               where each piece lies, and a SHA-256 of each object; written last
 
 Each process writes what its devices hold, and reads what its devices need, on any number of them. What it reads is
@@ -16,7 +16,8 @@ import numpy as np
 from geodesic.experiments.checkpoints import digests, seal
 from geodesic.experiments.process import hosts, storage
 
-_SIZE = 64 << 20
+# Below what either library sends in one request: a part of it is never there.
+_SIZE = 32 << 20
 
 
 def write(folder: str, process: int, held: dict[str, digests.Part]) -> dict:
