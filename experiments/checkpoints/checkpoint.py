@@ -136,10 +136,12 @@ class Checkpoints:
         A checkpoint that could not be written, or a score that cannot be, is no reason to end.
         """
         self.wait()
-        if not hosts.is_first() or step not in self.all_steps():
+        if not hosts.is_first():
             return
         folder, saving = self._folder(step), self._folder(step, _SAVING)
         try:  # the new manifest takes the place of the old one when all of it is on the disk
+            if step not in self.all_steps():
+                return
             record = {**seal.read(folder), "score": score}
             if self._in_bucket:
                 seal.write(folder, record)
@@ -189,11 +191,13 @@ class Checkpoints:
             held.clear()
             if hosts.is_first():
                 in_bucket.commit(folder, record, [part, *self._told_by_others(step)])
-                self._prune()
             else:
                 workdirs.write_json(self._sums_path(step, jax.process_index()), part)
         except Exception as error:
             self._failed(step, error)
+            return
+        if hosts.is_first():
+            self._prune()
 
     def _finish(self, step: int, record: dict, held: dict[str, digests.Part]) -> None:
         """In a thread: seals what orbax has written, gives it its name, and removes what need not be kept."""
@@ -248,19 +252,19 @@ class Checkpoints:
             shutil.rmtree(self._folder(step, _SAVING), ignore_errors=True)
 
     def _prune(self) -> None:
-        steps = self.all_steps()
-        kept = set(steps[-self._keep:])
-        if self._best:
-            scores = {step: score for step in steps if (score := self.score(step)) is not None}
-            kept |= {best_of(self._best, scores)} if scores else set()
-        for step in steps:
-            if step not in kept:
-                self._remove(step)
+        with contextlib.suppress(storage.LostError):  # what stays there is removed after the next save
+            steps = self.all_steps()
+            kept = set(steps[-self._keep:])
+            if self._best:
+                scores = {step: score for step in steps if (score := self.score(step)) is not None}
+                kept |= {best_of(self._best, scores)} if scores else set()
+            for step in steps:
+                if step not in kept:
+                    self._remove(step)
 
     def _remove(self, step: int) -> None:
         if self._in_bucket:
-            with contextlib.suppress(OSError):
-                storage.remove(self._folder(step), last=[seal.NAME])
+            storage.remove(self._folder(step), last=[seal.NAME])
         else:
             shutil.rmtree(self._folder(step), ignore_errors=True)
 
@@ -315,9 +319,8 @@ class Checkpoints:
                     arrays = stored_arrays.read(os.path.join(folder, _ARRAYS), names)
             stored_arrays.check_read(record, arrays)
             return "", (arrays, record)
-        except storage.LostError:
-            raise
         except (OSError, ValueError) as error:  # a DamagedError, or what tensorstore says of a file that is not its own
+            self._raise_unless_damaged(error)
             reason = str(error) if isinstance(error, UserError) else _reason(error)
             return f"the checkpoint of step {step} in {self._workdir!r} is damaged: {reason}", None
 
@@ -334,6 +337,11 @@ class Checkpoints:
             except seal.DamagedError as error:
                 problem = str(error)
         return f"the checkpoint of step {step} in {self._workdir!r} is damaged: {problem}", None
+
+    def _raise_unless_damaged(self, error: Exception) -> None:
+        """What cannot be reached in a bucket, or may not be read, is not damaged."""
+        if self._in_bucket and isinstance(error, OSError):
+            raise error
 
     def _restored(self, step: int, record: dict, abstract_state):
         if "pieces" in record:
@@ -358,9 +366,8 @@ class Checkpoints:
             record = seal.read(self._folder(step))
             seal.check(self._folder(step), record)
             return record, ""
-        except storage.LostError:
-            raise
         except (seal.DamagedError, OSError) as error:
+            self._raise_unless_damaged(error)
             if self._in_bucket or (record and "pieces" in record):
                 return record, str(error)
             return record, str(error) + stored_arrays.damaged(os.path.join(self._folder(step), _ARRAYS), record)

@@ -89,19 +89,35 @@ def test_a_save_that_fails_costs_that_checkpoint_alone(bucket, monkeypatch, caps
     assert "the checkpoint of step 2 cannot be written: " in capsys.readouterr().out
 
 
-def test_what_cannot_be_reached_is_not_damaged(bucket, monkeypatch):
+@pytest.mark.parametrize("kind", [storage.LostError, PermissionError])
+def test_what_cannot_be_reached_is_not_damaged(bucket, monkeypatch, kind):
     run = saved(f"{bucket}/run", 1, 2)
 
     def lost(path):
-        raise storage.LostError(110, f"{path} could not be reached")
+        raise kind(110, f"{path} could not be reached")
 
     with checkpoint.Checkpoints(run, keep=2) as checkpoints:
         monkeypatch.setattr(storage, "read", lost)
-        with pytest.raises(storage.LostError):
+        with pytest.raises(kind):
             checkpoints.restore(abstract(state()))
-        with pytest.raises(storage.LostError):
+        with pytest.raises(kind):
             checkpoints.read(lambda name: True)
-        assert checkpoints.all_steps() == [1, 2] and not checkpoints.improves(1.0)
+        assert checkpoints.all_steps() == [1, 2]
+
+
+def test_a_bucket_that_is_away_ends_no_run(bucket, monkeypatch, capsys):
+    """Whatever the loop asks of it, but the save itself, which says that it has failed."""
+    with checkpoint.Checkpoints(saved(f"{bucket}/run", 1, 2), keep=2, best="map@r") as checkpoints:
+        def lost(path, *_, **__):
+            raise storage.LostError(110, f"{path} could not be reached")
+
+        monkeypatch.setattr(storage, "_tried", lost)
+        assert not checkpoints.improves(1.0)
+        checkpoints.set_score(2, 1.0)
+        checkpoints.save(3, state(3.0), {})
+        checkpoints.wait()
+        assert "step 3 cannot be written" in checkpoints.failure
+    assert "the score of step 2 cannot be written: " in capsys.readouterr().out
 
 
 def test_checkpoints_of_a_disk_are_restored_from_a_bucket_and_back(bucket, tmp_path):
