@@ -65,7 +65,7 @@ def _taken(folder: str, place: str, me: dict) -> int:
             seen = None
         elif seen is None:
             seen, since = there, time.monotonic()
-            print(f"{folder} was in use by {_owner(there)}: taken over after {SILENCE:.0f} s without a word of it",
+            print(f"{folder} is {_owner(there)}'s; it is taken over if {SILENCE:.0f} s pass without a word of that",
                   flush=True)
         elif there != seen:
             raise UserError(f"{folder} is in use by {_owner(there)}: a second run there would destroy it. Wait for it "

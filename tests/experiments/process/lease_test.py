@@ -64,7 +64,7 @@ def test_what_says_nothing_is_taken_over_after_a_while(bucket, quick, capsys):
     other(run)
     with lock.held(run):
         assert storage.names(f"{run}/.lock") == ["000008"]
-    assert f"{run} was in use by process 1 on gone: taken over after" in capsys.readouterr().out
+    assert f"{run} is process 1 on gone's; it is taken over if 2 s pass" in capsys.readouterr().out
 
 
 def test_a_process_of_this_machine_that_is_no_more_is_not_waited_for(bucket, capsys):
