@@ -180,4 +180,4 @@ def _first(lines: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=())
+    cli.run(main, define_flags, required=(), buckets=("out",))

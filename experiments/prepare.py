@@ -184,4 +184,4 @@ def encode(record: dict, short_side: int, quality: int) -> bytes:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=("source", "out"), alone=True)
+    cli.run(main, define_flags, required=("source", "out"), alone=True, buckets=("out",))

@@ -158,4 +158,5 @@ def duration(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=(), configured=False, takes="FOLDER...", alone=True)
+    cli.run(main, define_flags, required=(), configured=False, takes="FOLDER...", alone=True,
+            buckets=("",))
