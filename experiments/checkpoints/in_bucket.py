@@ -8,7 +8,7 @@ import re
 import jax
 
 from geodesic.experiments.checkpoints import digests, packed, seal
-from geodesic.experiments.process import appending, storage
+from geodesic.experiments.process import appending, lease, storage
 
 
 def steps(path: str) -> list[int]:
@@ -42,4 +42,5 @@ def commit(folder: str, record: dict, parts: list[dict]) -> None:
             whole["pieces"].setdefault(name, []).extend(pieces)
     whole["digests"] = {name: digests.written(number) for name, number in whole["digests"].items()}
     appending.flush()  # no record of a step may be missing where its checkpoint is there
+    lease.check()
     seal.write(folder, {**record, **whole})

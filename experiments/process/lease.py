@@ -7,6 +7,7 @@ and at once where its process was on this machine and is no more.
 """
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -23,6 +24,8 @@ from geodesic.experiments.process import workdir as workdirs
 
 RENEWAL, SILENCE = 10.0, 60.0
 _LOOK = 1.0  # seconds from one look to the next
+# (place, number, id) of what this process holds.
+_held: list[tuple[str, int, str]] = []
 
 
 @contextlib.contextmanager
@@ -32,14 +35,23 @@ def held(folder: str):
     number, ended = _taken(folder, place, me), threading.Event()
     thread = threading.Thread(target=_renew, args=(folder, place, number, me, ended), daemon=True, name="lease")
     thread.start()
+    _held.append((place, number, me["id"]))
     try:
         yield
     finally:
+        _held.remove((place, number, me["id"]))
         ended.set()
         thread.join(RENEWAL)
         with contextlib.suppress(OSError):
             if _holder(place) == (number, me["id"]):
                 storage.remove(_path(place, number))
+
+
+def check() -> None:
+    """Comes before a checkpoint is committed. Raises OSError where a lease of this process was taken over."""
+    for place, number, name in _held:
+        if _holder(place) != (number, name):
+            raise PermissionError(errno.EACCES, "another run has taken it over", place)
 
 
 def is_held(folder: str) -> bool:

@@ -88,7 +88,11 @@ def test_who_was_taken_over_ends(bucket, quick, monkeypatch, capfd):
     run, ended = f"{bucket}/run", threading.Event()
     monkeypatch.setattr("os._exit", lambda status: ended.set())
     with lock.held(run):
+        lease.check()
         other(run)
+        with pytest.raises(PermissionError, match=f"another run has taken it over: '{run}/.lock'"):
+            lease.check()
         assert ended.wait(20)
+    lease.check()
     assert f"error: {run} was taken over by process 1 on gone while this run said nothing" in capfd.readouterr().err
     assert storage.names(f"{run}/.lock") == ["000001", "000007"]  # what is another's stays
