@@ -146,7 +146,8 @@ class Classes(ClassSubset):
     def __init__(self, source: Source, start: int, stop: int):
         stop = stop or source.num_classes
         if not 0 <= start < stop <= source.num_classes:
-            raise UserError(f"classes {start}..{stop} asked of a source that has {source.num_classes}")
+            raise UserError(f"classes {start}..{stop} asked of a source that has {source.num_classes}: expected a "
+                            f"start and a stop within 0..{source.num_classes}; (0, 0) keeps all")
         super().__init__(source, np.arange(start, stop))
 
 
