@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -175,6 +176,25 @@ def test_pictures_beside_embeddings_in_a_bucket_have_paths_there(bucket):
     embedding_file.write(f"{root}/e.parquet", content)
     storage.move(f"{bucket}/photos", f"{bucket}/moved")
     assert embedding_file.read(f"{bucket}/moved/e.parquet").paths == [f"{bucket}/moved/a/x.png"]
+
+
+@pytest.mark.parametrize("program, words, said", [
+    *((program, ["--workdir=URL"], "error: no run in 'URL' (it has no config.json)") for program in
+      ("train", "evaluate", "calibrate", "report", "verify", "embed", "search")),
+    ("compare", ["URL"], "error: no record in 'URL'"), ("runs", ["URL"], "error: there is no folder 'URL'"),
+    ("search", ["--workdir=x", "--embeddings=URL.npz"], "error: no run in 'x'"),
+    ("import_weights", ["--weights=none", "--embedder=resnet18", "--out=URL"], "error: no file 'none'"),
+    ("import_weights", ["--weights=URL"], "error: --weights=URL: expected a file or folder of this machine"),
+    ("embed", ["--root=URL"], "error: --root=URL: expected a file or folder of this machine"),
+    ("train", ["--workdir=ftp://host/run"], "error: --workdir=ftp://host/run: there is no storage ftp://")])
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+def test_which_programs_take_a_place_in_a_bucket(bucket, program, words, said, monkeypatch, capsys):
+    url = f"{bucket}/nothing"
+    monkeypatch.setattr(sys, "argv", ["geodesic", *(word.replace("URL", url) for word in words)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"geodesic.experiments.{program}", run_name="__main__")
+    line = ended.value.code if isinstance(ended.value.code, str) else capsys.readouterr().err
+    assert line.startswith(said.replace("URL", url)) and line.strip().count("\n") == 0
 
 
 _RUN = """
