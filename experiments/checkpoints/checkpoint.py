@@ -247,7 +247,9 @@ class Checkpoints:
     def _failed(self, step: int, error: Exception) -> None:
         self._links.close()
         self.failure = f"the checkpoint of step {step} cannot be written: {_reason(error)}"
-        print(f"{self.failure}; the run goes on, and the next one tries again", flush=True)
+        # Where another process is lost, this one ends at its next step, and says so there.
+        goes_on = "" if hosts.lost_peer(error) else "; the run goes on, and the next one tries again"
+        print(f"{self.failure}{goes_on}", flush=True)
         if hosts.is_first() and not self._in_bucket:
             shutil.rmtree(self._folder(step, _SAVING), ignore_errors=True)
 
