@@ -74,7 +74,8 @@ def load(path: str) -> Ranges:
 
 def index(file: buckets.File) -> pa.Table:
     """Goes through a shard: name, start, size, digest of the beginning, and label of each image, in their order."""
-    extensions = tuple(end[1:] for end in image_folder.EXTENSIONS + (heif.EXTENSIONS if heif.is_available() else ()))
+    # HEIC too where nothing decodes it: an index does not depend on what is installed, and reading says what it takes.
+    extensions = {end[1:] for end in image_folder.EXTENSIONS + heif.EXTENSIONS}
     found, others, without, kind = [], collections.Counter(), 0, ""
     seen = set()
     with buckets.stream(file) as opened:
