@@ -224,7 +224,7 @@ def test_a_slice_is_set_up_started_stopped_and_its_report_fetched(tpu, tmp_path)
     call, hosts, checkout = tpu
     call("pod", "us-east1-d", "install")
     asked = (hosts / "calls").read_text()
-    assert re.findall("^python3 -m uv pip .* -r (.*) -e .\[gcs\]$", asked, re.MULTILINE) == [
+    assert re.findall(r"^python3 -m uv pip .* -r (.*) -e .\[gcs\]$", asked, re.MULTILINE) == [
         "requirements-tpu.txt"] * 2
     for index in range(2):
         assert (hosts / str(index) / "geodesic" / "launch" / "again.sh").exists()
