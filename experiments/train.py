@@ -131,7 +131,7 @@ def make_run(config, workdir: str, subject: evaluators.Subject, watched: list[ev
 def start(run: Run) -> models.TrainState:
     """The state of the newest checkpoint that is whole, or a new one; the batches go on at its step."""
     with run.watch.phase("start"):
-        state = run.saves.restore(models.abstract_state(run.model, run.mesh), run.workdir)
+        state = run.saves.restore(lambda: models.abstract_state(run.model, run.mesh), run.workdir)
         if state is not None:
             return state
         state = models.init_state(run.model, run.mesh)

@@ -1,5 +1,7 @@
 """A run's state and its place in the data, on the disk together."""
 
+from collections.abc import Callable
+
 from geodesic.experiments.checkpoints.checkpoint import Checkpoints
 from geodesic.experiments.process import hosts
 from geodesic.experiments.process.goodput import Goodput
@@ -17,9 +19,10 @@ class Saves:
         self._checkpoints, self._known, self._batches = checkpoints, known, batches
         self._watch, self._every, self._spent, self._last = watch, every, spent, None
 
-    def restore(self, abstract_state: TrainState, workdir: str) -> TrainState | None:
+    def restore(self, abstract_state: Callable[[], TrainState], workdir: str) -> TrainState | None:
         """The state of the newest checkpoint that is whole, with the batches at its place; None where there is none.
 
+        abstract_state: gives what the state is to be like, and is called where there is a checkpoint.
         Raises UserError where it is of other data than this run's.
         """
         self._checkpoints.wait()
@@ -28,7 +31,7 @@ class Saves:
             self._batches.set_state({"step": 0, "bad": ()})
             self._spent.resumed(0)
             return None
-        state, position = self._checkpoints.restore(abstract_state)
+        state, position = self._checkpoints.restore(abstract_state())
         self._known.check(position, workdir)
         self._batches.set_state({"step": int(state.step), "bad": position["bad"]})
         self._last = int(state.step)
