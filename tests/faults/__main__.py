@@ -23,6 +23,9 @@ def main() -> int:
     parser.add_argument("--out", default="", help="where to write the table, without its suffix")
     options = parser.parse_args()
     usual = {action.__name__: tries for action, tries, _ in table.FAULTS.values()}
+    named = [item.partition(":")[0] for item in options.only.split(",")] if options.only else []
+    if unknown := [name for name in named if name not in usual]:
+        parser.error(f"no fault {unknown[0]!r}; known: {', '.join(usual)}")
     wanted = dict(_name_and_tries(item, usual) for item in options.only.split(",")) if options.only else usual
     results, stamp = [], table.stamp()
     with tempfile.TemporaryDirectory() as folder:
