@@ -5,21 +5,18 @@
     checkpoints/saving-<step>/          one that is being written; renamed when all of it is on the disk
     checkpoints/damaged-<step>/         one that a resumed run found damaged
 
-A bucket has no rename: in_bucket.py.
+Which are kept, which is restored and what is said of it stands here; how a step is written, in on_disk.py and
+in_bucket.py, and how it is read, in forms.py.
 
 orbax restores flipped bits in silence and knows no best checkpoint but its newest, hence the manifest (seal.py), whose
 rename is the commit. It is written by a thread of process 0 when orbax has finished on all processes.
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 import threading
-import time
 from collections.abc import Callable
 
 import jax
@@ -28,13 +25,13 @@ import orbax.checkpoint as ocp
 
 from geodesic import metrics
 from geodesic.errors import UserError
-from geodesic.experiments.checkpoints import digests, in_bucket, packed, plain_path, seal, stored_arrays
+from geodesic.experiments.checkpoints import digests, forms, seal, stored_arrays
+from geodesic.experiments.checkpoints.in_bucket import InBucket
+from geodesic.experiments.checkpoints.on_disk import OnDisk
 from geodesic.experiments.process import hosts, storage
 from geodesic.experiments.process import workdir as workdirs
 
-_ARRAYS, _SAVING, _DAMAGED = "arrays", "saving-", "damaged-"
-# Seconds until the first process gives up a checkpoint of which another has not told its digests.
-_PATIENCE = 300
+_DAMAGED = "damaged-"
 
 
 class Checkpoints:
@@ -55,13 +52,11 @@ class Checkpoints:
         self._keep, self._best, self._num_classes = keep, best, num_classes
         if keep is None and not storage.is_folder(self._path):
             raise FileNotFoundError(f"no checkpoint in {workdir!r}: train the run first")
-        if not self._in_bucket:
-            plain_path.check(self._path)
-        self._workdir, self._links = workdir, contextlib.ExitStack()
-        self._orbax = ocp.StandardCheckpointer()
+        self._workdir, self._orbax = workdir, ocp.StandardCheckpointer()
+        self._place = InBucket(self._path) if storage.is_remote(self._path) else OnDisk(self._path, self._orbax)
         self._thread, self.failure = None, ""
         if keep is not None:
-            hosts.first_does(self._remove_unfinished)
+            hosts.first_does(self._place.remove_unfinished)
 
     def __enter__(self):
         return self
@@ -73,10 +68,7 @@ class Checkpoints:
 
     def all_steps(self) -> list[int]:
         """Of those that were finished, damaged or not, ascending."""
-        if self._in_bucket:
-            return in_bucket.steps(self._path)
-        names = os.listdir(self._path) if os.path.isdir(self._path) else ()
-        return sorted(int(name) for name in names if name.isdigit())
+        return self._place.steps()
 
     def latest_step(self) -> int | None:
         return max(self.all_steps(), default=None)
@@ -94,16 +86,12 @@ class Checkpoints:
         record = {"step": step, "data": data_state, "score": score, **stored_arrays.record(state, self._num_classes)}
         held = digests.parts(state, copied=True)  # the next step takes the place of the state
         try:
-            if self._in_bucket:
-                self._start(self._finish_in_bucket, step, record, held, hosts.from_first(bool(failed)))
-                return
-            hosts.first_does(lambda: os.makedirs(self._folder(step, _SAVING), exist_ok=True))
-            folder = self._links.enter_context(plain_path.of(self._folder(step, _SAVING)))
-            self._orbax.save(os.path.join(folder, _ARRAYS), state, force=True)
+            self._place.begin(step, state, failed)
         except Exception as error:  # of tensorstore and asyncio too: whatever the disk did, the run can go on
             self._failed(step, error)
             return
-        self._start(self._finish, step, record, held)
+        self._thread = threading.Thread(target=self._finish, args=(step, record, held), name="checkpoint")
+        self._thread.start()
 
     def restore(self, abstract_state, step: int | None = None) -> tuple:
         """(state, data_state) of `step`, placed as `abstract_state` says; by default of the newest that is whole, with
@@ -138,21 +126,12 @@ class Checkpoints:
         self.wait()
         if not hosts.is_first():
             return
-        folder, saving = self._folder(step), self._folder(step, _SAVING)
-        try:  # the new manifest takes the place of the old one when all of it is on the disk
+        try:
             if step not in self.all_steps():
                 return
-            record = {**seal.read(folder), "score": score}
-            if self._in_bucket:
-                seal.write(folder, record)
-            else:
-                os.makedirs(saving, exist_ok=True)
-                seal.write(saving, record)
-                os.replace(os.path.join(saving, seal.NAME), os.path.join(folder, seal.NAME))
+            self._place.rewrite(step, {**seal.read(self._folder(step)), "score": score})
         except (OSError, seal.DamagedError) as error:
             print(f"the score of step {step} cannot be written: {_reason(error)}", flush=True)
-        if not self._in_bucket:
-            shutil.rmtree(saving, ignore_errors=True)
         self._prune()
 
     def improves(self, score: float | None) -> bool:
@@ -170,88 +149,25 @@ class Checkpoints:
             return False
         return best_of(self._best, {**scores, -1: score}) == -1 and score not in scores.values()
 
-    @property
-    def _in_bucket(self) -> bool:
-        return storage.is_remote(self._path)
-
     def _folder(self, step: int, prefix: str = "") -> str:
         return os.path.join(self._path, f"{prefix}{step}")
 
-    def _start(self, finish: Callable, *arguments) -> None:
-        self._thread = threading.Thread(target=finish, args=arguments, name="checkpoint")
-        self._thread.start()
-
-    def _finish_in_bucket(self, step: int, record: dict, held: dict[str, digests.Part], again: bool) -> None:
-        """As `_finish`. again: whether a save before has failed, and may have left something."""
-        folder = self._folder(step)
+    def _finish(self, step: int, record: dict, held: dict[str, digests.Part]) -> None:
+        """In a thread: writes the step, and removes what need not be kept."""
         try:
-            if hosts.is_first() and again:
-                in_bucket.remove_unfinished(self._path, but=step)
-            part = in_bucket.write_part(folder, held, self._num_classes)
-            held.clear()
-            if hosts.is_first():
-                in_bucket.commit(folder, record, [part, *self._told_by_others(step)])
-            else:
-                workdirs.write_json(self._sums_path(step, jax.process_index()), part)
+            self._place.finish(step, record, held)
         except Exception as error:
             self._failed(step, error)
             return
         if hosts.is_first():
             self._prune()
 
-    def _finish(self, step: int, record: dict, held: dict[str, digests.Part]) -> None:
-        """In a thread: seals what orbax has written, gives it its name, and removes what need not be kept."""
-        try:
-            sums = digests.of_parts(held, self._num_classes)
-            held.clear()
-            if not hosts.is_first():
-                workdirs.write_json(self._sums_path(step, jax.process_index()), sums)
-            self._orbax.wait_until_finished()
-            self._links.close()
-            if not hosts.is_first():
-                return
-            seal.close(self._folder(step, _SAVING), {**record, "digests": self._added(step, sums)})
-            if os.path.isdir(self._folder(step)):
-                shutil.rmtree(self._folder(step))
-            os.rename(self._folder(step, _SAVING), self._folder(step))
-        except Exception as error:
-            self._failed(step, error)
-            return
-        self._prune()
-
-    def _sums_path(self, step: int, process: int) -> str:
-        """Where another process than the first puts the digests of its parts: beside what orbax writes."""
-        folder = self._folder(step) if self._in_bucket else self._folder(step, _SAVING)
-        return os.path.join(folder, f"digests-{process}.json")
-
-    def _added(self, step: int, sums: dict[str, int]) -> dict[str, str]:
-        """The digests of the whole arrays. Raises TimeoutError where a process has not said those of its parts."""
-        for theirs in self._told_by_others(step):
-            sums = {name: value + theirs[name] for name, value in sums.items()}
-        return {name: digests.written(value) for name, value in sums.items()}
-
-    def _told_by_others(self, step: int) -> list[dict]:
-        """What the other processes have put into the folder: what sends arrays between processes is not for a thread
-        beside the steps."""
-        told = []
-        for process in range(1, jax.process_count()):
-            path, until = self._sums_path(step, process), time.monotonic() + _PATIENCE
-            while not storage.exists(path):
-                if time.monotonic() > until:
-                    raise TimeoutError(errno.ETIMEDOUT, f"process {process} has not told its digests")
-                time.sleep(0.5 if self._in_bucket else 0.05)
-            told.append(workdirs.read_json(path))
-            storage.remove(path)
-        return told
-
     def _failed(self, step: int, error: Exception) -> None:
-        self._links.close()
         self.failure = f"the checkpoint of step {step} cannot be written: {_reason(error)}"
         # Where another process is lost, this one ends at its next step, and says so there.
         goes_on = "" if hosts.lost_peer(error) else "; the run goes on, and the next one tries again"
         print(f"{self.failure}{goes_on}", flush=True)
-        if hosts.is_first() and not self._in_bucket:
-            shutil.rmtree(self._folder(step, _SAVING), ignore_errors=True)
+        self._place.abandon(step)
 
     def _prune(self) -> None:
         with contextlib.suppress(storage.LostError):  # what stays there is removed after the next save
@@ -262,22 +178,7 @@ class Checkpoints:
                 kept |= {best_of(self._best, scores)} if scores else set()
             for step in steps:
                 if step not in kept:
-                    self._remove(step)
-
-    def _remove(self, step: int) -> None:
-        if self._in_bucket:
-            storage.remove(self._folder(step), last=[seal.NAME])
-        else:
-            shutil.rmtree(self._folder(step), ignore_errors=True)
-
-    def _remove_unfinished(self) -> None:
-        if self._in_bucket:
-            in_bucket.remove_unfinished(self._path)
-            return
-        os.makedirs(self._path, exist_ok=True)
-        for name in os.listdir(self._path):
-            if name.startswith(_SAVING):
-                shutil.rmtree(os.path.join(self._path, name), ignore_errors=True)
+                    self._place.remove(step)
 
     def _set_aside(self, step: int) -> None:
         storage.remove(self._folder(step, _DAMAGED))
@@ -314,15 +215,12 @@ class Checkpoints:
         try:
             record = seal.read(self._folder(step))
             names = [name for name in record["arrays"] if wanted(name)]
-            if "pieces" in record:
-                arrays = packed.read_whole(self._folder(step), record, names)
-            else:
-                with self._on_disk(step) as folder:
-                    arrays = stored_arrays.read(os.path.join(folder, _ARRAYS), names)
+            arrays = forms.read(self._folder(step), record, names)
             stored_arrays.check_read(record, arrays)
             return "", (arrays, record)
         except (OSError, ValueError) as error:  # a DamagedError, or what tensorstore says of a file that is not its own
-            self._raise_unless_damaged(error)
+            if not self._place.is_damage(error):
+                raise
             reason = str(error) if isinstance(error, UserError) else _reason(error)
             return f"the checkpoint of step {step} in {self._workdir!r} is damaged: {reason}", None
 
@@ -331,35 +229,13 @@ class Checkpoints:
         record, problem = hosts.from_first(self._examine(step) if hosts.is_first() else None)
         if not problem:
             stored_arrays.check_model(record, abstract_state, f"the checkpoint of step {step} in {self._workdir!r}")
-            # Padding of the class axis follows the number of devices: it is cut off, or zero.
             try:
-                state = self._restored(step, record, abstract_state)
+                state = forms.restore(self._folder(step), record, abstract_state, self._orbax)
                 stored_arrays.check(record, state)
                 return "", (state, record["data"])
             except seal.DamagedError as error:
                 problem = str(error)
         return f"the checkpoint of step {step} in {self._workdir!r} is damaged: {problem}", None
-
-    def _raise_unless_damaged(self, error: Exception) -> None:
-        """What cannot be reached in a bucket, or may not be read, is not damaged."""
-        if self._in_bucket and isinstance(error, OSError):
-            raise error
-
-    def _restored(self, step: int, record: dict, abstract_state):
-        if "pieces" in record:
-            return packed.restore(self._folder(step), record, abstract_state)
-        with self._on_disk(step) as folder, plain_path.of(folder) as plain:
-            return self._orbax.restore(os.path.join(plain, _ARRAYS), abstract_state, strict=False)
-
-    @contextlib.contextmanager
-    def _on_disk(self, step: int):
-        """The folder of a step, or, of orbax's files in a bucket, a copy of it."""
-        if not self._in_bucket:
-            yield self._folder(step)
-            return
-        with tempfile.TemporaryDirectory(prefix="geodesic-") as copy:
-            storage.fetch(self._folder(step), copy)
-            yield copy
 
     def _examine(self, step: int) -> tuple[dict | None, str]:
         """(its record, what is wrong with its files or "")."""
@@ -369,10 +245,9 @@ class Checkpoints:
             seal.check(self._folder(step), record)
             return record, ""
         except (seal.DamagedError, OSError) as error:
-            self._raise_unless_damaged(error)
-            if self._in_bucket or (record and "pieces" in record):
-                return record, str(error)
-            return record, str(error) + stored_arrays.damaged(os.path.join(self._folder(step), _ARRAYS), record)
+            if not self._place.is_damage(error):
+                raise
+            return record, str(error) + self._place.damaged_arrays(step, record)
 
 
 def best_of(name: str, scores: dict[int, float]) -> int:

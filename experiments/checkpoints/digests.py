@@ -59,6 +59,11 @@ def of_parts(held: dict[str, Part], num_classes: int | None = None) -> dict[str,
         return dict(zip(held, sums, strict=True))
 
 
+def added(told: list[dict[str, int]]) -> dict[str, str]:
+    """Name -> digest, of what `of_parts` gave on each process."""
+    return {name: written(sum(sums[name] for sums in told)) for name in told[0]}
+
+
 def written(number: int) -> str:
     return f"{number % 2 ** 64:016x}"
 
