@@ -26,6 +26,8 @@ import zipfile
 import numpy as np
 import psutil
 
+from benchmarks import turns
+
 BATCH = 64
 FACES_MORE = 8  # the clock of a processor's seconds ticks a hundred times a second
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -93,20 +95,8 @@ def measure(case: str, folder: str, contestants: list[str], rounds: int, images:
     processes = {name: subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "benchmarks.input_rate", f"--contestant={name}", f"--folder={folder}",
          f"--case={case}"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for name in contestants}
-    results = {name: {"per_core": [], "per_second": []} for name in contestants}
-    for turn in range(rounds + 1):  # the first warms up: imports, the files
-        for name, process in processes.items():
-            process.stdin.write(f"{images * (FACES_MORE if case == 'faces' else 1) if turn else 2 * BATCH}\n")
-            process.stdin.flush()
-            answer = json.loads(process.stdout.readline())
-            if turn:
-                for key, values in results[name].items():
-                    values.append(answer[key])
-                print(f"{case}, round {turn}, {name}: {answer['per_core']:.0f} per core", flush=True)
-    for process in processes.values():
-        process.stdin.close()
-        process.wait(60)
-    return results
+    more = FACES_MORE if case == "faces" else 1
+    return turns.asked(processes, rounds, lambda turn, _: images * more if turn else 2 * BATCH, f"{case}, ")
 
 
 def serve(name: str, folder: str, case: str) -> None:

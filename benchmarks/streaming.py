@@ -27,6 +27,8 @@ import time
 import numpy as np
 import psutil
 
+from benchmarks import turns
+
 BATCH, SHARDS, CLASSES, SIDES = 64, 8, 16, (500, 375)
 SHARD = f"shard-{{00..{SHARDS - 1:02}}}.tar"
 AHEAD = 4  # batches that may have been made before the clock of a round starts
@@ -148,26 +150,13 @@ def measure(contestants: list[str], root: str, url: str, options: dict) -> dict[
             [sys.executable if source else options["peers"], "-W", "ignore", "-m", "benchmarks.streaming",
              f"--contestant={name}", f"--root={root}", f"--url={url}"],
             cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    results = {name: {"per_core": [], "per_second": [], "memory": []} for name in contestants}
-    for turn in range(int(options["rounds"]) + 1):  # the first warms up; what is kept is fetched in it, all of it
-        for name, process in processes.items():
-            source, where, keeps = CONTESTANTS[name]
-            fills = source == "parquet" or (where == "bucket" and keeps)
-            count = int(options["images"]) if turn else int(options["set"]) if fills else 2 * BATCH
-            process.stdin.write(f"{count}\n")
-            process.stdin.flush()
-            line = next((line for line in process.stdout if line.startswith("{")), None)  # past a source's remarks
-            if line is None:
-                sys.exit(f"error: {name} ended with status {process.wait()}")
-            answer = json.loads(line)
-            if turn:
-                for key, values in results[name].items():
-                    values.append(answer[key])
-            print(f"round {turn}, {name}: {answer['per_core']:.0f} per core", flush=True)
-    for process in processes.values():
-        process.stdin.close()
-        process.wait(60)
-    return results
+
+    def count(turn: int, name: str) -> int:
+        source, where, keeps = CONTESTANTS[name]
+        fills = source == "parquet" or (where == "bucket" and keeps)  # what is kept is fetched in round 0, all of it
+        return int(options["images"]) if turn else int(options["set"]) if fills else 2 * BATCH
+
+    return turns.asked(processes, int(options["rounds"]), count)
 
 
 def serve(name: str, root: str, url: str) -> None:

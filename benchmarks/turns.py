@@ -1,6 +1,7 @@
 """Timing in turns: whatever else the machine does falls on all that is compared."""
 
 import importlib.util
+import json
 import multiprocessing
 import statistics
 import sys
@@ -51,6 +52,32 @@ class Elsewhere:
         if problem:
             raise RuntimeError(problem)
         return answer
+
+
+def asked(processes: dict, rounds: int, count: Callable[[int, str], int], what: str = "") -> dict[str, dict[str, list]]:
+    """Contestants in processes of their own, each asked in turn: name -> key -> its answers.
+
+    processes: name -> a process that reads a number of images from stdin and answers with a line of JSON, "per_core"
+    among its keys. Lines before it, of what a source remarks, are passed over. count: (round, name) -> that number;
+    round 0 warms up, and is not counted. what: what is compared, before each line that is printed.
+    """
+    results = {name: {} for name in processes}
+    for turn in range(rounds + 1):
+        for name, process in processes.items():
+            process.stdin.write(f"{count(turn, name)}\n")
+            process.stdin.flush()
+            line = next((line for line in process.stdout if line.startswith("{")), None)
+            if line is None:
+                sys.exit(f"error: {name} ended with status {process.wait()}")
+            if turn:
+                answer = json.loads(line)
+                for key, value in answer.items():
+                    results[name].setdefault(key, []).append(value)
+                print(f"{what}round {turn}, {name}: {answer['per_core']:.0f} per core", flush=True)
+    for process in processes.values():
+        process.stdin.close()
+        process.wait(60)
+    return results
 
 
 def _serve(pipe, build: Callable, arguments: tuple) -> None:

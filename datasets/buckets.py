@@ -7,9 +7,7 @@ is tried again, with a line that says so. Libraries for buckets are imported whe
 import concurrent.futures
 import contextlib
 import functools
-import importlib.util
 import itertools
-import logging
 import os
 import random
 import re
@@ -18,11 +16,10 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .. import remote
 from ..errors import UserError
 from . import disk_cache
 
-# Scheme -> the library that reads it, and the extra that installs it.
-SCHEMES = {"gs": ("gcsfs", "gcs"), "s3": ("s3fs", "s3")}
 TRIES = 10               # of a request; the pauses between them are four minutes in all
 _LONGEST_PAUSE = 60.0    # seconds
 _STREAM = 8 * 1024 ** 2  # bytes of a request where a file is read from its beginning to its end
@@ -128,25 +125,12 @@ def filesystem(path: str):
 
 @functools.cache
 def _filesystem(scheme: str, process: int):
-    """Of one process: connections and threads do not outlive a fork."""
-    if scheme not in SCHEMES:
-        raise UserError(f"{scheme}:// is not read: expected a folder or {', '.join(f'{one}://' for one in SCHEMES)}")
-    library, extra = SCHEMES[scheme]
-    if importlib.util.find_spec(library) is None:
-        raise UserError(f"{scheme}:// needs {library}: pip install 'geodesic[{extra}]'")
-    for name in ("aiobotocore", "botocore", "fsspec", library):  # they log a page of what they raise
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    fresh = {"use_listings_cache": False, "skip_instance_cache": True}
-    if scheme == "s3":
-        import s3fs
-
-        return s3fs.S3FileSystem(config_kwargs={"connect_timeout": 20, "read_timeout": 60}, **fresh)
-    import aiohttp
-    from gcsfs.core import GCSFileSystem  # gcsfs's default asks another service first what kind of bucket it is
-
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=60)
-    emulated = {"token": "anon"} if os.environ.get("STORAGE_EMULATOR_HOST") else {}
-    return GCSFileSystem(session_kwargs={"timeout": timeout}, **emulated, **fresh)
+    if scheme not in remote.SCHEMES:
+        known = ", ".join(f"{one}://" for one in remote.SCHEMES)
+        raise UserError(f"{scheme}:// is not read: expected a folder or {known}")
+    if needs := remote.missing(scheme):
+        raise UserError(f"{scheme}:// {needs}")
+    return remote.connect(scheme)
 
 
 def attempt(action: Callable, path: str):

@@ -1,11 +1,11 @@
 """A source whose records are ranges of bytes of a few large files, on a disk or in a bucket."""
 
-import threading
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from . import buckets
+from .ahead import Ahead
 
 
 class Ranges:
@@ -23,13 +23,13 @@ class Ranges:
         self.num_classes = len(class_names)
         self._files, self._which, self._starts, self._sizes, self._names = files, which, starts, sizes, names
         self._is_remote = any(buckets.is_remote(file.path) for file in files)
-        self._ahead = threading.local()
+        self._ahead = Ahead()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict:
-        content = getattr(self._ahead, "content", {}).get(int(index))
+        content = self._ahead.get(int(index))
         content = buckets.read(*self._range(index)) if content is None else content
         return {"image": content, "label": int(self.labels[index]), "path": self.paths[index]}
 
@@ -41,25 +41,10 @@ class Ranges:
         return self._fetch
 
     def _fetch(self, indices: Iterable[int]) -> None:
-        wanted = sorted({int(index) for index in indices})
-        self._ahead.content = {}
-        try:
-            read = buckets.read_many([self._range(index) for index in wanted])
-        except buckets.UnreachableError:
-            raise
-        except (ValueError, OSError):  # one of them: which, is found when each is read alone
-            return
-        self._ahead.content = dict(zip(wanted, read, strict=True))
+        self._ahead.read({index: self._range(index) for index in sorted({int(index) for index in indices})})
 
     def record_names(self) -> list[str]:
         return self._names
-
-    def __getstate__(self) -> dict:  # what a thread has read ahead does not travel to loader processes
-        return {name: value for name, value in self.__dict__.items() if name != "_ahead"}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        self._ahead = threading.local()
 
     def _range(self, index: int) -> tuple[buckets.File, int, int]:
         return self._files[self._which[index]], int(self._starts[index]), int(self._sizes[index])

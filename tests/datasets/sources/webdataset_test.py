@@ -13,11 +13,7 @@ from geodesic.datasets.sources import webdataset
 from geodesic.errors import UserError
 from tests.datasets import images, odd_mutations, streams
 
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch, tmp_path):
-    with streams.cache_of(monkeypatch, tmp_path / "cache") as folder:
-        yield folder
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture
