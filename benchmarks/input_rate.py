@@ -1,6 +1,6 @@
 """Images per second of one core, from files to batches, in turns with torch's DataLoader and others.
 
-    python -m benchmarks.input_rate --photos=FOLDER_OR_ZIP [--rounds=5] [--images=1024]
+    python -m benchmarks.input_rate --photos=FOLDER_OR_ZIP [--rounds=5] [--images=1024] [--out=PATH_WITHOUT_SUFFIX]
 
 Three cases: the given photographs and two of 427 x 640 that scikit-learn carries (decode, random-resized-crop to 224,
 flip, batches of 64), and faces (the ORL faces as JPEGs of 112 x 112: decode, flip). Each contestant is a process of
@@ -40,19 +40,19 @@ CASES = {"photographs": "the given photographs -> 224", "photographs of 427 x 64
 
 
 def main() -> None:
-    given = dict(argument.removeprefix("--").split("=", 1) for argument in sys.argv[1:])
-    if "contestant" in given:
-        return serve(given["contestant"], given["folder"], given["case"])
-    options = {"photos": "", "rounds": "5", "images": "1024"} | given
-    if not options["photos"]:
+    options = turns.options(__doc__, photos="", rounds=5, images=1024, out=str(RESULTS / "input_rate"), contestant="",
+                            folder="", case="")
+    if options.contestant:
+        return serve(options.contestant, options.folder, options.case)
+    if not options.photos:
         sys.exit("error: --photos=FOLDER_OR_ZIP is required: a folder of JPEGs with a sub-folder for each class")
     present = [name for name, needs in NEEDS.items() if all(importlib.util.find_spec(need) for need in needs)]
     left_out = [name for name in NEEDS if name not in present]
     for name in left_out:
         print(f"not installed, left out: {name}")
     with tempfile.TemporaryDirectory() as temporary:
-        folders = photos(options["photos"], temporary), large(temporary), faces(temporary)
-        cases = {case: measure(case, folder, present, int(options["rounds"]), int(options["images"]))
+        folders = photos(options.photos, temporary), large(temporary), faces(temporary)
+        cases = {case: measure(case, folder, present, options.rounds, options.images)
                  for case, folder in zip(CASES, folders, strict=True)}
     write(cases, options, left_out)
 
@@ -211,7 +211,7 @@ def _files(folder: str) -> list[str]:
     return sorted(str(path) for path in pathlib.Path(folder).rglob("*.jpg"))
 
 
-def write(cases: dict, options: dict, left_out: list[str]) -> None:
+def write(cases: dict, options, left_out: list[str]) -> None:
     import importlib.metadata
 
     packages = ("simplejpeg", "opencv-python-headless", "pillow", "grain", "numpy", "torch", "torchvision",
@@ -220,8 +220,8 @@ def write(cases: dict, options: dict, left_out: list[str]) -> None:
     with open("/proc/cpuinfo") as file:
         processor = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown")
     record = {"date": str(datetime.date.today()), "machine": f"{processor}, {os.cpu_count()} cores",
-              "load": os.getloadavg()[0], "rounds": int(options["rounds"]), "images": int(options["images"]),
-              "photos": os.path.basename(options["photos"]), "left_out": left_out, "versions": versions, "cases": cases}
+              "load": os.getloadavg()[0], "rounds": options.rounds, "images": options.images,
+              "photos": os.path.basename(options.photos), "left_out": left_out, "versions": versions, "cases": cases}
     lines = ["# Input rate", "", "Images per second of one processor core, from files to batches of 64: median of the "
              "rounds (least to most).", "",
              "| case | " + " | ".join(next(iter(cases.values()))) + " | ratio to the best peer |",
@@ -239,9 +239,8 @@ def write(cases: dict, options: dict, left_out: list[str]) -> None:
               + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
               + (f" Not installed: {', '.join(left_out)}." if left_out else ""), "",
               "`python -m benchmarks.input_rate --photos=...`", ""]
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "input_rate.json").write_text(json.dumps(record, indent=1) + "\n")
-    (RESULTS / "input_rate.md").write_text("\n".join(lines))
+    pathlib.Path(f"{options.out}.json").write_text(json.dumps(record, indent=1) + "\n")
+    pathlib.Path(f"{options.out}.md").write_text("\n".join(lines))
     print("\n".join(lines))
 
 

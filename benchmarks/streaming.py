@@ -1,6 +1,6 @@
 """Images per second of one core from shards, on a disk and in a bucket, in turns with webdataset under torch.
 
-    python -m benchmarks.streaming [--peers=PYTHON] [--rounds=5] [--images=2048] [--set=16384]
+    python -m benchmarks.streaming [--peers=PYTHON] [--rounds=5] [--images=2048] [--set=16384] [--out=PATH]
 
 The set is JPEGs of 500 x 375, random crops (seed 0) of the two photographs that scikit-learn carries, in a folder and
 in each form that streams. The bucket is fake-gcs-server's, on this machine. Decode, random-resized-crop to 224, flip,
@@ -48,18 +48,18 @@ CONTESTANTS = {
 
 
 def main() -> None:
-    given = dict(argument.removeprefix("--").split("=", 1) for argument in sys.argv[1:])
-    if "contestant" in given:
-        return serve(given["contestant"], given["root"], given["url"])
-    options = {"peers": sys.executable, "rounds": "5", "images": "2048", "set": "16384", "root": ""} | given
-    there = subprocess.run([options["peers"], "-c", "import torch, torchvision, webdataset as w; print("
+    options = turns.options(__doc__, peers=sys.executable, rounds=5, images=2048, set=16384, root="",
+                            out=str(RESULTS / "streaming"), contestant="", url="")
+    if options.contestant:
+        return serve(options.contestant, options.root, options.url)
+    there = subprocess.run([options.peers, "-c", "import torch, torchvision, webdataset as w; print("
                             "f'torch {torch.__version__}, torchvision {torchvision.__version__}, webdataset', "
                             "w.__version__)"], capture_output=True, text=True)
     present = [name for name, (source, _, _) in CONTESTANTS.items() if source or not there.returncode]
     if there.returncode:
         print("not installed, left out: torch, torchvision, webdataset")
-    with tempfile.TemporaryDirectory(dir=options["root"] or None) as root:
-        size = make(pathlib.Path(root), int(options["set"]))
+    with tempfile.TemporaryDirectory(dir=options.root or None) as root:
+        size = make(pathlib.Path(root), options.set)
         server, url = bucket(root)
         try:
             results = measure(present, root, url, options)
@@ -139,7 +139,7 @@ def bucket(root: str) -> tuple[subprocess.Popen, str]:
     return server, f"{address}/download/storage/v1/b/set/o"
 
 
-def measure(contestants: list[str], root: str, url: str, options: dict) -> dict[str, dict]:
+def measure(contestants: list[str], root: str, url: str, options) -> dict[str, dict]:
     """Contestant -> {"per_core", "per_second": images a second, "memory": bytes}, one of each a round."""
     processes = {}
     for name in contestants:
@@ -147,16 +147,16 @@ def measure(contestants: list[str], root: str, url: str, options: dict) -> dict[
         environment = os.environ | {"OMP_NUM_THREADS": "1", "GEODESIC_CACHE_GB": "16" if keeps else "0",
                                     "XDG_CACHE_HOME": f"{root}/cache/{name}"}
         processes[name] = subprocess.Popen(
-            [sys.executable if source else options["peers"], "-W", "ignore", "-m", "benchmarks.streaming",
+            [sys.executable if source else options.peers, "-W", "ignore", "-m", "benchmarks.streaming",
              f"--contestant={name}", f"--root={root}", f"--url={url}"],
             cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def count(turn: int, name: str) -> int:
         source, where, keeps = CONTESTANTS[name]
         fills = source == "parquet" or (where == "bucket" and keeps)  # what is kept is fetched in round 0, all of it
-        return int(options["images"]) if turn else int(options["set"]) if fills else 2 * BATCH
+        return options.images if turn else options.set if fills else 2 * BATCH
 
-    return turns.asked(processes, int(options["rounds"]), count)
+    return turns.asked(processes, options.rounds, count)
 
 
 def serve(name: str, root: str, url: str) -> None:
@@ -223,7 +223,7 @@ def peer(shards: str):
                 yield images
 
 
-def write(results: dict, options: dict, size: int, peers: str) -> None:
+def write(results: dict, options, size: int, peers: str) -> None:
     import importlib.metadata
 
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in (
@@ -232,8 +232,8 @@ def write(results: dict, options: dict, size: int, peers: str) -> None:
     with open("/proc/cpuinfo") as file:
         processor = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown")
     record = {"date": str(datetime.date.today()), "machine": f"{processor}, {os.cpu_count()} cores",
-              "load": os.getloadavg()[0], "rounds": int(options["rounds"]), "images": int(options["images"]),
-              "set": int(options["set"]), "bytes": size, "versions": versions, "peers": peers, "results": results}
+              "load": os.getloadavg()[0], "rounds": options.rounds, "images": options.images,
+              "set": options.set, "bytes": size, "versions": versions, "peers": peers, "results": results}
     lines = ["# Data that stream", "", "Images per second of one processor core, from shards to batches of 64: median "
              "of the rounds (least to most). The ratios are ours to the other's, round by round, their median; above 1 "
              "we are faster.", "",
@@ -248,10 +248,10 @@ def write(results: dict, options: dict, size: int, peers: str) -> None:
               f"ours reads each record by its range, in an order that is a function of the seed. Memory is that of the "
               f"process and its workers, with what they share counted for each. {record['machine']}, load "
               f"{record['load']:.1f} at the end, {record['date']}; {versions}; "
-              f"{peers or 'torch and webdataset not installed'}.", "", "`python -m benchmarks.streaming`", ""]
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "streaming.json").write_text(json.dumps(record, indent=1) + "\n")
-    (RESULTS / "streaming.md").write_text("\n".join(lines))
+              f"{peers or 'torch and webdataset not installed'}.", "",
+              f"`python -m benchmarks.streaming --images={options.images} --set={options.set}`", ""]
+    pathlib.Path(f"{options.out}.json").write_text(json.dumps(record, indent=1) + "\n")
+    pathlib.Path(f"{options.out}.md").write_text("\n".join(lines))
     print("\n".join(lines))
 
 

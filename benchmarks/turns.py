@@ -1,5 +1,6 @@
 """Timing in turns: whatever else the machine does falls on all that is compared."""
 
+import argparse
 import importlib.util
 import json
 import multiprocessing
@@ -52,6 +53,14 @@ class Elsewhere:
         if problem:
             raise RuntimeError(problem)
         return answer
+
+
+def options(document: str, **usual) -> argparse.Namespace:
+    """The options of the command line, --NAME=VALUE, each of the type of its usual value; others are refused."""
+    parser = argparse.ArgumentParser(description=document, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, value in usual.items():
+        parser.add_argument(f"--{name}", type=type(value), default=value)
+    return parser.parse_args()
 
 
 def asked(processes: dict, rounds: int, count: Callable[[int, str], int], what: str = "") -> dict[str, dict[str, list]]:
