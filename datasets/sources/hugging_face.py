@@ -6,7 +6,7 @@ import sys
 
 from ...errors import UserError
 from ..source import parted
-from . import parquet
+from . import image_columns
 
 _SAVED = ("state.json", "dataset_dict.json")  # of these a folder has one that `save_to_disk` wrote
 _LIBRARY = "datasets"
@@ -35,10 +35,10 @@ class HuggingFace:
         elif split and split != str(found.split):
             raise UserError(f"{where} is the split {found.split}, and no {split!r}")
         self._fingerprint = found._fingerprint
-        columns = parquet.columns_of(where, found.features.arrow_schema)
+        columns = image_columns.find(where, found.features.arrow_schema)
         self._column = columns.image.removesuffix(".bytes")
         labels = found.select_columns([columns.label]).with_format("arrow")[:].column(0)
-        self.class_names, self.labels, remarks = parquet.labels_of(f"{where}/*.parquet", labels, columns.names)
+        self.class_names, self.labels, remarks = image_columns.labels_of(f"{where}/*.parquet", labels, columns.names)
         if not len(self.labels):
             raise UserError(f"{where} has no row")
         self._records = found.select_columns([self._column]).with_format(None).cast_column(

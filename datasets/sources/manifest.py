@@ -1,8 +1,6 @@
 """A table of images: CSV or Parquet with the columns path and label or labels, perhaps split, box and landmarks."""
 
-import decimal
 import os
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,14 +8,8 @@ import pyarrow as pa
 
 from ...errors import UserError
 from ..source import Files, parted
-from . import class_names, regions, tables
-
-SEPARATOR = "|"
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-# What stands in a column of numbers where one is missing; among names these are names (NA is Namibia).
-_MISSING = {"na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none"}
-_EXACT = 2 ** 53   # below it every whole number is a float of its own
-_LISTED = 5        # rows that a message has
+from . import class_names, regions, tables, text_labels
+from .text_labels import SEPARATOR, refuse
 
 
 class Manifest(Files):
@@ -89,8 +81,8 @@ def load(path: str) -> Manifest:
     rows, remarks = _rows(path, table, split)
     table = table.take(pa.array(rows, pa.int64())) if split else table
     files = _paths(path, rows, table["path"])
-    several, by_value = _labels(path, rows, table[column], column, remarks)
-    names = _ordered({name for labels in several for name in labels}, by_value)
+    several, by_value = text_labels.read(path, rows, table[column], column, remarks)
+    names = text_labels.ordered({name for labels in several for name in labels}, by_value)
     number = {name: index for index, name in enumerate(names)}
     tags = None
     if column == "labels":
@@ -124,7 +116,7 @@ def _rows(path: str, table: pa.Table, split: str) -> tuple[Sequence[int], list[s
     """(the places of a split's rows, what is to be said)."""
     remarks, rows = [], range(len(table))
     if split:
-        splits, padded = _texts(path, rows, table["split"], "split")
+        splits, padded = text_labels.texts(path, rows, table["split"], "split")
         rows = [row for row, name in enumerate(splits) if name == split]
         without = splits.count("")
         if not rows:
@@ -140,86 +132,9 @@ def _rows(path: str, table: pa.Table, split: str) -> tuple[Sequence[int], list[s
 def _paths(path: str, rows: Sequence[int], column: pa.ChunkedArray) -> list[str]:
     """The paths as they stand there: a file's name may begin with a blank, and be in no encoding where it is bytes."""
     values = column.to_pylist()
-    _refuse(path, "no path", [row for row, value in zip(rows, values, strict=True) if value in (None, "", b"")])
-    _refuse(path, "a path that is no text", [row for row, value in zip(rows, values, strict=True)
-                                             if not isinstance(value, str | bytes)])
+    refuse(path, "no path", [row for row, value in zip(rows, values, strict=True) if value in (None, "", b"")])
+    refuse(path, "a path that is no text", [row for row, value in zip(rows, values, strict=True)
+                                            if not isinstance(value, str | bytes)])
     files = [os.fsdecode(value) for value in values]
-    _refuse(path, "a path with a zero byte", [row for row, file in zip(rows, files, strict=True) if "\0" in file])
+    refuse(path, "a path with a zero byte", [row for row, file in zip(rows, files, strict=True) if "\0" in file])
     return files
-
-
-def _labels(path: str, rows: Sequence[int], column: pa.ChunkedArray, name: str,
-            remarks: list[str]) -> tuple[list[list[str]], bool]:
-    """(the labels of each row, whether they are numbers), adding to the remarks."""
-    kind = column.type
-    if name == "labels":
-        lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-        kind = kind.value_type if lists else kind
-        several = [_several(path, row, value) for row, value in zip(rows, column.to_pylist(), strict=True)]
-        _refuse(path, "no label", [row for row, labels in zip(rows, several, strict=True) if not labels])
-        return several, lists and _is_number(kind)
-    texts, padded = _texts(path, rows, column, "label")
-    remarks += [f"{padded:,} label(s) had blanks around them, which are taken off"] if padded else []
-    missing = [row for row, text in zip(rows, texts, strict=True) if not text]
-    by_value = _is_number(kind)
-    if not by_value and not tables.is_parquet(path):
-        kinds = {text for text in {*texts} if text.lower() not in _MISSING}
-        by_value = bool(kinds) and all(map(_NUMBER.fullmatch, kinds))
-        if by_value:
-            _refuse(path, "no label (NA and its like are none in a column of numbers)",
-                    [row for row, text in zip(rows, texts, strict=True) if text.lower() in _MISSING])
-    _refuse(path, "no label", missing)
-    return [[text] for text in texts], by_value
-
-
-def _texts(path: str, rows: Sequence[int], column: pa.ChunkedArray, name: str) -> tuple[list[str], int]:
-    """(the text of each value without the blanks around it, "" for none; how many had some)."""
-    try:
-        values = column.to_pylist()
-    except (ValueError, pa.ArrowException) as error:  # times that Python cannot hold
-        raise UserError(f"{path}: a {name} of type {column.type} cannot be read as text: {error}") from error
-    found = [_text(path, row, value, name) for row, value in zip(rows, values, strict=True)]
-    return [text.strip() for text in found], sum(text != text.strip() and bool(text.strip()) for text in found)
-
-
-def _text(path: str, row: int, value, name: str) -> str:
-    if isinstance(value, str):
-        text = value
-    elif value is None or value != value:  # NaN is no label
-        return ""
-    elif isinstance(value, list | tuple | dict):
-        raise UserError(f"{path}: row {row + 1} has the {name} {value!r}: expected a text or a number. Several labels "
-                        f"are a column called labels")
-    elif isinstance(value, float) and abs(value) >= _EXACT:
-        raise UserError(f"{path}: row {row + 1} has the {name} {value!r}, which stands for several whole numbers: "
-                        f"numbers as long as that are to be written as text")
-    elif isinstance(value, bytes):
-        try:
-            text = value.decode()
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: row {row + 1} has the {name} {value!r}, which is no UTF-8") from error
-    else:
-        text = str(value)
-    if "\0" in text:
-        raise UserError(f"{path}: row {row + 1} has a {name} with a zero byte: {text!r}")
-    return text
-
-
-def _several(path: str, row: int, value) -> list[str]:
-    values = value if isinstance(value, list) else _text(path, row, value, "labels").split(SEPARATOR)
-    return list(filter(None, (_text(path, row, part, "labels").strip() for part in values)))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-
-
-def _ordered(names: set[str], by_value: bool) -> list[str]:
-    return sorted(names, key=lambda name: (decimal.Decimal(name), name) if by_value else name)
-
-
-def _refuse(path: str, what: str, rows: list[int]) -> None:
-    if rows:
-        listed = ", ".join(str(row + 1) for row in rows[:_LISTED]) + (", ..." if len(rows) > _LISTED else "")
-        raise UserError(f"{path}: row {listed} has {what}" if len(rows) == 1 else
-                        f"{path}: {len(rows):,} rows have {what}: {listed}")

@@ -11,7 +11,6 @@ import concurrent.futures
 import contextlib
 import hashlib
 import io
-import json
 import os
 import threading
 from collections.abc import Iterable
@@ -25,21 +24,12 @@ import pyarrow.parquet
 from ...errors import UserError
 from .. import buckets, disk_cache
 from ..source import parted
-from . import manifest, text_labels
+from . import image_columns
 
 _ENDINGS = (".parquet",)
 _FILES_AT_ONCE, _GROUPS_AT_ONCE = 16, 4
 _GLANCE, _GLANCED = 4096, 20_000  # bytes at two places of a row group, and of how many row groups
 _PLACE = np.dtype([("start", "<i8"), ("size", "<i8")])  # of an image in what is kept; of none the size is -1
-_LABELS, _IMAGES = ("label",), ("image", "img")         # columns that are taken before all others
-
-
-class Columns(NamedTuple):
-    """The columns of a file, as "image.bytes", and the names of its classes, if the schema has them."""
-
-    image: str
-    label: str
-    names: list[str] | None
 
 
 class _Group(NamedTuple):
@@ -74,7 +64,7 @@ class Parquet:
                           if columns != opened[0][0]), None)
         if differing:
             raise UserError(f"{differing} has other columns or names of classes than {files[0].path}")
-        self.class_names, self.labels, remarks = labels_of(
+        self.class_names, self.labels, remarks = image_columns.labels_of(
             where if where.endswith(_ENDINGS) else f"{where}/*{_ENDINGS[0]}",
             pa.chunked_array([chunk for _, _, labels in opened for chunk in labels.chunks], opened[0][2].type),
             opened[0][0].names)
@@ -241,10 +231,10 @@ def _parquet(file: buckets.File):
         raise UserError(f"{file.path} is damaged, or no Parquet: {(str(error).splitlines() or [''])[0]}") from error
 
 
-def _open(file: buckets.File) -> tuple[Columns, list[_Group], pa.ChunkedArray]:
+def _open(file: buckets.File) -> tuple[image_columns.Columns, list[_Group], pa.ChunkedArray]:
     """(columns, row groups, labels) of a file."""
     with _parquet(file) as opened:
-        columns = columns_of(file.path, opened.schema_arrow)
+        columns = image_columns.find(file.path, opened.schema_arrow)
         parts = [opened.metadata.row_group(number) for number in range(opened.metadata.num_row_groups)]
         leaves = [opened.metadata.schema.column(place).path for place in range(opened.metadata.num_columns)]
         labels = opened.read(columns=[columns.label]).column(0)
@@ -260,53 +250,6 @@ def _open(file: buckets.File) -> tuple[Columns, list[_Group], pa.ChunkedArray]:
             groups.append(_Group(file, number, part.num_rows, start, column.total_compressed_size,
                                  column.total_uncompressed_size))
         return columns, groups, labels
-
-
-def columns_of(path: str, schema: pa.Schema) -> Columns:
-    """The columns of a schema that are taken. Raises UserError where there are none, or several."""
-    try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        kinds = {name: feature.get("_type") for name, feature in features.items() if isinstance(feature, dict)}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        features, kinds = {}, {}
-    images = [name for name in schema.names if kinds.get(name) == "Image"] or [
-        field.name for field in schema if _has_bytes(field.type)]
-    labels = [name for name in schema.names if kinds.get(name) == "ClassLabel"] or [
-        name for name in schema.names if name in _LABELS]
-    image, label = (_one(path, schema, found, known, what) for found, known, what in (
-        (images, _IMAGES, "of images (struct<bytes, path>)"), (labels, _LABELS, "of labels (label, or a ClassLabel)")))
-    names = features[label].get("names") if kinds.get(label) == "ClassLabel" else None
-    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise UserError(f"{path} is damaged: the names of its classes are {str(names)[:60]}")
-    binary = pa.types.is_binary(schema.field(image).type) or pa.types.is_large_binary(schema.field(image).type)
-    return Columns(image if binary else f"{image}.bytes", label, names)
-
-
-def _has_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and any(field.name == "bytes" for field in kind)
-
-
-def _one(path: str, schema: pa.Schema, found: list[str], known: tuple[str, ...], what: str) -> str:
-    chosen = [name for name in known if name in found][:1] or found
-    if len(chosen) != 1:
-        raise UserError(f"{path}: expected one column {what}, found {', '.join(found) or 'none'}; it has "
-                        f"{', '.join(schema.names)}")
-    return chosen[0]
-
-
-def labels_of(path: str, column: pa.ChunkedArray, names: list[str] | None) -> tuple[list[str], np.ndarray, list[str]]:
-    """(names of the classes, i64[N], remarks)."""
-    remarks: list[str] = []
-    if names is None or not pa.types.is_integer(column.type):
-        several, by_value = manifest._labels(path, range(len(column)), column, "label", remarks)
-        class_names, labels, more = text_labels.number([one for [one] in several], by_value)
-        return class_names, labels, remarks + more
-    labels = column.fill_null(-1).to_numpy().astype(np.int64)
-    without = np.flatnonzero((labels < 0) | (labels >= len(names)))
-    if len(without):
-        raise UserError(f"{path}: {len(without):,} row(s) have no label of its {len(names):,} classes, the first is "
-                        f"row {without[0] + 1}: a split without labels can be embedded, not trained on")
-    return names, labels, remarks
 
 
 def _unpack(group: _Group, column: str) -> list[bytes | None]:
