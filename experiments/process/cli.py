@@ -124,7 +124,7 @@ def _define(define_flags: Callable) -> list[str]:
     define_flags()
     own = [name for name in flags.FLAGS if name not in libraries]
     flags.DEFINE_string("workdir", "", "Folder of the run: configuration, checkpoints, metrics and results. On a disk "
-                                       "or in a bucket, gs://BUCKET/FOLDER or s3://BUCKET/FOLDER; of a sweep, on a disk.")
+                                       "or in a bucket (gs://BUCKET/FOLDER, s3://BUCKET/FOLDER); of a sweep on a disk.")
     flags.DEFINE_integer("cpu_devices", 0, "Rehearse on this many fake CPU devices; 0 uses the machine's own.")
     flags.DEFINE_bool("allow_cpu", False, "Run on the CPU of a machine whose accelerator jax cannot use.")
     flags.DEFINE_bool("traceback", False, "Show where in the code an error was found.")
