@@ -1,6 +1,7 @@
 """What every program shares: its flags and their help, the configuration, and one clear line for a user's error."""
 
 import faulthandler
+import gc
 import os
 import re
 import shutil
@@ -82,6 +83,8 @@ def run(main: Callable, define_flags: Callable = lambda: None, required: tuple[s
         for name in required:
             if not (config if name == "config" else values[name].value):
                 raise UserError(f"--{name}=... is required")
+        if not gc.get_freeze_count():
+            gc.freeze()  # what has been imported stays: not to be searched for garbage again and again
         faulthandler.enable(sys.__stderr__)  # native code that crashes says where
         runtime.start(values.cpu_devices)
         accelerators.cpu_is_allowed, goodput.program_started = values.allow_cpu, psutil.Process().create_time()

@@ -60,7 +60,7 @@ def embedder_variables(workdir: str, step: int | None = None) -> tuple[dict, int
 
 def _check_model(variables: dict, embedder, config, what: str) -> None:
     size = config.input.image_size
-    wanted = jax.eval_shape(lambda: network.init_embedder(embedder, size, 0))
+    _, wanted = network.abstract(embedder, size)
     given, needed = (traverse_util.flatten_dict(tree, sep="/") for tree in (variables, wanted))
     differing = imported.differing(given, needed)
     if differing:

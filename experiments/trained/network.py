@@ -1,5 +1,8 @@
 """The network of a configuration: its embedder, and the embedder's variables before any training."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -28,9 +31,14 @@ def split(seed: int) -> tuple[jax.Array, jax.Array]:
     return embedder_rng, loss_rng
 
 
-def embedding_size(embedder: nn.Module, image_size: int) -> int:
-    """How many numbers an embedding has; 0 of a network whose output is several arrays. Nothing is computed."""
-    outputs = jax.eval_shape(lambda rng: _init(embedder, image_size, rng)[0], jax.random.key(0))
+def abstract(embedder: nn.Module, image_size: int) -> tuple[Any, dict]:
+    """(outputs of two images, variables): their shapes and dtypes, of which nothing is computed."""
+    outputs, variables = jax.eval_shape(functools.partial(_init, embedder, image_size), jax.random.key(0))
+    return outputs, {"batch_stats": {}} | variables
+
+
+def size_of(outputs) -> int:
+    """How many numbers an embedding has; 0 of a network whose output is several arrays."""
     return outputs.shape[-1] if hasattr(outputs, "shape") else 0
 
 

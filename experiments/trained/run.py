@@ -147,7 +147,9 @@ class Run:
     def embedding_size(self) -> int:
         """D, how many numbers an embedding has."""
         layer = self.config.evaluation.layer
-        return self.layers[layer][-1] if layer else network.embedding_size(self.embedder, self.config.input.image_size)
+        if layer:
+            return self.layers[layer][-1]
+        return network.size_of(network.abstract(self.embedder, self.config.input.image_size)[0])
 
     @property
     def identity(self) -> dict:

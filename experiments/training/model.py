@@ -42,6 +42,7 @@ class Model(NamedTuple):
       parts: accumulation steps that a batch is cut into.
       trunk_learns_from: the first step in which the trunk learns; None where it never does.
       seed: what the initialisation and all random numbers of the steps are drawn from.
+      variables: what `embedder.apply` takes, as shapes and dtypes.
       embedding_size: D, or what else the network's outputs have as their last axis.
       num_classes, steps_per_epoch, total_steps: of the run.
     """
@@ -55,6 +56,7 @@ class Model(NamedTuple):
     parts: int
     trunk_learns_from: int | None
     seed: int
+    variables: dict
     embedding_size: int
     num_classes: int
     steps_per_epoch: float
@@ -73,6 +75,7 @@ def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.
     total_steps = config.total_steps or max(round(config.num_epochs * steps_per_epoch), 1)
     schedule = optimizer.make_schedule(config, steps_per_epoch, total_steps)
     learns_from = round(config.optimizer.head_only_epochs * steps_per_epoch)
+    outputs, variables = network.abstract(embedder, size)
     one = {"image": jax.ShapeDtypeStruct((size, size, 3), jnp.uint8), **task.targets(config)}
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((config.batch_size, *leaf.shape), leaf.dtype), one)
     return Model(
@@ -80,7 +83,7 @@ def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.
         optimizer=optimizer.make_optimizer(config.optimizer, schedule, learns_from), schedule=schedule,
         input=config.input, batch=batch, parts=config.accumulation_steps,
         trunk_learns_from=learns_from if config.optimizer.trunk_learning_rate_factor else None, seed=config.seed,
-        embedding_size=network.embedding_size(embedder, size), num_classes=num_classes,
+        variables=variables, embedding_size=network.size_of(outputs), num_classes=num_classes,
         steps_per_epoch=steps_per_epoch, total_steps=total_steps)
 
 
@@ -120,13 +123,15 @@ def _check_batch(config, mesh: jax.sharding.Mesh) -> None:
 
 def init_state(model: Model, mesh: jax.sharding.Mesh) -> TrainState:
     """The state before the first step, a function of the model's seed, each array created where it lives."""
-    init = functools.partial(_init, model)
-    return jax.jit(init, out_shardings=state_shardings(mesh, jax.eval_shape(init)))()
+    def init():
+        return _state(model, network.init_embedder(model.embedder, model.input.image_size, model.seed))
+
+    return jax.jit(init, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, abstract_state(model, mesh)))()
 
 
 def abstract_state(model: Model, mesh: jax.sharding.Mesh) -> TrainState:
     """Shapes, dtypes and shardings of the train state, without computing it."""
-    state = jax.eval_shape(functools.partial(_init, model))
+    state = jax.eval_shape(functools.partial(_state, model), model.variables)
     return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
                         state, state_shardings(mesh, state))
 
@@ -136,8 +141,7 @@ def embedder_variables(state: TrainState) -> dict:
     return {"params": state.params["embedder"], "batch_stats": state.batch_stats}
 
 
-def _init(model: Model) -> TrainState:
-    variables = network.init_embedder(model.embedder, model.input.image_size, model.seed)
+def _state(model: Model, variables: dict) -> TrainState:
     _, loss_rng = network.split(model.seed)
     loss_params, loss_state = model.loss.init(loss_rng, model.embedding_size)
     params = {"embedder": variables["params"], "loss": loss_params}

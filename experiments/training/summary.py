@@ -22,8 +22,7 @@ def forward_flops(model: Model) -> float:
     """
     size = model.input.image_size
     image = jax.ShapeDtypeStruct((1, size, size, 3), "float32")
-    variables = jax.eval_shape(model.embedder.init, jax.random.key(0), image)
-    return jax.jit(model.embedder.apply).lower(variables, image).cost_analysis()["flops"]
+    return jax.jit(model.embedder.apply).lower(model.variables, image).cost_analysis()["flops"]
 
 
 def rates(model: Model) -> dict[int, float]:
