@@ -16,6 +16,7 @@ from flax import linen as nn
 from ..errors import UserError
 from . import layers, neck, resnet
 from .cpu import convolution
+from .embedder import ABOVE_TRUNK as ABOVE_TRUNK
 from .inception_bn import InceptionBN
 from .iresnet import IResNet
 from .resnet import BasicBlock, BottleneckBlock, ResNet

@@ -10,6 +10,9 @@ from jax import lax
 from ..errors import UserError
 from . import gradients, layers, neck
 
+# What lies above the trunk in an embedder's variables, by name: all the rest is the trunk.
+ABOVE_TRUNK = ("neck", "head")
+
 
 class Embedder(nn.Module, kw_only=True):
     """A network from images [B,H,W,3], already shifted and scaled, to embeddings f32[B,D], not normalised.

@@ -4,12 +4,10 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from geodesic import embedders
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import imported
 from geodesic.experiments.trained import loading
-
-# What a projection on top of a trunk adds, and what a trunk's weights therefore need not have.
-_NECK = "neck"
 
 
 def initialise(state, workdir: str, config):
@@ -21,7 +19,7 @@ def initialise(state, workdir: str, config):
     given = traverse_util.flatten_dict(variables, sep="/")
     ours = {"params": state.params["embedder"], "batch_stats": state.batch_stats}
     needed = traverse_util.flatten_dict(ours, sep="/")
-    differing = [path for path in imported.differing(given, needed) if path.split("/")[1] != _NECK]
+    differing = [path for path in imported.differing(given, needed) if path.split("/")[1] not in embedders.ABOVE_TRUNK]
     if differing:
         raise UserError(f"init_from {workdir} has another trunk than config.embedder: "
                         f"{imported.differences(given, needed, differing)}")

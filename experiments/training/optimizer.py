@@ -96,7 +96,7 @@ def make_optimizer(options, schedule: optax.Schedule, trunk_learns_from: int = 0
 
     In this order: the embedder's gradient is clipped to a norm, every number is clipped, the named rule and its weight
     decay are applied, the learning rate and the factors of the trunk and of the loss. The trunk is the embedder
-    without its neck. `embedders.SHAPES_OF_FUNCTIONS` never decay.
+    without what is `embedders.ABOVE_TRUNK`. `embedders.SHAPES_OF_FUNCTIONS` never decay.
 
     Args:
       options: the section `optimizer` of a configuration.
@@ -173,6 +173,6 @@ def _decayed(params, vectors_too: bool):
 
 
 def _trunk(params):
-    """Which parameters are the trunk's: the embedder without its neck."""
+    """Which parameters are the trunk's: the embedder without its neck or head."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: path[0].key == "embedder" and path[1].key != "neck", params)
+        lambda path, _: path[0].key == "embedder" and path[1].key not in embedders.ABOVE_TRUNK, params)

@@ -13,6 +13,7 @@ import optax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from geodesic import embedders
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process.mesh import AXIS
 from geodesic.experiments.trained.embedding import normalize
@@ -68,7 +69,8 @@ def accumulate(state: TrainState, batch: dict, rng, *, model: Model, mesh: jax.s
     What the embedder's gradient and statistics are on one device stays there until the last part: they cross devices
     once for each update, in float32. A frozen trunk has the gradient 0, which nobody computes, and its statistics stay.
     """
-    trunk = {} if trunk_learns else {name: tree for name, tree in state.params["embedder"].items() if name != "neck"}
+    trunk = {} if trunk_learns else {name: tree for name, tree in state.params["embedder"].items()
+                                     if name not in embedders.ABOVE_TRUNK}
     embedder = {name: tree for name, tree in state.params["embedder"].items() if name not in trunk}
     trunk_copies, embedder, batch_stats = _copies((trunk, embedder, state.batch_stats), mesh)
     learning = {"embedder": embedder, "loss": state.params["loss"]}
