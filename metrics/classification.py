@@ -1,4 +1,4 @@
-"""Classification: neighbours' votes, a linear probe, and the scores of a classifier's answers."""
+"""Classification: neighbours' votes, a linear probe, and how right a classifier's answers are."""
 
 import numpy as np
 
@@ -96,6 +96,33 @@ def linear_probe(embeddings, labels, queries, *, inverse_regularization: float =
     return probe.predict_proba(np.asarray(queries, np.float64)), probe.classes_
 
 
+def top_k_hits(scores, labels, k: int) -> np.ndarray:
+    """Says of each row whether its class is among the k highest scores.
+
+    Args:
+        scores: f[N,C].
+        labels: int[N], columns of `scores`.
+        k: 1 asks whether the answer is right. Of equal scores the lower class comes first.
+
+    Returns:
+        bool[N].
+
+    Raises:
+        UserError: a score is not finite, or a label is no column.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import classification
+        >>> scores, labels = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]), np.array([1, 2])
+        >>> classification.top_k_hits(scores, labels, 1).tolist(), classification.top_k_hits(scores, labels, 2).tolist()
+        ([False, True], [True, True])
+    """
+    scores, labels = np.asarray(scores), checked(scores, labels)
+    own = scores[np.arange(len(labels)), labels][:, None]
+    before = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < labels[:, None]))
+    return before.sum(axis=1) < k
+
+
 def top_k_accuracy(scores, labels, k: int) -> float:
     """Gives the share of rows whose class is among the k highest scores.
 
@@ -117,46 +144,96 @@ def top_k_accuracy(scores, labels, k: int) -> float:
         >>> classification.top_k_accuracy(scores, labels, 1), classification.top_k_accuracy(scores, labels, 2)
         (0.5, 1.0)
     """
-    scores, labels = np.asarray(scores), _columns(scores, labels)
-    own = scores[np.arange(len(labels)), labels][:, None]
-    before = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < labels[:, None]))
-    return float((before.sum(axis=1) < k).mean())
+    return float(top_k_hits(scores, labels, k).mean())
 
 
-def calibration_error(probabilities, labels, *, bins: int = 15) -> float:
-    """Gives the expected calibration error: the mean over rows of |accuracy - confidence| of the row's bin.
+def accuracy_by_class(hits, labels, num_classes: int) -> np.ndarray:
+    """Gives the share of each class's rows that are right.
 
     Args:
-        probabilities: f[N,C].
-        labels: int[N], columns of `probabilities`.
-        bins: of confidence, of equal width, open below and closed above: (0, 1/15], ...
+        hits: bool[N], as `top_k_hits` gives.
+        labels: int[N], below `num_classes`.
+        num_classes: C.
 
     Returns:
-        The error, 0..1; lower is better.
-
-    Raises:
-        UserError: a value is outside of 0..1, or a label is no column.
-
-    References:
-        Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599.
+        f64[C]; NaN of a class without a row. Their mean, without these, is the mean per-class accuracy, which counts
+        rare classes as much as others.
 
     Example:
         >>> import numpy as np
         >>> from geodesic.metrics import classification
-        >>> classification.calibration_error(np.array([[0.75, 0.25], [0.25, 0.75]]), np.array([0, 1]))
-        0.25
+        >>> classification.accuracy_by_class([True, False, True], np.array([0, 0, 2]), 3).tolist()
+        [0.5, nan, 1.0]
     """
-    probabilities, labels = np.asarray(probabilities, np.float64), _columns(probabilities, labels)
-    if probabilities.min() < 0 or probabilities.max() > 1 + 1e-6:
-        raise UserError("probabilities lie in 0..1: apply a softmax first")
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence, side="left")
-    gaps = np.bincount(place, weights=correct - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    counts = np.bincount(labels, minlength=num_classes)
+    right = np.bincount(labels, weights=np.asarray(hits, np.float64), minlength=num_classes)
+    return np.where(counts, right / np.maximum(counts, 1), np.nan)
 
 
-def _columns(scores, labels) -> np.ndarray:
+def confusion_matrix(answers, labels, num_classes: int) -> np.ndarray:
+    """Counts how often rows of each class are given each class.
+
+    Args:
+        answers: int[N], the classes that the rows are given.
+        labels: int[N], the classes that they are of.
+        num_classes: C, above both.
+
+    Returns:
+        i64[C,C]: a row for each class that rows are of, a column for each that they are given.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import classification
+        >>> classification.confusion_matrix(np.array([1, 1, 0]), np.array([0, 1, 0]), 2).tolist()
+        [[1, 1], [0, 1]]
+    """
+    cells = np.asarray(labels, np.int64) * num_classes + np.asarray(answers)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def largest_confusions(answers, labels, most: int) -> list[tuple[int, int, int]]:
+    """Finds the pairs of classes that are taken for each other most often; of many classes no matrix is made.
+
+    Args:
+        answers: int[N], the classes that the rows are given.
+        labels: int[N], the classes that they are of.
+        most: pairs to give at most.
+
+    Returns:
+        (class, the class that it is taken for, rows), most rows first; of equals the lower classes come first.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import classification
+        >>> classification.largest_confusions(np.array([1, 1, 0, 7]), np.array([0, 0, 0, 1]), 5)
+        [(0, 1, 2), (1, 7, 1)]
+    """
+    wrong = np.stack([np.asarray(labels), np.asarray(answers)], axis=1)
+    wrong = wrong[wrong[:, 0] != wrong[:, 1]]
+    pairs, counts = np.unique(wrong, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:most]
+    return [(int(pairs[place, 0]), int(pairs[place, 1]), int(counts[place])) for place in order]
+
+
+def checked(scores, labels) -> np.ndarray:
+    """Checks the scores of classes, and labels that are columns of them.
+
+    Args:
+        scores: f[N,C].
+        labels: int[N].
+
+    Returns:
+        The labels, as an array.
+
+    Raises:
+        UserError: a score is not finite, a label is no column, or their numbers differ.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import classification
+        >>> classification.checked(np.zeros((2, 3)), [0, 2]).tolist()
+        [0, 2]
+    """
     scores, labels = np.asarray(scores), np.asarray(labels)
     if not np.issubdtype(labels.dtype, np.integer):
         raise UserError(f"labels are integers, got {labels.dtype}")
@@ -167,38 +244,3 @@ def _columns(scores, labels) -> np.ndarray:
     if len(labels) and not 0 <= labels.min() <= labels.max() < scores.shape[1]:
         raise UserError(f"labels {labels.min()}..{labels.max()} of {scores.shape[1]} classes")
     return labels
-
-
-def multilabel_average_precision(scores, targets) -> dict[str, float]:
-    """Gives the average precision of multi-label scores; equal scores are accepted together, as by scikit-learn.
-
-    Args:
-        scores: f[N,L].
-        targets: bool or 0/1 [N,L].
-
-    Returns:
-        "macro_ap", the mean over labels; "micro_ap", of all cells together; and "labels_without_positive", the number
-        of labels that the mean leaves out.
-
-    Raises:
-        UserError: the shapes differ, or no label has a positive.
-
-    Example:
-        >>> import numpy as np
-        >>> from geodesic.metrics import classification
-        >>> scores, targets = np.array([[0.9, 0.2], [0.1, 0.8], [0.4, 0.3]]), np.array([[1, 0], [0, 0], [0, 1]])
-        >>> classification.multilabel_average_precision(scores, targets)
-        {'macro_ap': 0.75, 'micro_ap': 0.75, 'labels_without_positive': 0}
-    """
-    from sklearn import metrics as sklearn_metrics
-
-    scores, targets = np.asarray(scores), np.asarray(targets).astype(bool)
-    if scores.shape != targets.shape:
-        raise UserError(f"scores of {scores.shape} and targets of {targets.shape}")
-    kept = targets.any(axis=0)
-    if not kept.any():
-        raise UserError("no label has a positive")
-    each = [sklearn_metrics.average_precision_score(targets[:, label], scores[:, label])
-            for label in np.flatnonzero(kept)]
-    micro = sklearn_metrics.average_precision_score(targets.ravel(), scores.ravel())
-    return {"macro_ap": float(np.mean(each)), "micro_ap": float(micro), "labels_without_positive": int((~kept).sum())}

@@ -13,9 +13,11 @@ from geodesic import metrics
 from geodesic.metrics import (
     classification,
     clustering,
+    confidence,
     few_shot,
     health,
     identification,
+    multilabel,
     retrieval,
     templates,
     verification,
@@ -28,7 +30,7 @@ def unit_rows(count=80, size=5, seed=0):
 
 def test_which_metrics_are_better_when_lower():
     """What follows the @ does not matter."""
-    for name in ("eer", "fnmr@fmr=0.001", "calibration_error", "hubness", "alignment", "uniformity"):
+    for name in ("eer", "fnmr@fmr=0.001", "calibration_error", "hubness", "alignment", "uniformity", "nll", "brier"):
         assert metrics.lower_is_better(name), name
     for name in ("map@r", "recall@1", "tar@far=0.001", "accuracy_10fold", "effective_rank", "eer_like"):
         assert not metrics.lower_is_better(name), name
@@ -105,20 +107,20 @@ def test_linear_probe_of_separable_classes():
 def test_calibration_error_by_hand():
     """Bins (.6,.8] and (.8,1] of five: .7 and .8 share one, and of the two one is right; .95 is right."""
     probabilities = np.array([[0.7, 0.3], [0.2, 0.8], [0.05, 0.95]])
-    found = classification.calibration_error(probabilities, np.array([0, 0, 1]), bins=5)
+    found = confidence.calibration_error(probabilities, np.array([0, 0, 1]), bins=5)
     assert found == pytest.approx((2 * abs(0.5 - 0.75) + 1 * abs(1 - 0.95)) / 3)
     with pytest.raises(ValueError, match="softmax"):
-        classification.calibration_error(3 * probabilities, np.array([0, 0, 1]))
+        confidence.calibration_error(3 * probabilities, np.array([0, 0, 1]))
 
 
 def test_multilabel_average_precision_equals_scikit_learn():
     rng = np.random.default_rng(0)
     scores, targets = np.round(rng.normal(size=(50, 6)), 1), rng.random((50, 6)) < 0.3
-    found = classification.multilabel_average_precision(scores, targets)
+    found = multilabel.average_precision(scores, targets)
     assert found["macro_ap"] == pytest.approx(average_precision_score(targets, scores, average="macro"))
     assert found["micro_ap"] == pytest.approx(average_precision_score(targets, scores, average="micro"))
     targets[:, 2] = False
-    found, kept = classification.multilabel_average_precision(scores, targets), [0, 1, 3, 4, 5]
+    found, kept = multilabel.average_precision(scores, targets), [0, 1, 3, 4, 5]
     assert found["labels_without_positive"] == 1
     assert found["macro_ap"] == pytest.approx(average_precision_score(targets[:, kept], scores[:, kept]))
 

@@ -8,7 +8,7 @@ import functools
 import numpy as np
 import pytest
 
-from geodesic.metrics import classification, clustering, retrieval, verification
+from geodesic.metrics import clustering, confidence, retrieval, verification
 from tests.metrics import goldens
 
 PEER_NAMES = {"precision@1": "precision_at_1", "r_precision": "r_precision", "map@r": "mean_average_precision_at_r",
@@ -208,7 +208,7 @@ def test_b_cubed_equals_the_public_package():
 @pytest.mark.parametrize("bins", [4, 15])
 def test_calibration_error_equals_torchmetrics(bins):
     values, labels = golden()["probabilities/random"], golden()["probabilities/random/labels"]
-    ours = classification.calibration_error(values, labels, bins=bins)
+    ours = confidence.calibration_error(values, labels, bins=bins)
     assert ours == pytest.approx(golden()[f"torchmetrics/random/{bins}"], abs=1e-6)
 
 
@@ -218,4 +218,4 @@ def test_a_confidence_on_the_edge_of_two_bins_is_in_the_lower_one():
     """
     values, labels = golden()["probabilities/edges"], golden()["probabilities/edges/labels"]
     assert golden()["torchmetrics/edges/4"] == pytest.approx(1 / 6)
-    assert classification.calibration_error(values, labels, bins=4) == pytest.approx(0.375)
+    assert confidence.calibration_error(values, labels, bins=4) == pytest.approx(0.375)

@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_curve, top_k_accuracy_s
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from geodesic.metrics import bootstrap, classification, clustering, few_shot, retrieval, verification
+from geodesic.metrics import bootstrap, classification, clustering, few_shot, multilabel, retrieval, verification
 
 
 def unit_rows(count, size=8, seed=0):
@@ -72,14 +72,14 @@ def test_top_k_accuracy_of_equal_scores_takes_the_lower_class_and_scikit_learn_t
 def test_map_of_ties_is_by_index_and_scikit_learn_s_accepts_them_together():
     """One relevant row among four of one score. By index it is first, or last: 1 or 1/4. scikit-learn's average
     precision takes the four at once: 1/4 for either. For a ranking, in which one row is shown before another, the
-    order is right; where scores are thresholds, as in multilabel_average_precision, all at once.
+    order is right; where scores are thresholds, as in multilabel, all at once.
     """
     queries, gallery = np.array([[1.0, 0]]), np.tile([[1.0, 0]], (4, 1))
     for labels, expected in (([1, 0, 0, 0], 1), ([0, 0, 0, 1], 0.25)):
         labels = np.array(labels)
         assert retrieval.rank(queries, np.array([1]), gallery, labels).average_precision[0] == expected
         assert average_precision_score(labels, np.ones(4)) == 0.25
-        assert classification.multilabel_average_precision(np.ones((4, 1)), labels[:, None])["macro_ap"] == 0.25
+        assert multilabel.average_precision(np.ones((4, 1)), labels[:, None])["macro_ap"] == 0.25
 
 
 @pytest.mark.parametrize("digits", [1, 8])

@@ -7,7 +7,7 @@ Each analysis takes embeddings f[N,D], labels i[N] and a seed, and gives {"what"
 import numpy as np
 
 from geodesic.errors import UserError
-from geodesic.metrics import classification, clustering, identification, retrieval, subcenters
+from geodesic.metrics import classification, clustering, confidence, identification, retrieval, subcenters
 from geodesic.metrics import health as diagnosis
 
 # Votes of a nearest-neighbour classifier, the last rank of a CMC curve, and false positive identification rates.
@@ -84,7 +84,7 @@ def linear_probe(embeddings: np.ndarray, labels: np.ndarray, seed: int) -> dict:
     probabilities, classes = classification.linear_probe(unit[known], labels[known], unit[asked])
     places = np.searchsorted(classes, labels[asked])
     scores = {"probe_accuracy": classification.top_k_accuracy(probabilities, places, 1),
-              "calibration_error": classification.calibration_error(probabilities, places)}
+              "calibration_error": confidence.calibration_error(probabilities, places)}
     if len(classes) > 5:
         scores["probe_top5_accuracy"] = classification.top_k_accuracy(probabilities, places, 5)
     return _result(f"A logistic regression of half of each class's images, drawn by seed {seed}, classifies the "
