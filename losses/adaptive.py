@@ -61,7 +61,7 @@ def curricularface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0.5)
         loss = jnp.mean(cross_entropy.cross_entropy(logit, rows.others))
         return loss, {**state, "t": t}, cross_entropy.scalars(rows) | {"t": t}
 
-    return Loss(init_prototypes(axis, state={"t": 0.0}), apply, class_axis.scores(axis))
+    return Loss(init_prototypes(axis, state={"t": 0.0}), apply, class_axis.scores(axis), scale=scale)
 
 
 def adaface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0.4, h: float = 0.333,
@@ -111,7 +111,7 @@ def adaface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0.4, h: flo
         scalars = cross_entropy.scalars(rows) | {"norm": jnp.mean(norm)}
         return loss, {**state, "mean": mean, "std": std}, scalars
 
-    return Loss(init_prototypes(axis, state={"mean": 20.0, "std": 100.0}), apply, class_axis.scores(axis))
+    return Loss(init_prototypes(axis, state={"mean": 20.0, "std": 100.0}), apply, class_axis.scores(axis), scale=scale)
 
 
 def magface(axis: ClassAxis, *, scale: float = 64.0, easy_margin: bool = True, lower_norm: float = 10.0,
@@ -153,7 +153,7 @@ def magface(axis: ClassAxis, *, scale: float = 64.0, easy_margin: bool = True, l
         loss = jnp.mean(cross_entropy.cross_entropy(logit, rows.others) + lambda_g * reward)
         return loss, state, cross_entropy.scalars(rows) | {"norm": jnp.mean(norm)}
 
-    return Loss(init_prototypes(axis), apply, class_axis.scores(axis))
+    return Loss(init_prototypes(axis), apply, class_axis.scores(axis), scale=scale)
 
 
 # (kind, plus) -> the margin's mean and deviation, in table 1 of Boutros et al.
@@ -202,7 +202,7 @@ def elasticface(axis: ClassAxis, *, scale: float = 64.0, mean: float | None = No
         loss = jnp.mean(cross_entropy.cross_entropy(scale * target, rows.others))
         return loss, state, cross_entropy.scalars(rows)
 
-    return Loss(init_prototypes(axis), apply, class_axis.scores(axis))
+    return Loss(init_prototypes(axis), apply, class_axis.scores(axis), scale=scale)
 
 
 def elastic_margins(rng: jax.Array, cosine: jax.Array, mean: float, std: float, plus: bool) -> jax.Array:
@@ -279,7 +279,8 @@ def adacos(axis: ClassAxis, *, dynamic: bool = True) -> Loss:
         loss = jnp.mean(cross_entropy.cross_entropy(scale * rows.target, rows.others))
         return loss, state, cross_entropy.scalars(rows) | {"scale": scale}
 
-    return Loss(init_prototypes(axis, state={"scale": fixed} if dynamic else None), apply, class_axis.scores(axis))
+    return Loss(init_prototypes(axis, state={"scale": fixed} if dynamic else None), apply, class_axis.scores(axis),
+                scale=fixed)
 
 
 def norms(x: jax.Array) -> jax.Array:

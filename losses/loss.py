@@ -21,6 +21,7 @@ class Loss(NamedTuple):
         embeddings and prototypes are independent. None where there is no such estimate.
       probabilities: (scores [B,C]) -> f32[B,C], of a loss whose scores are the logits of probabilities; None where
         they are cosines.
+      scale: what multiplies the scores in the loss, to make the logits of a softmax.
       multi_hot: whether labels may also be multi-hot, [B,C] of zeros and ones.
 
     Example:
@@ -38,4 +39,5 @@ class Loss(NamedTuple):
     scores: Callable | None = None
     start_loss: Callable[[int], float] | None = None
     probabilities: Callable | None = None
+    scale: float = 1.0
     multi_hot: bool = False

@@ -290,7 +290,7 @@ def margin_loss(axis: ClassAxis, scale: float, target: Callable, *, start_cost: 
         return loss, state, cross_entropy.scalars(rows)
 
     start_loss = None if start_cost is None else functools.partial(expected_start, axis, scale, start_cost)
-    return Loss(init_prototypes(axis, centres), apply, class_axis.scores(axis, columns), start_loss)
+    return Loss(init_prototypes(axis, centres), apply, class_axis.scores(axis, columns), start_loss, scale=scale)
 
 
 def expected_start(axis: ClassAxis, scale: float, cost: float, embedding_size: int) -> float:

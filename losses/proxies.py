@@ -54,7 +54,7 @@ def proxy_nca(axis: ClassAxis, *, scale: float = 1.0, denominator: str = "all") 
             losses = jnp.where(jnp.isneginf(rows.others), 0.0, rows.others - logit)
         return jnp.mean(losses), state, cross_entropy.scalars(rows)
 
-    return Loss(init_prototypes(axis), apply, class_axis.scores(axis))
+    return Loss(init_prototypes(axis), apply, class_axis.scores(axis), scale=2 * scale)
 
 
 def proxy_anchor(axis: ClassAxis, *, margin: float = 0.1, alpha: float = 32.0) -> Loss:
@@ -99,7 +99,7 @@ def proxy_anchor(axis: ClassAxis, *, margin: float = 0.1, alpha: float = 32.0) -
         scalars = {"accuracy": jnp.mean(sums["target"] > largest), "target_cosine": jnp.mean(sums["target"])}
         return loss, state, scalars
 
-    return Loss(init_prototypes(axis), apply, class_axis.scores(axis))
+    return Loss(init_prototypes(axis), apply, class_axis.scores(axis), scale=alpha)
 
 
 def soft_triple(axis: ClassAxis, *, k: int = 10, la: float = 20.0, gamma: float = 0.1, tau: float = 0.2,
@@ -148,7 +148,7 @@ def soft_triple(axis: ClassAxis, *, k: int = 10, la: float = 20.0, gamma: float 
             loss += tau * centre_distances(params["prototypes"], axis.num_classes)
         return loss, state, cross_entropy.scalars(rows)
 
-    return Loss(init_prototypes(axis, k), apply, class_axis.scores(axis, relaxed))
+    return Loss(init_prototypes(axis, k), apply, class_axis.scores(axis, relaxed), scale=la)
 
 
 def centre_distances(prototypes: jax.Array, num_classes: int) -> jax.Array:

@@ -1,8 +1,8 @@
 """Metrics: embeddings [N, D] and integer labels [N] -> numbers. Pure functions."""
 
 # Names, up to their "@", of the metrics of which less is better; of every other metric more is better.
-_LOWER_IS_BETTER = frozenset({"adaptive_calibration_error", "alignment", "brier", "calibration_error", "eer", "fnmr", "hubness",
-                              "nll", "uniformity"})
+_LOWER_IS_BETTER = frozenset({"adaptive_calibration_error", "alignment", "brier", "calibration_error", "eer",
+                              "fnmr", "hubness", "nll", "uniformity"})
 
 
 def lower_is_better(name: str) -> bool:

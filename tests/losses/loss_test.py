@@ -239,3 +239,19 @@ def test_bfloat16_embeddings_count_as_their_float32_values():
     value, gradient = jax.value_and_grad(loss)(half)
     assert value.dtype == jnp.float32 and gradient.dtype == jnp.bfloat16
     assert float(value) == pytest.approx(float(loss(half.astype(jnp.float32))), rel=1e-6)
+
+
+@pytest.mark.parametrize(("name", "without_margin"), [
+    ("softmax", {}), ("normface", {"scale": 7.0}), ("arcface", {"margin": 0.0}), ("cosface", {"margin": 0.0}),
+    ("subcenter_arcface", {"margin": 0.0}), ("adacos", {"dynamic": False}), ("proxy_nca", {"scale": 3.0}),
+    ("soft_triple", {"margin": 0.0, "tau": 0.0}), ("magface", {"lower_margin": 0.0, "upper_margin": 0.0,
+                                                               "lambda_g": 0.0}),
+])
+def test_scores_times_the_scale_are_the_logits_of_the_loss_without_its_margin(name, without_margin):
+    params, state = cases.init(name)
+    embeddings, labels = cases.batch()
+    loss = cases.build(name, **without_margin)
+    logits = loss.scale * loss.scores(params, embeddings)
+    expected = -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(cases.BATCH), labels])
+    found = loss.apply(params, state, embeddings, labels, cases.key())[0]
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
