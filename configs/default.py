@@ -14,6 +14,8 @@ ConfigDict = ml_collections.ConfigDict
 ADDED: tuple[str, ...] = (
     "task",
     "evaluation.evaluators",
+    *(f"augment.{name}" for name in ("rand_augment_ops", "rand_augment_magnitude", "augmix_severity", "augmix_chains",
+                                     "augmix_depth", "augmix_alpha", "mixup_alpha", "cutmix_alpha", "mix_probability")),
     *(f"{part}_data.{name}" for part in ("train", "test", "calibration")
       for name in ("test_share", "split_by", "split_seed")),
 )
@@ -73,6 +75,15 @@ def _augment() -> ConfigDict:
         erasing_area=(0.02, 1 / 3),           # its share of the area, uniform
         erasing_ratio=(0.3, 3.3),             # its height / width, log-uniform
         erasing_fill="mean",                  # mean: zero once normalised; noise: normal once normalised
+        rand_augment_ops=0,                   # RandAugment: operations on each image; 0 = off
+        rand_augment_magnitude=9,             # of its operations, 0..30
+        augmix_severity=0,                    # AugMix: 1..10; 0 = off
+        augmix_chains=3,                      # of operations, which are mixed
+        augmix_depth=0,                       # operations of a chain; 0 = 1 to 3, drawn
+        augmix_alpha=1.0,                     # of the distributions of the weights
+        mixup_alpha=0.0,                      # mixup: of the Beta distribution of an example's weight; 0 = off
+        cutmix_alpha=0.0,                     # cutmix: likewise; with both, each is done to half of the mixed examples
+        mix_probability=1.0,                  # of mixing an example with its partner
     ))
 
 

@@ -14,7 +14,7 @@ import grain
 import numpy as np
 
 from ..errors import UserError
-from . import buckets, crops, order, transforms, workers
+from . import buckets, crops, mixing, order, transforms, workers
 from .source import Source, fetch
 
 # "Without end", for an iterator: more batches than a run has steps.
@@ -68,12 +68,23 @@ class _TrainLoader:
         self._order = order.make(source.labels, seed, batch_size, sampling, parts)
         self._tolerance = tolerance_percent
         self._input, self._augment = _plain(input), _plain(augment)
+        self._pair = mixing.LastTwo() if mixing.is_on(augment) else None
+        if self._pair and self._part_size < 2:
+            raise UserError(f"mixup and cutmix take two images of an accumulation part, and batch_size {batch_size} in "
+                            f"{parts} has one: use a larger batch, or augment.mixup_alpha=0 and augment.cutmix_alpha=0")
 
     def __call__(self, first_step: int, place: int) -> dict:
         if place % self.local_size == 0:
             fetch(self._source, lambda: [self._order.record(self._position(first_step, one))
                                          for one in range(place, place + self.local_size)])
         position = self._position(first_step, place)
+        if not self._pair:
+            return self._example(position)
+        return mixing.mixed(self._pair.get(position, self._example),
+                            self._pair.get(mixing.partner(position, self._part_size), self._example),
+                            np.random.default_rng((self._seed, 3, position)), self._augment)
+
+    def _example(self, position: int) -> dict:
         index = self._order.record(position)
         for tried, stand_in in enumerate(stand_ins(self._source.labels, index)):
             try:
@@ -142,7 +153,8 @@ def train_batches(source: Source, *, input, augment, sampling, batch_size: int, 
         buffer: batches prepared ahead.
 
     Returns an iterator of {"image": u8[b,S,S,3], "label": i32[b], "replaced": i64[b]}; replaced is -1, or the record
-    whose image could not be read.
+    whose image could not be read. Where `augment` mixes images, there are "other_label", i32[b], and "label_weight",
+    f32[b], too (datasets/mixing.py).
     Raises UserError for sections that cannot be followed; the iterator raises it, naming the file, where an image
     cannot be read and the tolerance is 0, and where more images in a row than the tolerance allows cannot be.
 

@@ -3,11 +3,13 @@
 inputs and options are the sections `input` and `augment` of a configuration, or objects with their attributes.
 """
 
+import math
+
 import cv2
 import numpy as np
 
 from ..errors import UserError
-from . import crops, photometry
+from . import crops, photometry, policies
 
 ERASING_FILLS = ("mean", "noise")
 
@@ -48,6 +50,20 @@ def check_options(inputs, options) -> None:
         low, high = getattr(options, name)
         if not 0 < low <= high or (high > 1 and name in ("crop_area", "low_resolution_side", "erasing_area")):
             raise UserError(f"augment.{name} is a range from low to high; got {low:g} to {high:g}")
+    _check_policies(options)
+
+
+def _check_policies(options) -> None:
+    for name, low, high in (("rand_augment_ops", 0, math.inf), ("rand_augment_magnitude", 0, policies.MAGNITUDES - 1),
+                            ("augmix_severity", 0, policies.SEVERITIES), ("augmix_chains", 1, math.inf),
+                            ("augmix_depth", 0, math.inf), ("mixup_alpha", 0, math.inf), ("cutmix_alpha", 0, math.inf),
+                            ("mix_probability", 0, 1)):
+        value = getattr(options, name)
+        if not low <= value <= high:
+            raise UserError(f"augment.{name} is {f'{low} to {high}' if high < math.inf else f'at least {low}'}; "
+                            f"got {value:g}")
+    if not options.augmix_alpha > 0:
+        raise UserError(f"augment.augmix_alpha is above 0; got {options.augmix_alpha:g}")
 
 
 def train_view(record: dict, rng: np.random.Generator, inputs, options) -> np.ndarray:
@@ -110,6 +126,8 @@ def _augment(image: np.ndarray, draws: Draws, rng: np.random.Generator, options,
                         draws.dy * options.translation, 2.0 ** (draws.zoom * options.scaling))
     if (draws.flip + 1) / 2 < options.horizontal_flip:
         image = cv2.flip(image, 1)  # ten times as fast as copying NumPy's reversed view
+    if options.rand_augment_ops or options.augmix_severity:
+        image = _policies(np.ascontiguousarray(image), rng, options)
     if options.brightness or options.contrast:
         image = photometry.shift(image, draws.brightness * options.brightness, draws.contrast * options.contrast)
     if any(options.color_jitter) and draws.jitter < options.color_jitter_probability:
@@ -124,6 +142,17 @@ def _augment(image: np.ndarray, draws: Draws, rng: np.random.Generator, options,
     image = np.ascontiguousarray(image)
     if draws.erasing < options.erasing:
         image = _erase(image, draws, rng, options, inputs)
+    return image
+
+
+def _policies(image: np.ndarray, rng: np.random.Generator, options) -> np.ndarray:
+    """RandAugment and AugMix, each with a stream of its own: all that is drawn from `rng` itself stays what it was."""
+    for_chain, for_mixture = rng.spawn(2)
+    if options.rand_augment_ops:
+        image = policies.rand_augment(image, for_chain, options.rand_augment_ops, options.rand_augment_magnitude)
+    if options.augmix_severity:
+        image = policies.augmix(image, for_mixture, options.augmix_severity, options.augmix_chains,
+                                options.augmix_depth, options.augmix_alpha)
     return image
 
 

@@ -95,6 +95,20 @@ def test_one_option_does_not_change_the_draws_of_another():
         np.testing.assert_array_equal(transforms.photometry.grey(plain), grey)
 
 
+@pytest.mark.parametrize("policy", [{"rand_augment_ops": 2}, {"augmix_severity": 3}])
+def test_policies_leave_all_other_draws_as_they_are(policy, monkeypatch):
+    """The flip, and the noise of erasing, which is drawn last."""
+    image = images.pixels(6)
+    options = dict(horizontal_flip=0.5, erasing=1.0, erasing_fill="noise", erasing_area=(0.2, 0.4))
+    changed = sum(not np.array_equal(augmented(image, seed, **options, **policy), augmented(image, seed, **options))
+                  for seed in range(20))
+    assert changed > 15
+    for name in "rand_augment", "augmix":
+        monkeypatch.setattr(transforms.policies, name, lambda image, *arguments: image)
+    for seed in range(20):
+        np.testing.assert_array_equal(augmented(image, seed, **options, **policy), augmented(image, seed, **options))
+
+
 def test_what_is_erased_is_zero_once_normalised():
     inputs, options = sections(erasing=1.0)
     inputs.mean = (10.0, 20.0, 30.0)

@@ -1,6 +1,7 @@
 """What others make of the same, for tests to compare with.
 
-transforms.py: what torchvision makes of a few images and of many random boxes. alignment.py: insightface's faces.
+transforms.py: what torchvision makes of a few images and of many random boxes. policies.py: its RandAugment, AugMix,
+MixUp and CutMix. alignment.py: insightface's faces.
 """
 
 import pathlib
@@ -12,10 +13,15 @@ QUANTILES = np.linspace(0.05, 0.95, 19)
 CROPS = {"photo": ((375, 500), (0.08, 1.0), (3 / 4, 4 / 3)), "reality_check": ((256, 340), (0.16, 1.0), (3 / 4, 4 / 3)),
          "panorama": ((100, 900), (0.5, 1.0), (3 / 4, 4 / 3)), "tower": ((900, 100), (0.5, 1.0), (3 / 4, 4 / 3))}
 ERASINGS = {"torchvision": ((224, 224), (0.02, 1 / 3), (0.3, 3.3)), "large": ((64, 96), (0.2, 0.9), (0.3, 3.3))}
+# Of policies.py: (height, width) of images, the weights of an AugMix (the image's and the mixture's, and the chains'),
+# and the operations of its chains.
+SIDES = ((32, 32), (60, 80), (224, 224))
+MIXTURE = ((0.3, 0.7), (0.5, 0.3, 0.2))
+CHAINS = (("Posterize", "Equalize"), ("AutoContrast", "ShearX"), ("Equalize", "Solarize"))
 
 
-def load() -> dict[str, np.ndarray]:
-    with np.load(pathlib.Path(__file__).parent / "transforms.npz") as file:
+def load(name: str = "transforms") -> dict[str, np.ndarray]:
+    with np.load(pathlib.Path(__file__).parent / f"{name}.npz") as file:
         return dict(file)
 
 
