@@ -4,7 +4,9 @@
 
 Reads safetensors, .npz, PyTorch's files (without running them), ONNX and TensorFlow.js, in the layouts of torchvision,
 timm, Cadene, insightface and Keras. An unexpected or a missing tensor is an error unless named. Of several networks in
-one file it says which it takes, and --prefix chooses: --prefix=state_dict_ema, --prefix=module.encoder_q.
+one file it says which it takes, and --prefix chooses: --prefix=state_dict_ema, --prefix=module.encoder_q. A classifier
+that they bring is kept for `predict`: of 1,000 classes it is taken for ImageNet's, in their usual order, unless
+--class_names says what they are.
 """
 
 import hashlib
@@ -15,7 +17,7 @@ from absl import flags
 
 from geodesic.configs import default
 from geodesic.embedders import PUBLIC_LAYOUTS
-from geodesic.embedders.public_weights import containers, layouts, pretrained, weight_files
+from geodesic.embedders.public_weights import containers, imagenet, layouts, pretrained, weight_files
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import imported
 from geodesic.experiments.process import cli, hosts, storage
@@ -32,6 +34,7 @@ def define_flags() -> None:
                         "such as teacher.backbone, or a whole dictionary.")
     flags.DEFINE_list("allow_missing", [], "Paths of ours that the file may lack; they keep their random start.")
     flags.DEFINE_list("allow_unexpected", [], "Names of the file that may be left out.")
+    flags.DEFINE_string("class_names", "", "Text file with a line for each class of their classifier, in its order.")
     flags.DEFINE_enum("channel_order", "", ["", "rgb", "bgr"], "Of its images, if not the layout's.")
     flags.DEFINE_list("mean", [], "Three numbers, red first, in units of 0..255, if not the layout's.")
     flags.DEFINE_list("std", [], "Three numbers, red first, in units of 0..255, if not the layout's.")
@@ -50,6 +53,7 @@ def main(config, values) -> None:
     print(report(conversion, values.embedder, len(taken.tensors)))
     pretrained.check(conversion, values.embedder, values.allow_missing, values.allow_unexpected)
     configure(config, conversion, values)
+    head = make_head(conversion, values.class_names)
     variables = conversion.variables
     if conversion.missing:
         variables = pretrained.complete(conversion, values.embedder, jax.random.key(config.seed))
@@ -59,7 +63,7 @@ def main(config, values) -> None:
                    for name in weight_files.shards(values.weights)},
         "container": taken.container, "prefix": taken.prefix, "layout": conversion.layout.name,
         "embedder": values.embedder, "fields": conversion.fields,
-        "random": conversion.missing, "left_out": conversion.unexpected})
+        "random": conversion.missing, "left_out": conversion.unexpected}, head)
     print(f"written to {values.out}: images of {config.input.image_size} px ({config.input.fit}), RGB, "
           f"mean {config.input.mean}, std {config.input.std} in units of 0..255")
 
@@ -74,6 +78,33 @@ def configure(config, conversion: pretrained.Conversion, values) -> None:
     config.input.std = _three("std", values.std) or images.std
     config.input.image_size = values.image_size or images.image_size
     config.input.fit = images.fit
+
+
+def make_head(conversion: pretrained.Conversion, class_names: str) -> imported.Head | None:
+    """The classifier of these weights with the names of its classes; None where they bring none.
+
+    class_names: the file that has them, or "".
+    """
+    head = conversion.head
+    if head is None or {*head} != {"kernel", "bias"}:
+        if class_names:
+            raise UserError(f"--class_names={class_names}: these weights bring no classifier")
+        return None
+    classes = head["kernel"].shape[1]
+    if class_names:
+        with open(class_names, encoding="utf-8") as file:
+            names = [line.strip() for line in file if line.strip()]
+        if len(names) != classes or len({*names}) != classes:
+            raise UserError(f"--class_names={class_names} has {len(names)} names, {len({*names})} of them different; "
+                            f"the classifier has {classes} classes: expected a line for each")
+        ids, known = [""] * classes, f"of {os.path.basename(class_names)}"
+    elif classes == len(imagenet.classes().names):
+        (ids, names), known = imagenet.classes(), "of ImageNet in their usual order; --class_names=FILE says others"
+    else:
+        names, ids = [f"class {place}" for place in range(classes)], [""] * classes
+        known = "whose names are not known; --class_names=FILE says them"
+    print(f"the classifier of {classes} classes is kept: those {known}")
+    return imported.Head(head["kernel"], head["bias"], names, ids)
 
 
 def describe(taken: containers.Chosen) -> str:
@@ -93,7 +124,7 @@ def report(conversion: pretrained.Conversion, name: str, total: int) -> str:
              f"matched, {len(conversion.missing)} missing, {len(conversion.unexpected)} left over"]
     if conversion.head:
         features, classes = conversion.head["kernel"].shape
-        lines.append(f"  the head of {features} features and {classes} outputs is not part of the embedder")
+        lines.append(f"  the head of {features} features and {classes} outputs is beside the embedder")
     if conversion.fields:
         lines.append("  fields: " + ", ".join(f"{key}={value}" for key, value in conversion.fields.items()))
     for what, names in (("missing", conversion.missing), ("left over", conversion.unexpected)):

@@ -23,8 +23,11 @@ def test_every_folder_of_modules_is_a_package_of_the_wheel():
     there = {"geodesic", *(".".join(("geodesic", *path.parent.relative_to(ROOT).parts))
                            for root in roots for path in (ROOT / root).rglob("__init__.py"))}
     assert sorted(there) == listed
-    pages = {path.parent.relative_to(ROOT) for root in roots for path in (ROOT / root).rglob("*.html")}
-    assert {f"geodesic.{'.'.join(page.parts)}" for page in pages} == {*project["tool"]["setuptools"]["package-data"]}
+    data = {path.relative_to(ROOT) for root in roots for path in (ROOT / root).rglob("*")
+            if path.suffix in (".html", ".tsv")}
+    assert {(f"geodesic.{'.'.join(path.parent.parts)}", f"*{path.suffix}") for path in data} == {
+        (package, pattern) for package, patterns in project["tool"]["setuptools"]["package-data"].items()
+        for pattern in patterns}
 
 
 def pins(name: str) -> list:

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,10 +12,20 @@ from geodesic import datasets
 from geodesic.configs import stored
 from geodesic.datasets import transforms
 from geodesic.errors import UserError
-from geodesic.experiments.checkpoints import checkpoint
+from geodesic.experiments.checkpoints import checkpoint, imported
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.trained import classes, classifier, embedding, inputs, network, thresholds
+from geodesic.experiments.trained import classes, classifier, embedding, inputs, network, temperature, thresholds
 from geodesic.metrics import retrieval
+
+
+class Predicted(NamedTuple):
+    """Row i is image i of the source: its k likeliest classes i[N,k], the likeliest first, and their probabilities
+    f32[N,k]. Where `readable` is False the row is zero, and `problems` has a line for it."""
+
+    classes: np.ndarray
+    probabilities: np.ndarray
+    readable: np.ndarray
+    problems: list[str]
 
 
 class Run:
@@ -109,12 +120,51 @@ class Run:
         They are probabilities of a softmax or sigmoid classifier, and cosines to the class's nearest prototype of an
         angular margin. Raises UserError where the loss has learnt no classes.
         """
-        return self.classifier.predict(self.embed(images, normalized=False))
+        found = self.classifier  # before anything is embedded
+        return found.predict(self._all_rows(self.embed_source(inputs.as_source(images), layer="")))
+
+    def predict(self, images, top: int = 5) -> list[list[tuple[str, float]]]:
+        """For each image its likeliest classes, as many as `top`: (name, probability), the likeliest first.
+
+        images: as of `embed`. The probabilities are a softmax's (of an angular margin, of its scaled cosines), at the
+        temperature that `geodesic evaluate` has fitted, where it has fitted one. Raises UserError as `classify` does,
+        and where the stored temperature belongs to other weights.
+        """
+        found, names = self.predict_source(inputs.as_source(images), top, self.temperature or 1.0), self.class_names
+        if found.problems:
+            raise UserError(found.problems[0])
+        return [[(names[place], float(sure)) for place, sure in zip(*row, strict=True)]
+                for row in zip(found.classes.tolist(), found.probabilities, strict=True)]
+
+    def predict_source(self, source: datasets.Source, top: int, temperature: float = 1.0,
+                       progress: Callable[[int], None] = lambda images: None) -> Predicted:
+        """The likeliest classes of every image of a source; images that cannot be read are reported, not fatal."""
+        if top < 1:
+            raise UserError(f"top={top}: ask for at least one class")
+        classifies = self.classifier
+        embedded = self.embed_source(source, progress, layer="")
+        found = classifies.top(embedded.embeddings[embedded.readable], top, temperature)
+        rows = [np.zeros((len(source), values.shape[1]), values.dtype) for values in found]
+        for row, values in zip(rows, found, strict=True):
+            row[embedded.readable] = values
+        return Predicted(*rows, embedded.readable, embedded.problems)
+
+    @property
+    def temperature(self) -> float | None:
+        """By what the classifier's logits are divided for its probabilities; None before `geodesic evaluate` has fitted
+        it. Raises UserError where the stored one belongs to other weights."""
+        stored = temperature.load(self.workdir, self.classifier_identity)
+        return None if stored is None else stored["temperature"]
 
     @functools.cached_property
     def classifier(self) -> classifier.Classifier:
-        """The trained loss as a classifier, read when it is first asked for."""
+        """The trained loss as a classifier, or that of imported weights, read when it is first asked for."""
         return classifier.load(self.workdir, self.config, self.step)
+
+    @property
+    def classifier_identity(self) -> dict:
+        """What decides the values of the classifier's logits."""
+        return {**self.identity, "layer": "", "classifier": self.classifier.digest}
 
     @functools.cached_property
     def known_data(self) -> dict | None:
@@ -131,12 +181,28 @@ class Run:
     def class_names(self) -> list[str]:
         """Of the classes that were trained on, in the order of `classify`.
 
-        Raises UserError where they are not known: of imported weights, and of runs of older versions.
+        Raises UserError where they are not known: of imported weights without a classifier, and of runs of older
+        versions.
         """
-        if self.trained_on is None:
-            raise UserError(f"{self.workdir} does not hold the names of its classes: imported weights have none, and a "
-                            f"run of an older version gets them when `geodesic train` goes on with it")
-        return self.trained_on["class_names"]
+        if self.trained_on is not None:
+            return self.trained_on["class_names"]
+        if self._head is None:
+            raise UserError(f"{self.workdir} does not hold the names of its classes: imported weights have them where "
+                            f"they bring a classifier, and a run of an older version gets them when `geodesic train` "
+                            f"goes on with it")
+        return self._head.class_names
+
+    @property
+    def class_places(self) -> dict[str, int]:
+        """The column of `classify` of each name that data may have for a class: its own, and what public weights know
+        it by (WordNet's ids of ImageNet's classes)."""
+        ids = [] if self._head is None else self._head.class_ids
+        return {name: place for place, name in enumerate(ids) if name} | {
+            name: place for place, name in enumerate(self.class_names)}
+
+    @functools.cached_property
+    def _head(self) -> imported.Head | None:
+        return imported.load_head(self.workdir) if imported.exist(self.workdir) else None
 
     @property
     def layers(self) -> dict[str, tuple[int, ...]]:

@@ -39,8 +39,8 @@ def of_torch(*names: str) -> None:
 def imported(place: Place, path, plus: float = 0, **values) -> str:
     """The first line of import_weights; its folder has the network of `state_dict`, and `plus` added to each number."""
     out = place.folder / f"out{len(list(place.folder.glob('out*')))}"
-    given = {"weights": str(path), "embedder": NAME, "out": str(out), "prefix": "", "allow_missing": [],
-             "allow_unexpected": [], "channel_order": "", "mean": [], "std": [], "image_size": 16}
+    given = {"weights": str(path), "embedder": NAME, "out": str(out), "prefix": "", "class_names": "",
+             "allow_missing": [], "allow_unexpected": [], "channel_order": "", "mean": [], "std": [], "image_size": 16}
     known = embedders.EMBEDDERS, embedders.PUBLIC_LAYOUTS
     known[0][NAME], known[1][NAME] = NETWORK, ("torchvision",)
     said = io.StringIO()

@@ -44,7 +44,7 @@ def state_dict() -> dict[str, np.ndarray]:
 def run_import(tmp_path, state: dict, **values) -> str:
     np.savez(tmp_path / "public.npz", **state)
     given = {"weights": str(tmp_path / "public.npz"), "embedder": "resnet_tiny", "out": str(tmp_path / "imported"),
-             "prefix": "",
+             "prefix": "", "class_names": "",
              "allow_missing": [], "allow_unexpected": [], "channel_order": "", "mean": [], "std": [], "image_size": 16}
     import_weights.main(None, types.SimpleNamespace(**given | values))
     return given["out"]
@@ -63,6 +63,40 @@ def test_an_imported_folder_embeds_as_its_weights_do(tmp_path, capsys):
         (images - np.float32(config.input.mean)) / np.float32(config.input.std))
     found = loaded.embed(images, normalized=False)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_classifier_comes_along_with_its_names(tmp_path, capsys):
+    (tmp_path / "names.txt").write_text("apple\n\nbanana\ncherry \n")
+    state, faces = state_dict(), tiny.faces(tmp_path / "faces", 2, 2)
+    run = loading.load(run_import(tmp_path, state, class_names=str(tmp_path / "names.txt")))
+    assert "the classifier of 3 classes is kept: those of names.txt" in capsys.readouterr().out
+    assert run.class_names == ["apple", "banana", "cherry"] == [*run.class_places]
+    logits = run.embed(str(faces), normalized=False) @ state["fc.weight"].T + state["fc.bias"]
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(run.classify(str(faces)), expected, rtol=1e-4, atol=1e-6)
+    assert [row[0][0] for row in run.predict(str(faces))] == [run.class_names[row.argmax()] for row in expected]
+
+
+def test_a_thousand_classes_are_those_of_imagenet(tmp_path, capsys):
+    state = state_dict() | {"fc.weight": np.zeros((1000, 16), np.float32), "fc.bias": np.arange(1000, dtype=np.float32)}
+    run = loading.load(run_import(tmp_path, state))
+    assert "those of ImageNet in their usual order" in capsys.readouterr().out
+    assert run.class_names[388] == "giant panda"
+    assert run.class_places["n02510455"] == 388 == run.class_places["giant panda"]
+    assert run.predict(np.zeros((1, 20, 20, 3), np.uint8), top=1)[0][0][0] == "toilet tissue"
+
+
+def test_names_that_are_not_those_of_the_classifier_are_refused(tmp_path):
+    (tmp_path / "names.txt").write_text("apple\nbanana\napple\n")
+    with pytest.raises(ValueError, match="has 3 names, 2 of them different; the classifier has 3 classes"):
+        run_import(tmp_path, state_dict(), class_names=str(tmp_path / "names.txt"))
+    state = {name: value for name, value in state_dict().items() if not name.startswith("fc.")}
+    with pytest.raises(ValueError, match="these weights bring no classifier"):
+        run_import(tmp_path, state, class_names=str(tmp_path / "names.txt"))
+    assert not (tmp_path / "imported").exists()
+    run = loading.load(run_import(tmp_path, state))
+    with pytest.raises(ValueError, match="does not hold the names of its classes"):
+        run.class_names  # noqa: B018
 
 
 def test_what_was_taken_is_said_and_a_prefix_chooses(tmp_path, capsys):
