@@ -1,31 +1,34 @@
-"""The classifier's head: one dense layer."""
+"""One dense layer, or none, on the pooled layers."""
+
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 from flax import linen as nn
 
+from . import layers
+
 
 class Linear(nn.Module):
-    """A linear classifier, features [B,F] -> logits f32[B,C], always in float32.
+    """The pooled layers, one after the other (`layers.pooled`), and one dense layer on them.
 
-    Its parameters are {"kernel": f32[F,C], "bias": f32[C]}, as `embedders.public_weights.pretrained.convert_head`
-    returns.
+    Without a size it has no parameters: the loss's own weights are then the linear classifier of the pooled layers.
 
     Attributes:
-      num_classes: C.
+      size: D of the dense layer; 0 for none.
+      dropout: the share of the pooled layers that is dropped.
 
     Example:
-      >>> import jax.numpy as jnp
+      >>> import jax, jax.numpy as jnp
       >>> from geodesic.heads.linear import Linear
-      >>> params = {"kernel": jnp.array([[1.0, -1.0]]), "bias": jnp.array([0.0, 0.5])}
-      >>> print(Linear(num_classes=2).apply({"params": params}, jnp.array([[2.0]])))
-      [[ 2.  -1.5]]
+      >>> given = {"stage3": jnp.ones((2, 4, 4, 8)), "stage4": jnp.ones((2, 2, 2, 16))}
+      >>> Linear().apply({}, given).shape
+      (2, 24)
     """
 
-    num_classes: int
+    size: int = 0
+    dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, features: jnp.ndarray) -> jnp.ndarray:
-        features = features.astype(jnp.float32)
-        shape = (features.shape[-1], self.num_classes)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
-        return features @ kernel + self.param("bias", nn.initializers.zeros, (self.num_classes,), jnp.float32)
+    def __call__(self, named: Mapping[str, jnp.ndarray], train: bool = False) -> jnp.ndarray:
+        """Features f32[B,D] of layers, name -> map [B,H,W,C] or vector [B,C]."""
+        return layers.features(layers.pooled(named), self.size, self.dropout, train)

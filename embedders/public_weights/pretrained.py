@@ -85,7 +85,7 @@ def convert_head(state_dict: Mapping[str, np.ndarray], name: str) -> dict:
       name: the embedder, of `embedders.EMBEDDERS`.
 
     Returns:
-      {"kernel": f32[F,C], "bias": f32[C]}, the parameters of `heads.build("linear", num_classes=C)`.
+      {"kernel": f32[F,C], "bias": f32[C]}, the parameters of `heads.Classifier(num_classes=C)`.
 
     Raises:
       UserError: the layout is unknown, or has no classifier in these weights.
