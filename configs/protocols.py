@@ -28,6 +28,13 @@ DEFINITIONS = {
                 "where it is not reachable",
     "eer": "where the false accept rate crosses the false reject rate",
     "top": "share of images whose class is among the k largest outputs of the trained classifier",
+    "mean_per_class_accuracy": "mean over the classes of the share of their images that are answered rightly",
+    "calibration_error": "mean over images of |accuracy - confidence| of the image's bin, 15 of equal width",
+    "adaptive_calibration_error": "the same with 15 bins of as many images each",
+    "nll": "mean over images of -log of the probability that the image's class is given",
+    "brier": "mean over images of the squared distance of the probabilities from 1 of the class and 0 of the others",
+    "macro_ap": "mean over classes of the average precision; equal scores are accepted together",
+    "micro_ap": "average precision of all (image, class) together; equal scores are accepted together",
     "way": "mean over episodes of the share of queries that are nearest to their class's prototype, the mean of its "
            "support; embeddings L2-normalised, distances Euclidean",
     "one_shot_20way": "mean over trials within one alphabet of the share of 20 drawings, all by one drawer, nearest by "

@@ -20,10 +20,10 @@ from absl import flags
 
 from geodesic import datasets
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, console, hosts, progress, storage
+from geodesic.experiments.process import cli, console, hosts, progress
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.reporting import sheet
-from geodesic.experiments.trained import loading
+from geodesic.experiments.trained import inputs, loading
 from geodesic.experiments.trained.run import Run
 
 FORMATS = ("table", "csv", "json")
@@ -46,7 +46,7 @@ def main(config, values) -> int:
     if values.sheet and not values.sheet.endswith(sheet.EXTENSIONS):
         raise UserError(f"--sheet is a .png or a .html file; got {values.sheet!r}")
     say = lambda line: print(line, file=sys.stdout if written == "table" or values.out else sys.stderr, flush=True)
-    source = _source(values)
+    source = datasets.build(values.source, path=values.path) if values.source else inputs.as_source(values.images)
     run = loading.load(values.workdir, config)
     names, how = run.class_names, _probabilities(run, say)
     with progress.bar("predicting", len(source)) as advance:
@@ -91,14 +91,6 @@ def _format(values) -> str:
         raise UserError("--path needs --source: how is it to be read?")
     extension = os.path.splitext(values.out)[1].removeprefix(".")
     return values.format or (extension if extension in FORMATS else "table")
-
-
-def _source(values) -> datasets.Source:
-    if os.path.isfile(values.images):
-        return datasets.Files([values.images], [0], [""])
-    if values.images and not storage.exists(values.images):
-        raise FileNotFoundError(f"no picture and no folder {values.images!r}")
-    return datasets.build(values.source or "image_folder", path=values.images or values.path)
 
 
 def _probabilities(run: Run, say) -> dict:

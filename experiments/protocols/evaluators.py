@@ -15,12 +15,9 @@ from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.process import hosts
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.protocols import analyses, evaluation
+from geodesic.experiments.protocols import analyses, classifying, evaluation
 from geodesic.experiments.trained import embedding, network
 from geodesic.experiments.training.model import Model, TrainState, embedder_variables
-
-# How many classes an image may be given by "accuracy".
-_MOST_GUESSES = 5
 
 
 class UnscoredError(UserError):
@@ -100,31 +97,36 @@ def test(subject: Subject) -> Evaluator:
 
 
 def accuracy(subject: Subject) -> Evaluator:
-    """How often the trained class of a test image is the first, or among the first five, of the run's own classifier.
-    """
-    loss, guesses = subject.model.loss, min(_MOST_GUESSES, subject.model.num_classes)
+    """How often the run's own classifier gives a test image its trained class, and how sure it is of its answers."""
+    loss, num_classes = subject.model.loss, subject.model.num_classes
     if loss.scores is None:
         raise UserError(f"loss {subject.config.loss.name!r} learns no classes, so nothing classifies: use softmax, "
                         f"arcface or another loss with class weights, or --config.task=embedding")
-    names = {1: "top1"} | ({_MOST_GUESSES: "top5"} if guesses == _MOST_GUESSES < subject.model.num_classes else {})
     labels = trained_labels(subject.train, subject.test)
-    best = jax.jit(lambda params, rows: jax.lax.top_k(loss.scores(params, rows), guesses)[1],
-                   out_shardings=jax.sharding.NamedSharding(subject.mesh, jax.sharding.PartitionSpec()))
+    everywhere = jax.sharding.NamedSharding(subject.mesh, jax.sharding.PartitionSpec())
+    judge = classifying.judging(loss, out_shardings=everywhere)
 
     def score(view: View) -> dict:
         size, found = subject.config.evaluation.batch_size, []
-        rows = view.embedded.embeddings[view.embedded.readable]
+        kept = view.embedded.readable
+        rows, own = view.embedded.embeddings[kept], labels[kept].astype(np.int32)
         for start in range(0, len(rows), size):  # each a product with all classes, on all devices
-            block = np.zeros((size, rows.shape[1]), rows.dtype)
             count = len(rows[start:start + size])
-            block[:count] = rows[start:start + size]
-            placed = meshes.replicate(subject.mesh, block)
-            found.append(np.asarray(best(view.state.params["loss"], placed))[:count])
-        hits = np.concatenate(found) == labels[view.embedded.readable][:, None]
-        return {name: float(hits[:, :k].any(axis=1).mean()) for k, name in names.items()}
+            block = [np.concatenate([values[start:start + size], np.zeros_like(values[:1], shape=(
+                size - count, *values.shape[1:]))]) for values in (rows, own)]
+            placed = [meshes.replicate(subject.mesh, values) for values in block]
+            found.append([np.asarray(values)[:count] for values in judge(view.state.params["loss"], *placed, 1.0)])
+        try:
+            judged = classifying.judged(own, [np.concatenate(parts) for parts in zip(*found, strict=True)],
+                                        loss.multi_hot)
+        except UserError as error:
+            raise UnscoredError(str(error)) from error
+        return classifying.scores(judged, num_classes)
 
-    return Evaluator("accuracy", tuple(names.values()), score, {name.replace("top", "top-"): name
-                                                                for name in names.values()})
+    known = classifying.names(num_classes, loss.multi_hot)
+    return Evaluator("accuracy", known, score, {label: name for label, name in (
+        ("top-1", "top1"), ("top-5", "top5"), ("per class", "mean_per_class_accuracy"),
+        ("calibration error", "calibration_error")) if name in known})
 
 
 def trained_labels(train: datasets.Source, test: datasets.Source) -> np.ndarray:

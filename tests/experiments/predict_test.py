@@ -102,7 +102,7 @@ def test_the_fitted_temperature_is_used_and_that_of_other_weights_is_not(run, fa
 
 @pytest.mark.parametrize(("values", "told"), [
     ({}, "--images=... is required"), ({"images": "{faces}", "path": "x"}, "--path needs --source"),
-    ({"images": "nowhere"}, "no picture and no folder 'nowhere'"),
+    ({"images": "nowhere"}, "no image 'nowhere'"),
     ({"images": "{faces}", "sheet": "sheet.jpg"}, r"--sheet is a \.png or a \.html file"),
     ({"images": "{faces}", "top": 0}, "ask for at least one class"),
     ({"images": "{faces}/class1/0.jpg", "out": "{faces}/out.csv"}, "none of the 1 pictures of .* nothing written"),

@@ -4,6 +4,7 @@ import types
 import jax
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from geodesic import datasets, losses
 from geodesic.errors import UserError
@@ -11,6 +12,7 @@ from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.protocols import evaluation, evaluators
 from geodesic.experiments.trained.embedding import Embedded
 from geodesic.experiments.training import data
+from geodesic.metrics import confidence
 from tests.experiments import tiny
 
 
@@ -92,8 +94,28 @@ def test_accuracy_is_of_the_trained_classes_by_name():
     about.model.num_classes = 6
     (evaluator,) = evaluators.make(about, ())
     found = evaluator.score(view(rows, [], {"prototypes": np.eye(6, dtype=np.float32)}))
-    assert found == {"top1": 0.5, "top5": 0.75} and evaluator.known == ("top1", "top5")
-    assert evaluator.headline == {"top-1": "top1", "top-5": "top5"}
+    assert found["top1"] == 0.5 and found["top5"] == 0.75
+    assert found["mean_per_class_accuracy"] == pytest.approx((1 + 0) / 2)  # both of "d" are right, none of "a"
+    cosines = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    probabilities = softmax(64 * cosines.astype(np.float64), axis=1)
+    assert found["nll"] == pytest.approx(-np.log(probabilities[range(4), [3, 3, 0, 0]]).mean(), rel=1e-4)
+    assert found["calibration_error"] == pytest.approx(
+        confidence.calibration_error(probabilities, np.array([3, 3, 0, 0])), abs=1e-6)
+    assert {*found} == {*evaluator.known} and evaluator.headline == {
+        "top-1": "top1", "top-5": "top5", "per class": "mean_per_class_accuracy",
+        "calibration error": "calibration_error"}
+
+
+def test_scores_of_a_classifier_that_are_not_finite_are_no_right_answers():
+    """Every comparison with NaN is false: the class of each image would be ahead of all others."""
+    train = Named(["a", "b", "c"], [0])
+    config = tiny.config(evaluation__evaluators=(("accuracy", 1.0),))
+    for loss in ("arcface", "softmax", "sigmoid"):
+        (evaluator,) = evaluators.make(subject(config, Named(["a", "b"], [0, 1]), losses.build(loss, num_classes=4),
+                                               train), ())
+        params = {"prototypes": np.full((4, 3), np.nan, np.float32), "bias": np.zeros(4, np.float32)}
+        with pytest.raises(evaluators.UnscoredError, match="not all finite"):
+            evaluator.score(view(np.ones((2, 3), np.float32), [], params))
 
 
 def test_accuracy_needs_trained_classes_and_a_loss_that_learns_them():

@@ -46,7 +46,9 @@ def followed(run, protocol, data="", **changes):
 
 def test_classification_is_marked_where_the_images_are_others(run, capsys):
     written = followed(run, "grocery_classification", run[1] / "photos")
-    assert written["metrics"].keys() == {"top1"} and written["counts"] == {"images": 20, "classes": 5}
+    assert written["metrics"].keys() == {"top1", "mean_per_class_accuracy", "calibration_error",
+                                         "adaptive_calibration_error", "nll", "brier"}
+    assert written["counts"] == {"images": 20, "classes": 5}
     assert not written["protocol"]["complete"] and "MARKED: these are not the images" in capsys.readouterr().out
     assert written["checkpoint"]["step"] == 2 and written["selection"]["rule"] == "last"
     assert written["protocol"]["image_size"] == 16 and written["protocol"]["fit"] == "center_crop"
