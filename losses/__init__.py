@@ -16,6 +16,7 @@ from ..errors import UserError
 from . import adaptive, classification, combination, margin, pairs, partial_fc, proxies, ranking, triplets
 from .by_class import is_by_class as is_by_class
 from .class_axis import ClassAxis
+from .labels import Mixed as Mixed
 from .labels import check_labels as check_labels
 from .labels import checked
 from .loss import Loss

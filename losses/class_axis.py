@@ -84,12 +84,14 @@ class Piece(NamedTuple):
       own: bool[B,c], whether the class is the row's label; of multi-hot labels, one of the row's classes.
       valid: bool[1,c], whether it is a class and not padding.
       rows: what the loss knows of its rows.
+      classes: i32[c], which classes these are.
     """
 
     values: jax.Array
     own: jax.Array
     valid: jax.Array
     rows: object
+    classes: jax.Array
 
 
 class Totals(NamedTuple):
@@ -187,7 +189,8 @@ def totals(axis: ClassAxis, summarize: Callable[[Piece], Totals], x: jax.Array, 
             classes, ids = part
             classes_here = first_class(axis) + ids
             own = labels[:, None] == classes_here if labels.ndim == 1 else labels[:, ids] > 0
-            return summarize(Piece(columns(x, classes), own, (classes_here < axis.num_classes)[None, :], rows))
+            valid = (classes_here < axis.num_classes)[None, :]
+            return summarize(Piece(columns(x, classes), own, valid, rows, classes_here))
 
         return _over_shards(axis, _over_chunks(axis.chunk_size, piece, (classes, ids)))
 

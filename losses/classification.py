@@ -1,6 +1,8 @@
 """Linear classifiers on the embedding: softmax, and one sigmoid per class.
 
-The logit of class j is <x, w_j> + b_j, of embeddings that are not normalised. Each loss takes its classes first
+The logit of class j is <x, w_j> + b_j, of embeddings that are not normalised. Both losses are linear in the target, so
+they take mixed ones (`labels.Mixed`): weight * loss(label) + (1 - weight) * loss(other), in one pass over the classes.
+Accuracies are weighted alike, as in the code of mixup's authors. Each loss takes its classes first
 (`losses.build` makes the axis); the weights and biases are params {"prototypes": f32[C,D], "bias": f32[C]}, split over
 devices like any prototypes.
 """
@@ -11,6 +13,7 @@ import jax.numpy as jnp
 from ..errors import UserError
 from . import class_axis, cross_entropy, partial_fc, similarity
 from .class_axis import ClassAxis, Piece, Totals
+from .labels import Mixed
 from .loss import Loss
 
 
@@ -42,23 +45,27 @@ def softmax(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
     def summarize(piece: Piece) -> Totals:
         logits = jnp.where(piece.valid, piece.values, 0.0)
         others = jnp.where(piece.valid & ~piece.own, logits, -jnp.inf)
+        other = {"other": jnp.sum(jnp.where(_other(piece), logits, 0.0), axis=-1)} if piece.rows else {}
         return Totals(sums={"target": jnp.sum(jnp.where(piece.own, logits, 0.0), axis=-1),
-                            "logits": jnp.sum(logits, axis=-1)},
+                            "logits": jnp.sum(logits, axis=-1), **other},
                       maxima={"largest": jnp.max(others, axis=-1)},
                       logs={"others": class_axis.logsumexp(others, axis=-1)})
 
     def apply(params, state, embeddings, labels, rng):
-        sample, state = partial_fc.sample(axis, state, labels, rng)
-        totals = class_axis.totals(axis, summarize, embeddings.astype(jnp.float32), params, labels, sample=sample,
-                                   columns=similarity.affine)
-        target, others = totals.sums["target"], totals.logs["others"]
-        losses = cross_entropy.cross_entropy(target, others)
+        totals, state = _totals(axis, summarize, params, state, embeddings, labels, rng)
+        target, others, largest = totals.sums["target"], totals.logs["others"], totals.maxima["largest"]
+        losses, right = cross_entropy.cross_entropy(target, others), target > largest
+        if isinstance(labels, Mixed):
+            mixed = labels.weight * target + (1 - labels.weight) * totals.sums["other"]
+            losses += target - mixed
+            right = jnp.where(right, labels.weight, 0.0) + jnp.where(
+                totals.sums["other"] >= jnp.maximum(target, largest), 1 - labels.weight, 0.0)
+            target = mixed
         if label_smoothing:
             losses += label_smoothing * (target - totals.sums["logits"] / axis.softmax_classes)
-        accuracy = jnp.mean(target > totals.maxima["largest"])
-        return jnp.mean(losses), state, {"accuracy": accuracy}
+        return jnp.mean(losses), state, {"accuracy": jnp.mean(right)}
 
-    return Loss(_init(axis), apply, _scores(axis), probabilities=jax.nn.softmax)
+    return Loss(_init(axis), apply, _scores(axis), probabilities=jax.nn.softmax, mixed_targets=True)
 
 
 def sigmoid(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
@@ -86,21 +93,37 @@ def sigmoid(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
     on, off = 1 - label_smoothing / 2, label_smoothing / 2
 
     def summarize(piece: Piece) -> Totals:
-        targets = jnp.where(piece.own, on, off)
+        targets, right = jnp.where(piece.own, on, off), (piece.values > 0) == piece.own
+        if piece.rows:
+            other, weight = _other(piece), piece.rows.weight[:, None]
+            targets = weight * targets + (1 - weight) * jnp.where(other, on, off)
+            right = weight * right + (1 - weight) * ((piece.values > 0) == other)
         entropy = jax.nn.softplus(piece.values) - targets * piece.values
-        right = (piece.values > 0) == piece.own
         return Totals(sums={"entropy": jnp.sum(jnp.where(piece.valid, entropy, 0.0), axis=-1),
                             "right": jnp.sum(jnp.where(piece.valid, right, False), axis=-1)}, maxima={}, logs={})
 
     def apply(params, state, embeddings, labels, rng):
-        sample, state = partial_fc.sample(axis, state, labels, rng)
-        totals = class_axis.totals(axis, summarize, embeddings.astype(jnp.float32), params, labels, sample=sample,
-                                   columns=similarity.affine)
+        totals, state = _totals(axis, summarize, params, state, embeddings, labels, rng)
         loss = jnp.mean(totals.sums["entropy"]) / axis.softmax_classes
         accuracy = jnp.mean(totals.sums["right"] / axis.softmax_classes)
         return loss, state, {"accuracy": accuracy}
 
-    return Loss(_init(axis), apply, _scores(axis), probabilities=jax.nn.sigmoid, multi_hot=True)
+    return Loss(_init(axis), apply, _scores(axis), probabilities=jax.nn.sigmoid, multi_hot=True,
+                mixed_targets=True)
+
+
+def _totals(axis: ClassAxis, summarize, params: dict, state: dict, embeddings: jax.Array, labels, rng) -> tuple:
+    """(the totals over the classes, the loss's state). Where labels are mixed, they are the rows of a piece, too."""
+    label, rows = (labels.label, labels) if isinstance(labels, Mixed) else (labels, ())
+    taking_part = jnp.concatenate([labels.label, labels.other]) if rows else labels
+    sample, state = partial_fc.sample(axis, state, taking_part, rng)
+    return class_axis.totals(axis, summarize, embeddings.astype(jnp.float32), params, label, rows, sample,
+                             similarity.affine), state
+
+
+def _other(piece: Piece) -> jax.Array:
+    """bool[B,c], whether a class is the row's other label."""
+    return piece.rows.other[:, None] == piece.classes
 
 
 def _init(axis: ClassAxis):

@@ -1,10 +1,26 @@
 """Labels that a loss can use: integers within its classes. Unchecked, one out of range would count as no class."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from ..errors import UserError
 from .loss import Loss
+
+
+class Mixed(NamedTuple):
+    """Labels of mixed examples: the target is `weight` of one class, and 1 - weight of another, perhaps the same.
+
+    Attributes:
+      label: i32[B].
+      other: i32[B].
+      weight: f32[B], in 0..1.
+    """
+
+    label: jax.Array
+    other: jax.Array
+    weight: jax.Array
 
 
 def check_labels(labels, num_classes: int) -> None:
@@ -55,8 +71,8 @@ def checked(loss: Loss, num_classes: int) -> Loss:
       num_classes: its classes.
 
     Returns:
-      The loss; its `apply` raises UserError for other shapes, for labels out of range, and for multi-hot labels unless
-      `loss.multi_hot`.
+      The loss; its `apply` raises UserError for other shapes, for labels out of range, for multi-hot labels unless
+      `loss.multi_hot`, and for mixed ones unless `loss.mixed_targets`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -68,12 +84,22 @@ def checked(loss: Loss, num_classes: int) -> Loss:
     """
 
     def apply(params, state, embeddings, labels, rng):
+        if not isinstance(labels, Mixed):
+            check(embeddings, labels)
+        elif not loss.mixed_targets:
+            raise UserError("this loss takes one class per example, labels [B]; two of them, with a weight, are for "
+                            "losses that are linear in the target, such as softmax")
+        else:
+            for one in labels.label, labels.other:
+                check(embeddings, one)
+        return loss.apply(params, state, embeddings, labels, rng)
+
+    def check(embeddings, labels):
         if embeddings.ndim != 2 or labels.shape[:1] != embeddings.shape[:1]:
             raise UserError(f"a loss takes embeddings [B,D] and as many labels; got {tuple(embeddings.shape)} and "
                             f"{tuple(labels.shape)}")
         if labels.ndim == 2 and not loss.multi_hot:
             raise UserError("this loss takes one class per example, labels [B]; multi-hot labels are for sigmoid")
         check_labels(labels, num_classes)
-        return loss.apply(params, state, embeddings, labels, rng)
 
     return loss._replace(apply=apply)

@@ -23,6 +23,7 @@ class Loss(NamedTuple):
         they are cosines.
       scale: what multiplies the scores in the loss, to make the logits of a softmax.
       multi_hot: whether labels may also be multi-hot, [B,C] of zeros and ones.
+      mixed_targets: whether labels may also be `labels.Mixed`: two classes of each example, and the first one's weight.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -41,3 +42,4 @@ class Loss(NamedTuple):
     probabilities: Callable | None = None
     scale: float = 1.0
     multi_hot: bool = False
+    mixed_targets: bool = False

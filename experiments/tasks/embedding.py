@@ -3,6 +3,7 @@
 import jax
 
 from geodesic import datasets
+from geodesic.datasets import mixing
 from geodesic.experiments.tasks.task import Task
 from geodesic.experiments.trained import network
 from geodesic.experiments.training import data
@@ -10,8 +11,9 @@ from geodesic.experiments.training import model as models
 
 
 def targets(config) -> dict:
-    """The class of each image."""
-    return {"label": jax.ShapeDtypeStruct((), "int32")}
+    """The class of each image; of mixed ones the other class too, and the first one's weight."""
+    mixed = {"other_label": jax.ShapeDtypeStruct((), "int32"), "label_weight": jax.ShapeDtypeStruct((), "float32")}
+    return {"label": jax.ShapeDtypeStruct((), "int32"), **(mixed if mixing.is_on(config.augment) else {})}
 
 
 def check(config, train: datasets.Source) -> None:

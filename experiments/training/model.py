@@ -11,6 +11,7 @@ from flax import struct
 
 from geodesic import losses
 from geodesic.configs import limits
+from geodesic.datasets import mixing
 from geodesic.errors import UserError
 from geodesic.experiments.trained import network
 from geodesic.experiments.training import optimizer
@@ -88,11 +89,20 @@ def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.
 
 
 def make_loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
-    """The loss of `config.loss`, and how it is computed: of embeddings, and the target "label"."""
-    loss = _named_loss(config, num_classes, mesh)
+    """The loss of `config.loss`, and how it is computed: of embeddings, and the target "label".
+
+    Raises UserError where examples are mixed and the loss takes one class of each.
+    """
+    loss, mixes = _named_loss(config, num_classes, mesh), mixing.is_on(config.augment)
+    if mixes and not loss.mixed_targets:
+        known = [name for name in losses.LOSSES if losses.build(name, num_classes=3).mixed_targets]
+        raise UserError(f"augment.mixup_alpha and augment.cutmix_alpha give an example two classes, and the loss "
+                        f"{config.loss.name} takes one: use {' or '.join(known)}, or set both to 0")
 
     def apply(params, state, outputs, targets, rng):
-        return loss.apply(params, state, outputs, targets["label"], rng)
+        label = targets["label"]
+        labels = losses.Mixed(label, targets["other_label"], targets["label_weight"]) if mixes else label
+        return loss.apply(params, state, outputs, labels, rng)
 
     return loss._replace(apply=apply)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from geodesic import losses
-from tests.losses import cases
+from tests.losses import cases, plain
 from tests.losses.goldens import compare
 
 
@@ -50,3 +50,96 @@ def test_accuracy():
 def test_refusals():
     with pytest.raises(ValueError, match=r"label_smoothing is a share of the target, in \[0, 1\); got 1.0"):
         losses.build("softmax", num_classes=3, label_smoothing=1.0)
+
+
+def mixed(seed: int = 1):
+    """Mixed labels of a batch; the first two weights are 1 and 0, and one example is mixed with its own class."""
+    rng = np.random.default_rng(seed)
+    label, weight = cases.batch()[1], rng.random(cases.BATCH).astype(np.float32)
+    other = rng.integers(0, cases.CLASSES, cases.BATCH, np.int32)
+    weight[:2], other[2] = (1, 0), label[2]
+    return losses.Mixed(label, other, weight)
+
+
+def soft(name: str, smoothing: float, x, params, labels):
+    """The loss of soft targets and its accuracy, written plainly in float64."""
+    x, w, b = (np.asarray(values, np.float64) for values in (x, params["prototypes"], params["bias"]))
+    logits, hot = x @ w.T + b, np.eye(len(w))
+    weight = np.asarray(labels.weight, np.float64)
+    target = weight[:, None] * hot[labels.label] + (1 - weight[:, None]) * hot[labels.other]
+    if name == "softmax":
+        target = (1 - smoothing) * target + smoothing / len(w)
+        right = hot[logits.argmax(axis=1)]
+        accuracy = weight * right[range(len(x)), labels.label] + (1 - weight) * right[range(len(x)), labels.other]
+        return np.mean(plain.logsumexp(logits, axis=1) - (target * logits).sum(axis=1)), accuracy.mean()
+    right = [np.mean((logits > 0) == (hot[one] > 0), axis=1) for one in (labels.label, labels.other)]
+    target = (1 - smoothing) * target + smoothing / 2
+    return np.mean(np.logaddexp(0, logits) - target * logits), np.mean(weight * right[0] + (1 - weight) * right[1])
+
+
+def with_weights(name: str, devices: int = 0):
+    """Parameters that matter, of as many rows as there are on so many devices."""
+    params, rng = cases.init(name, devices)[0], np.random.default_rng(2)
+    made = {"prototypes": rng.normal(size=(16, cases.SIZE)), "bias": rng.normal(size=16)}
+    return {key: np.float32(made[key][:len(params[key])]) for key in params}
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_mixed_targets_are_soft_targets(name, smoothing):
+    embeddings, labels, params = cases.batch()[0], mixed(), with_weights(name)
+    loss = cases.build(name, label_smoothing=smoothing)
+    value, _, scalars = cases.jit(loss.apply)(params, {}, embeddings, labels, cases.key())
+    expected, accuracy = soft(name, smoothing, embeddings, params, labels)
+    assert float(value) == pytest.approx(expected, rel=1e-6)
+    assert float(scalars["accuracy"]) == pytest.approx(accuracy, rel=1e-6)
+    alone = lambda labels: cases.jit(loss.apply)(params, {}, embeddings, labels, cases.key())[0]
+    assert abs(float(alone(labels.label)) - float(value)) > 0.01
+    for weight, one in (1, labels.label), (0, labels.other):
+        all_one = labels._replace(weight=np.full(cases.BATCH, weight, np.float32))
+        assert float(alone(all_one)) == pytest.approx(float(alone(one)), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+def test_gradients_of_mixed_targets_are_the_weighted_ones(name):
+    embeddings, labels, params = cases.batch()[0], mixed(), with_weights(name)
+    labels = labels._replace(weight=np.full(cases.BATCH, 0.3, np.float32))
+    ours, first, second = (cases.compiled(name)(params, {}, embeddings, one, cases.key())[1]
+                           for one in (labels, labels.label, labels.other))
+    assert cases.relative_difference(
+        ours, jax.tree.map(lambda a, b: np.float32(0.3) * a + np.float32(0.7) * b, first, second)) < 2e-6
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("options", [{}, {"chunk_size": 2}])
+def test_mixed_targets_on_many_devices(name, options):
+    embeddings, labels, results = cases.batch()[0], mixed(), []
+    for devices in (0, 1, 2, 4, 8):
+        (value, (_, scalars)), (params, x) = cases.compiled(name, devices, **options)(
+            with_weights(name, devices), {}, embeddings, labels, cases.key())
+        results.append((value, scalars["accuracy"], cases.real_classes(params), x))
+    for other in results[1:]:
+        assert cases.relative_difference(other, results[0]) < 2e-6
+
+
+def test_a_sampled_softmax_has_both_labels():
+    """32 of 64 classes take part: those of 8 mixed examples are among them."""
+    loss = losses.build("softmax", num_classes=64, sample_rate=0.5)
+    rng = np.random.default_rng(3)
+    params = {"prototypes": np.float32(rng.normal(size=(64, 8))), "bias": np.zeros(64, np.float32)}
+    labels = losses.Mixed(np.arange(8, dtype=np.int32), np.arange(50, 58, dtype=np.int32), np.full(8, 0.5, np.float32))
+    grads = cases.jit(jax.grad(lambda p: loss.apply(p, {}, rng_embeddings, labels, cases.key())[0]))
+    rng_embeddings = np.float32(rng.normal(size=(8, 8)))
+    touched = np.abs(np.asarray(grads(params)["bias"])) > 0
+    assert touched.sum() == 32 and touched[:8].all() and touched[50:58].all()
+
+
+def test_who_takes_mixed_targets():
+    assert [name for name in losses.LOSSES if losses.build(name, num_classes=4).mixed_targets] == ["sigmoid", "softmax"]
+    params, state = cases.init("arcface")
+    with pytest.raises(ValueError, match="two of them, with a weight, are for losses that are linear in the target"):
+        cases.build("arcface").apply(params, state, cases.batch()[0], mixed(), cases.key())
+    params, state = cases.init("softmax")
+    with pytest.raises(ValueError, match="labels run from 11 to 11"):
+        cases.build("softmax").apply(params, state, cases.batch()[0], mixed()._replace(
+            other=np.full(cases.BATCH, 11, np.int32)), cases.key())
