@@ -21,17 +21,16 @@ class Ahead:
     def read(self, ranges: dict[Hashable, tuple[buckets.File, int, int]]) -> None:
         """Reads ranges (file, start, bytes) by their keys, in place of those that this thread had read before.
 
-        Where one cannot be read there are none: which it is, is found when each is read alone. Raises
-        buckets.UnreachableError.
+        What cannot be read is not there: why, is found when it is read alone. Raises buckets.UnreachableError.
         """
         self._of_thread.content = {}
         try:
-            content = buckets.read_many([*ranges.values()])
+            content = buckets.read_each([*ranges.values()])
         except buckets.UnreachableError:
             raise
         except (ValueError, OSError):
             return
-        self._of_thread.content = dict(zip(ranges, content, strict=True))
+        self._of_thread.content = {key: one for key, one in zip(ranges, content, strict=True) if isinstance(one, bytes)}
 
     def get(self, key: Hashable) -> bytes | None:
         """What was read of a key, or None."""

@@ -10,7 +10,6 @@ import functools
 import itertools
 import os
 import random
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -19,13 +18,11 @@ from typing import NamedTuple
 from .. import remote
 from ..errors import UserError
 from . import disk_cache
+from .patterns import expand
 
 TRIES = 10               # of a request; the pauses between them are four minutes in all
 _LONGEST_PAUSE = 60.0    # seconds
 _STREAM = 8 * 1024 ** 2  # bytes of a request where a file is read from its beginning to its end
-_SEVERAL = re.compile(r"\{([^{}]*)\}")
-_NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
-_MOST = 1_000_000        # files that a pattern may stand for
 
 
 class UnreachableError(UserError):
@@ -33,11 +30,16 @@ class UnreachableError(UserError):
 
 
 class File(NamedTuple):
-    """One file: its path, its bytes, and what changes when they do."""
+    """One file: its path, its bytes, and what changes when they do.
+
+    pack, place: where this host's disk keeps it among others (objects.py); "" where it is kept alone.
+    """
 
     path: str
     size: int
     version: str
+    pack: str = ""
+    place: int = 0
 
 
 def is_remote(path: str) -> bool:
@@ -48,27 +50,6 @@ def is_remote(path: str) -> bool:
         (True, False)
     """
     return "://" in path
-
-
-def expand(pattern: str) -> list[str]:
-    """The paths that a pattern stands for: {07..12} for numbers, as wide as the first, {a,b} for words.
-
-    Example:
-        >>> expand("s-{08..10}.tar"), expand("{a,b}/{1..2}")
-        (['s-08.tar', 's-09.tar', 's-10.tar'], ['a/1', 'a/2', 'b/1', 'b/2'])
-    """
-    parts, place = [], 0
-    for found in _SEVERAL.finditer(pattern):
-        numbers = _NUMBERS.fullmatch(found[1])
-        if not numbers and "," not in found[1]:
-            continue
-        first, last = map(int, numbers.groups()) if numbers else (0, 0)
-        if not 0 <= last - first < _MOST:
-            raise UserError(f"{pattern!r} stands for numbers {first} to {last}: expected at most {_MOST:,}, rising")
-        numbered = (f"{number:0{len(numbers[1])}}" for number in range(first, last + 1)) if numbers else ()
-        parts += [[pattern[place:found.start()]], list(numbered) or found[1].split(",")]
-        place = found.end()
-    return ["".join(words) for words in itertools.product(*parts, [pattern[place:]])]
 
 
 def find(path: str, endings: tuple[str, ...]) -> list[File]:
@@ -113,9 +94,31 @@ def _remote(path: str) -> list[File]:
     scheme, inner = path.split("://", 1)
     inner = inner.rstrip("/")
     found = attempt(lambda: filesystem(path).find(inner, detail=True), path)
-    return [File(f"{scheme}://{name}", details["size"],
-                 str(details.get("generation") or details.get("ETag") or details.get("mtime")))
-            for name, details in found.items() if details["type"] == "file"]
+    return [_described(f"{scheme}://{name}", details) for name, details in found.items() if details["type"] == "file"]
+
+
+def _described(path: str, details: dict) -> File:
+    return File(path, details["size"], str(details.get("generation") or details.get("ETag") or details.get("mtime")))
+
+
+def file(path: str) -> File:
+    """An object of a bucket. Raises FileNotFoundError where there is none; a folder is none."""
+    details = attempt(lambda: filesystem(path).info(path.split("://", 1)[1]), path)
+    if details["type"] != "file":
+        raise FileNotFoundError(f"no file {path!r}")
+    return _described(path, details)
+
+
+def exists(path: str) -> bool:
+    """Whether a file or folder of a disk or a bucket can be seen at a path."""
+    if not is_remote(path):
+        return os.path.exists(path)
+    try:
+        return attempt(lambda: filesystem(path).exists(path.split("://", 1)[1]), path)
+    except UnreachableError:
+        raise
+    except (FileNotFoundError, UserError):  # perhaps no bucket can be called so
+        return False
 
 
 def filesystem(path: str):
@@ -156,15 +159,23 @@ def attempt(action: Callable, path: str):
 
 def _refuse(error: Exception, path: str) -> None:
     """Raises what does not get better by asking again."""
-    code = getattr(error, "code", None) or getattr(error, "status", None)
-    code = code if isinstance(code, int) else 0
+    code = _code(error)
     if isinstance(error, UserError | RuntimeError | TypeError | AttributeError | KeyError):  # defects, or the end
         raise error
-    if isinstance(error, FileNotFoundError) or code == 404:
+    if _is_missing(error):
         raise FileNotFoundError(f"no file {path!r}") from error
     if (isinstance(error, PermissionError | ValueError) or "Credentials" in type(error).__name__
             or (400 <= code < 500 and code not in (408, 429))):
         raise UserError(f"{path} is refused: {_said(error)}") from error
+
+
+def _is_missing(error: Exception) -> bool:
+    return isinstance(error, FileNotFoundError) or _code(error) == 404
+
+
+def _code(error: Exception) -> int:
+    code = getattr(error, "code", None) or getattr(error, "status", None)
+    return code if isinstance(code, int) else 0
 
 
 def _said(error: Exception) -> str:
@@ -178,10 +189,18 @@ def read(file: File, start: int, size: int, keep: bool = True) -> bytes:
 
 def read_many(ranges: list[tuple[File, int, int]], keep: bool = True) -> list[bytes]:
     """Reads ranges (file, start, bytes), those of buckets all at once. keep: on this host's disk."""
+    found = read_each(ranges, keep)
+    for content in found:
+        if isinstance(content, Exception):
+            raise content
+    return found
+
+
+def read_each(ranges: list[tuple[File, int, int]], keep: bool = True) -> list[bytes | Exception]:
+    """As `read_many`, with an error in the place of what is not there, or not whole: the others are read anyway."""
     keep = keep and disk_cache.bound() > 0
-    found: list[bytes | None] = [_from_disk(file, start, size) if not is_remote(file.path) else
-                                 b"" if not size else _pieces(file).read(start, size) if keep else None
-                                 for file, start, size in ranges]
+    found: list = [_from_disk(file, start, size) if not is_remote(file.path) else b"" if not size else
+                   _kept(file, start, size) if keep else None for file, start, size in ranges]
     missing = [place for place, content in enumerate(found) if content is None]
     wanted = []  # whole blocks, so that they can be kept
     for file, start, size in (ranges[place] for place in missing):
@@ -190,14 +209,21 @@ def read_many(ranges: list[tuple[File, int, int]], keep: bool = True) -> list[by
         wanted.append((file, first, stop) if keep else (file, start, start + size))
     for place, (file, first, _), content in zip(missing, wanted, _fetched(wanted), strict=True):
         _, start, size = ranges[place]
+        if isinstance(content, Exception):
+            found[place] = content
+            continue
         if keep:
-            _pieces(file).write(first, content)
+            _pieces(file).write(file.place + first, content)
         found[place] = content[start - first:][:size]
-    for (file, start, size), content in zip(ranges, found, strict=True):
-        if len(content) != size:
-            raise UserError(f"{file.path} is damaged: it has {start + len(content):,} bytes and should have "
-                            f"{start + size:,} at least. It has changed since it was opened, or is cut short")
+    for place, ((file, start, size), content) in enumerate(zip(ranges, found, strict=True)):
+        if not isinstance(content, Exception) and len(content) != size:
+            found[place] = _shorter(file, start + len(content), f"should have {start + size:,} at least")
     return found
+
+
+def _shorter(file: File, size: int, expected: str) -> UserError:
+    return UserError(f"{file.path} is damaged: it has {size:,} bytes and {expected}. It has changed since it was "
+                     f"opened, or is cut short")
 
 
 def _from_disk(file: File, start: int, size: int) -> bytes:
@@ -205,12 +231,17 @@ def _from_disk(file: File, start: int, size: int) -> bytes:
         return os.pread(opened.fileno(), size, start)
 
 
+def _kept(file: File, start: int, size: int) -> bytes | None:
+    return _pieces(file).read(file.place + start, size) if start + size <= file.size else None
+
+
 def _pieces(file: File) -> disk_cache.Pieces:
-    return disk_cache.Pieces(f"{file.path} {file.size} {file.version}")
+    return disk_cache.Pieces(file.pack or f"{file.path} {file.size} {file.version}")
 
 
-def _fetched(wanted: list[tuple[File, int, int]]) -> list[bytes]:
-    """Fetches ranges (file, start, stop) of buckets; of those that fail for a while, only these are asked for again."""
+def _fetched(wanted: list[tuple[File, int, int]]) -> list[bytes | Exception]:
+    """Fetches ranges (file, start, stop) of buckets, or says why there is none; of those that fail for a while, only
+    these are asked for again."""
     found: list = [None] * len(wanted)
 
     def ask() -> None:
@@ -220,9 +251,13 @@ def _fetched(wanted: list[tuple[File, int, int]]) -> list[bytes]:
             paths, [wanted[place][1] for place in left], [wanted[place][2] for place in left], on_error="return")
         failed = None
         for place, answer in zip(left, answers, strict=True):
-            _, start, stop = wanted[place]
-            if isinstance(answer, Exception):
+            one, start, stop = wanted[place]
+            if isinstance(answer, Exception) and _is_missing(answer):
+                found[place] = FileNotFoundError(f"no file {one.path!r}")
+            elif isinstance(answer, Exception):
                 failed = answer
+            elif len(answer) != stop - start and (now := file(one.path).size) != one.size:
+                found[place] = _shorter(one, now, f"had {one.size:,}")
             elif len(answer) != stop - start:
                 failed = ConnectionError(f"{len(answer):,} of {stop - start:,} bytes came")
             else:

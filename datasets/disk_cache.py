@@ -40,7 +40,10 @@ def bound() -> int:
 
 
 class Pieces:
-    """The kept pieces of one file. name: says which file it is, in which version."""
+    """The kept pieces of one file, or of several that begin at multiples of BLOCK. name: says which, in which version.
+
+    A reader knows where a file ends: behind it are zeros.
+    """
 
     def __init__(self, name: str):
         stem = str(folder() / "pieces" / hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:32])
@@ -62,11 +65,10 @@ class Pieces:
             return None
         if _checksums(data) != sums:
             return None
-        data = data[start - BLOCK * first:][:size]
-        return data if len(data) == size else None
+        return data[start - BLOCK * first:].ljust(size, b"\0")[:size]  # zeros at a file's end need not be written
 
     def write(self, start: int, data: bytes) -> None:
-        """Keeps these bytes if there is room. start: a multiple of BLOCK; they end at one, or at the file's end."""
+        """Keeps these bytes if there is room. start: a multiple of BLOCK; they end at one, or at a file's end."""
         if not _has_room(len(data)):
             return
         try:
@@ -82,9 +84,10 @@ class Pieces:
 
 
 def _checksums(data: bytes) -> bytes:
-    """Those of blocks; none is 0, which is what stands where nothing was written."""
-    view = memoryview(data)
-    sums = (zlib.crc32(view[at:at + BLOCK]) for at in range(0, len(data), BLOCK))
+    """Those of blocks, the last filled up with zeros; none is 0, which is what stands where nothing was written."""
+    view, whole = memoryview(data), len(data) // BLOCK * BLOCK
+    sums = [zlib.crc32(view[at:at + BLOCK]) for at in range(0, whole, BLOCK)]
+    sums += [zlib.crc32(bytes(view[whole:]).ljust(BLOCK, b"\0"))] if whole < len(data) else []
     return b"".join((one or 1).to_bytes(_SUM, "little") for one in sums)
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import UserError
+from . import buckets, objects
 
 _THREADS, _FILES = 16, 256     # that look at files, and the files that each looks at between two others
 _LOOKED_INTO, _PIECE = 20_000, 4096  # files whose content counts, evenly spread, and bytes of each that are read
@@ -51,10 +52,15 @@ class Source(Protocol):
 
 
 class Files:
-    """A source of one image file for each record. Reading one raises FileNotFoundError when the file has gone."""
+    """A source of one image file for each record. Reading one raises FileNotFoundError when the file has gone.
 
-    def __init__(self, paths: list[str], labels: list[int], class_names: list[str], remarks: Iterable[str] = ()):
+    found: the objects of paths in buckets, where they are known; else they are looked for (objects.py).
+    """
+
+    def __init__(self, paths: list[str], labels: list[int], class_names: list[str], remarks: Iterable[str] = (),
+                 found: objects.Objects | None = None):
         self.paths, self.remarks = paths, [*remarks]
+        self._objects = found or (objects.of(paths) if any(map(buckets.is_remote, paths)) else None)
         self.labels = np.asarray(labels, np.int64)
         self.class_names = class_names
         self.num_classes = len(class_names)
@@ -63,11 +69,23 @@ class Files:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict:
+        return {"image": self._read(index), "label": int(self.labels[index]), "path": self.paths[index]}
+
+    def _read(self, index: int) -> bytes:
+        if self._objects:
+            return self._objects.read(index)
         with open(self.paths[index], "rb") as file:
-            return {"image": file.read(), "label": int(self.labels[index]), "path": self.paths[index]}
+            return file.read()
+
+    @property
+    def fetch(self) -> Callable[[Iterable[int]], None]:
+        """Reads files of buckets at once. Those of a disk need no such thing."""
+        if not self._objects:
+            raise AttributeError("fetch")
+        return self._objects.fetch
 
     def record_names(self) -> list[str]:
-        return file_names(self.paths)
+        return file_names(self.paths, self._objects)
 
 
 class Records:
@@ -201,17 +219,18 @@ def parted(path: str) -> tuple[str, str]:
     """
     marks = [place for place, letter in enumerate(path) if letter == "#"]
     for end in (len(path), *reversed(marks)):
-        if os.path.exists(path[:end]):
+        if marks and buckets.exists(path[:end]):
             return path[:end], path[end + 1:]
     file, _, option = path.partition("#")
     return file, option
 
 
-def file_names(paths: list[str]) -> list[str]:
+def file_names(paths: list[str], found: objects.Objects | None = None) -> list[str]:
     """Names files for `Source.record_names`: by their paths below their deepest common folder, sizes and content.
 
     The content is that of 4 KiB at the beginning and 4 KiB in the middle: many formats give all images one size. Of
     more than 20,000 files at most so many, evenly spread, are looked into. A file that is not there has size -1.
+    found: the objects of paths in buckets.
 
     Example:
         >>> file_names(["photos/a/0.jpg", "photos/b/0.jpg"])  # of which there is none here
@@ -220,13 +239,10 @@ def file_names(paths: list[str]) -> list[str]:
     folders = {folder: os.path.abspath(folder) for folder in {os.path.dirname(path) for path in paths}}
     root = os.path.commonpath(folders.values()) if folders else ""
     below = {folder: os.path.relpath(full, root) for folder, full in folders.items()}
-    # A file server answers many at once; a task for each file would cost more than asking the disk.
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        every = -(-len(paths) // _LOOKED_INTO)
-        parts = [range(start, min(start + _FILES, len(paths))) for start in range(0, len(paths), _FILES)]
-        looks = itertools.chain.from_iterable(pool.map(lambda part: _looks(paths, part, every), parts))
-        return [f"{os.path.normpath(os.path.join(below[folder], name))} {look}"
-                for (folder, name), look in zip(map(os.path.split, paths), looks, strict=True)]
+    every = -(-len(paths) // _LOOKED_INTO)
+    looks = found.looks(every, _PIECE) if found else _looks(paths, every)
+    return [f"{os.path.normpath(os.path.join(below[folder], name))} {look}"
+            for (folder, name), look in zip(map(os.path.split, paths), looks, strict=True)]
 
 
 def content_names(contents: Iterable) -> list[str]:
@@ -240,8 +256,15 @@ def content_names(contents: Iterable) -> list[str]:
                             digest_size=8).hexdigest() for content in contents]
 
 
-def _looks(paths: list[str], places: range, every: int) -> list[str]:
-    """The size of each of these files, and of every so many-th a digest of its beginning and its middle."""
+def _looks(paths: list[str], every: int) -> list[str]:
+    """The size of each file, and of every so many-th a digest of its beginning and its middle."""
+    # A file server answers many at once; a task for each file would cost more than asking the disk.
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        parts = [range(start, min(start + _FILES, len(paths))) for start in range(0, len(paths), _FILES)]
+        return [*itertools.chain.from_iterable(pool.map(lambda part: _looks_at(paths, part, every), parts))]
+
+
+def _looks_at(paths: list[str], places: range, every: int) -> list[str]:
     looks = []
     for place in places:
         try:

@@ -73,16 +73,17 @@ def _source(values) -> datasets.Source:
 
 def _root(source: datasets.Source, values) -> str:
     """The folder that holds all pictures, an absolute path; "" where the source's images are no files."""
-    if not any(map(os.path.lexists, source.paths[:_LOOKED_AT])):
+    are_files = isinstance(source, datasets.Files) and storage.is_remote(source.paths[0])
+    if not are_files and not any(map(os.path.lexists, source.paths[:_LOOKED_AT])):
         if values.root:
             raise UserError(f"--root={values.root}: the images of source {values.source!r} are no files")
         return ""
     root = values.root or values.images
     if not root:
-        return os.path.commonpath({os.path.dirname(os.path.abspath(path)) for path in source.paths})
+        return storage.common_folder(source.paths)
     for path in source.paths:
-        embedding_file.below(os.path.abspath(root), path)
-    return os.path.abspath(root)
+        embedding_file.below(storage.absolute(root), path)
+    return storage.absolute(root)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from absl import flags
 
 from geodesic import datasets
 from geodesic.datasets import buckets, crops, duplicates
+from geodesic.datasets.source import fetch
 from geodesic.datasets.sources import array_record
 from geodesic.errors import UserError
 from geodesic.experiments.process import cli, hosts, progress, workdir
@@ -25,6 +26,8 @@ from geodesic.experiments.training import data
 
 # How much of a long list the report and the file have.
 _PRINTED, _LISTED = 5, 1000
+# Images that a thread reads at once, where they lie in a bucket.
+_AT_ONCE = 32
 _SHEET_CLASSES, _SHEET_IMAGES, _SHEET_PIXELS = 12, 8, 96
 
 
@@ -79,10 +82,15 @@ def look(source: datasets.Source, name: str, threads: int) -> list[dict]:
                 "file": hashlib.sha256(content).hexdigest() if content else None,
                 "pixels": duplicates.pixel_digest(image), "hash": duplicates.difference_hash(image)}
 
+    def several(places: range) -> list[dict]:
+        fetch(source, lambda: places)
+        return [one(index) for index in places]
+
     cv2.setNumThreads(0)  # these threads are the parallelism; OpenCV's own would fight them
     with concurrent.futures.ThreadPoolExecutor(threads) as pool, progress.bar(
             f"reading {name}", len(source)) as advance:
-        return list(pool.map(one, range(len(source))))
+        blocks = [range(first, min(first + _AT_ONCE, len(source))) for first in range(0, len(source), _AT_ONCE)]
+        return [seen for made in pool.map(several, blocks) for seen in made]
 
 
 def describe(source: datasets.Source, seen: list[dict]) -> dict:

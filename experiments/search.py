@@ -10,7 +10,7 @@ from absl import flags
 
 from geodesic import datasets
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, console, hosts
+from geodesic.experiments.process import cli, console, hosts, storage
 from geodesic.experiments.reporting import pictures
 from geodesic.experiments.trained import embedding_file, loading, thresholds
 from geodesic.metrics import retrieval
@@ -68,7 +68,7 @@ def _threshold(values, model: dict) -> dict | None:
 
 def _say_missing(results, root: str) -> None:
     found = {path for _, hits in results for path, _ in hits}
-    missing = sum(not os.path.exists(path) for path in found) if root else 0
+    missing = storage.each(storage.exists, [*found]).count(False) if root else 0
     if missing:
         print(f"{missing} of the {len(found)} pictures that were found are not below {root} any more: --root=FOLDER "
               f"says where they are")
@@ -92,8 +92,9 @@ def find(queries, paths: list[str], gallery: embedding_file.Embeddings, k: int) 
 def print_table(results, threshold: float | None = None) -> None:
     """Paths are shown below the folder that all of the results share; hits of at least `threshold` are marked."""
     shown = [path for query, found in results for path in (query, *(path for path, _ in found))]
-    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in shown])
-    print(f"nearest by cosine; paths are below {root}")
+    root = storage.common_folder(shown)
+    print("nearest by cosine" + (f"; paths are below {root}" if root else ""))
+    short = lambda path: storage.absolute(path).removeprefix(os.path.join(root, "")) if root else path
     table = rich.table.Table()
     for name, justify in (("query", "left"), ("rank", "right"), ("cosine", "right"), ("image", "left")):
         table.add_column(name, justify=justify, overflow="fold")
@@ -102,18 +103,19 @@ def print_table(results, threshold: float | None = None) -> None:
     for query, found in results:
         for rank, (path, cosine) in enumerate(found, start=1):
             mark = [] if threshold is None else ["yes" if cosine >= threshold else ""]
-            table.add_row(os.path.relpath(query, root) if rank == 1 else "", str(rank), f"{cosine:.4f}",
-                          os.path.relpath(path, root), *mark, end_section=rank == len(found))
+            table.add_row(short(query) if rank == 1 else "", str(rank), f"{cosine:.4f}",
+                          short(path), *mark, end_section=rank == len(found))
     console.plain().print(table)
 
 
 def _queries(path: str) -> datasets.Source:
-    if os.path.isfile(path):
+    if storage.is_file(path):
         return datasets.Files([path], [0], [""])
-    if not os.path.exists(path):
+    if not storage.exists(path):
         raise FileNotFoundError(f"no query {path!r}: expected an image or a folder of images")
     return datasets.build("image_folder", path=path)
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=("workdir", "embeddings", "query"), buckets=("workdir", "embeddings", "out"))
+    cli.run(main, define_flags, required=("workdir", "embeddings", "query"),
+            buckets=("workdir", "embeddings", "query", "out"))

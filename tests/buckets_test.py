@@ -1,5 +1,6 @@
 """Runs whose workdir lies in a bucket: as on a disk, bit for bit, whatever ends their processes."""
 
+import importlib
 import os
 import random
 import re
@@ -13,9 +14,11 @@ import zipfile
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 
 import geodesic
+from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments import evaluate, report, train
 from geodesic.experiments.checkpoints import checkpoint, imported, seal
@@ -154,6 +157,58 @@ def test_whatever_uses_a_run_reads_it_there(bucket, faces, on_disk, tmp_path, ca
     assert models[0].class_names == models[1].class_names
     np.testing.assert_array_equal(models[0].classify(images), models[1].classify(images))
     assert pages[0] == pages[1]
+
+
+@pytest.mark.parametrize("bucket", ["gs"], indirect=True)
+def test_a_run_on_images_of_a_bucket_is_the_run_on_those_of_a_disk(bucket, faces, on_disk, tmp_path, monkeypatch):
+    """Begun on the one, and ended on the other."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    there, run = f"{bucket}/faces", str(tmp_path / "run")
+    storage.send(str(faces), there)
+    assert train.train(config(there), run, StopAt(5)) == 128 + signal.SIGTERM
+    assert train.train(config(faces), run) == 0
+    assert result(run) == result(on_disk)
+    storage.remove(f"{there}/class0/0.jpg")
+    with pytest.raises(UserError, match=r"the images of class 'class0' are others \(4 then, 3 now\)"):
+        train.train(config(there, num_epochs=6), run, extend_to_epochs=6)
+
+
+@pytest.mark.parametrize("bucket", ["s3"], indirect=True)
+def test_programs_read_images_of_a_bucket(bucket, faces, on_disk, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    there, model, said = f"{bucket}/faces", geodesic.load(on_disk), []
+    storage.send(str(faces), there)
+    for root in (str(faces), there):
+        here = tmp_path / root.partition(":")[0].strip("/").replace("/", "-")
+        name = lambda file, here=here: str(here / file)
+        program("embed", f"--workdir={on_disk}", f"--images={root}", f"--out={name('e.parquet')}")
+        read = embedding_file.read(name("e.parquet"))
+        assert read.root == root and read.paths[0] == f"{root}/class0/0.jpg" and len(read.labels) == 20
+        np.testing.assert_array_equal(model.embed(f"{root}"), read.embeddings)
+        np.testing.assert_array_equal(model.embed([f"{root}/class0/0.jpg"])[0], read.embeddings[0])
+        capsys.readouterr()
+        program("search", f"--workdir={on_disk}", f"--embeddings={name('e.parquet')}", f"--query={root}/class0/0.jpg",
+                f"--out={name('found.png')}")
+        program("inspect_data", "--source=image_folder", f"--path={root}", f"--out={name('inspection')}")
+        program("prepare", "--source=image_folder", f"--path={root}", f"--out={name('prepared')}")
+        program("evaluate", f"--workdir={on_disk}", f"--config.test_data.path={root}", "--nobaselines")
+        words = " ".join(capsys.readouterr().out.replace(name(""), "HERE").replace(root, "ROOT").split())
+        pictures = [np.asarray(PIL.Image.open(name(file))) for file in ("found.png", "inspection/samples.png")]
+        prepared = datasets.build("array_record", path=name("prepared"))
+        said.append((words, [picture.tobytes() for picture in pictures], prepared.record_names(),
+                     read.embeddings.tolist()))
+    assert "class0/1.jpg" in said[0][0] and "20 images of 5 classes" in said[0][0]
+    assert said[0][1:] == said[1][1:]
+    assert said[0][0] == said[1][0]
+
+
+def program(name: str, *words: str) -> None:
+    """Runs one as the command line does. Its end must be a good one."""
+    found = importlib.import_module(f"geodesic.experiments.{name}")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", ["geodesic", *words])
+        runpy.run_path(found.__file__, run_name="__main__")
+    assert not ended.value.code, ended.value.code
 
 
 def test_imported_weights_lie_there_too_and_a_run_starts_from_them(bucket, faces, tmp_path):

@@ -1,10 +1,13 @@
-"""A folder of images: each sub-folder is a class, or, without sub-folders, all images are of one class."""
+"""A folder of images: each sub-folder is a class, or, without sub-folders, all images are of one class.
+
+Of a bucket (gs://, s3://) every object below the folder is listed, and the same rules make the same source of them.
+"""
 
 import collections
 import os
 from typing import NamedTuple
 
-from .. import heif
+from .. import buckets, heif, objects
 from ..source import Files
 from . import class_names as naming
 
@@ -33,10 +36,12 @@ def load(path: str) -> Files:
     there, and no folder twice. What is passed over is in the remarks.
     Raises FileNotFoundError where there is no such folder or no image in it.
     """
-    if not os.path.isdir(path):
+    there = {file.path: file for file in objects.below(path)} if buckets.is_remote(path) else None
+    if not there and (there is not None or not os.path.isdir(path)):
         raise FileNotFoundError(f"no folder {path!r}: expected one with images, or with a sub-folder for each class")
     extensions = EXTENSIONS + (heif.EXTENSIONS if heif.is_available() else ())
-    found = _walk(path, extensions)
+    path = path if there is None else objects.normal(path)
+    found = _walk(path, extensions) if there is None else _sort_out(path, [*there], extensions)
     files, labels, class_names = [], [], []
     for names, folder, images in sorted(found.folders):
         if images and (name := names[0] if names else "") not in class_names[-1:]:
@@ -47,7 +52,8 @@ def load(path: str) -> Files:
     if not files:
         raise FileNotFoundError(f"no image in {path!r} (looked for {' '.join(extensions)})"
                                 + "".join(f"; {line}" for line in passed_over))
-    return Files(files, labels, class_names, [*passed_over, *_classes(path, found, class_names)])
+    return Files(files, labels, class_names, [*passed_over, *_classes(path, found, class_names)],
+                 there and objects.Objects([there[file] for file in files]))
 
 
 def _walk(root: str, extensions: tuple[str, ...]) -> _Found:
@@ -74,6 +80,28 @@ def _walk(root: str, extensions: tuple[str, ...]) -> _Found:
     return found
 
 
+def _sort_out(root: str, paths: list[str], extensions: tuple[str, ...]) -> _Found:
+    """What `_walk` finds, of the paths of objects: their folders are but parts of their names."""
+    found, folders, system = _Found([], collections.Counter(), [], []), {(): []}, set()
+    for path in paths:
+        *names, file = path.removeprefix(f"{root}/").split("/")
+        if "" in names:  # no file is called so
+            found.others[os.path.splitext(file)[1].lower()] += 1
+            continue
+        at = next((place for place, name in enumerate(names) if _is_system(name)), None)
+        if at is not None:
+            system.add(os.path.join(*names[:at + 1]))
+            continue
+        for depth in range(len(names) + 1):
+            folders.setdefault(tuple(names[:depth]), [])
+        if file:  # an object called as a folder stands for that
+            folders[tuple(names)].append(file)
+    found.system.extend(system)
+    found.folders.extend((names, "/".join([root, *names]), _images(files, extensions, found))
+                         for names, files in folders.items())
+    return found
+
+
 def _look(folder: str, extensions: tuple[str, ...], found: _Found,
           names: tuple[str, ...]) -> tuple[list, list, list]:
     """(images in name order, folders, folders that are links) of one folder; the rest is counted."""
@@ -85,7 +113,7 @@ def _look(folder: str, extensions: tuple[str, ...], found: _Found,
         if entry.is_file(follow_symlinks=False):
             continue
         if _is_folder(entry):
-            if entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS:
+            if _is_system(entry.name):
                 found.system.append(os.path.join(*names, entry.name))
             else:
                 (linked if entry.is_symlink() else inner).append(entry.name)
@@ -94,11 +122,20 @@ def _look(folder: str, extensions: tuple[str, ...], found: _Found,
             files.append(entry.name)
         elif not entry.name.startswith("."):
             found.others[os.path.splitext(entry.name)[1].lower()] += 1
+    return _images(files, extensions, found), inner, linked
+
+
+def _images(files: list[str], extensions: tuple[str, ...], found: _Found) -> list[str]:
+    """The images among the files of a folder, in name order; the rest is counted."""
     images = sorted(name for name in files if name.lower().endswith(extensions) and not name.startswith("."))
     if len(images) < len(files):
         others = (os.path.splitext(name)[1].lower() for name in {*files} - {*images} if not name.startswith("."))
         found.others.update(others)
-    return images, inner, linked
+    return images
+
+
+def _is_system(folder: str) -> bool:
+    return folder.startswith(".") or folder in SYSTEM_FOLDERS
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...errors import UserError
+from .. import buckets
 from ..source import Files, parted
 from . import class_names, regions, tables, text_labels
 from .text_labels import SEPARATOR, refuse
@@ -65,7 +66,7 @@ class Manifest(Files):
 
 
 def load(path: str) -> Manifest:
-    """Opens the rows of a manifest; `FILE#SPLIT` keeps those of one split. Paths are relative to the manifest.
+    """Opens the rows of a manifest; `FILE#SPLIT` keeps those of one split. Paths are relative to the manifest, or URLs.
 
     label: the text that stands there, without the blanks around it; or labels: several, parted by "|" (in Parquet also
     a list). box, landmarks: as regions.py reads them. Classes are those of the rows that are kept, in the order of
@@ -92,7 +93,8 @@ def load(path: str) -> Manifest:
     boxes, landmarks = regions.boxes(path, rows, table), regions.landmarks(path, rows, table)
     remarks += [*class_names.remarks(names), *regions.remarks(boxes, landmarks)]
     folder = os.path.dirname(path)
-    return Manifest([os.path.join(folder, file) for file in files], [number[labels[0]] for labels in several], names,
+    paths = [file if buckets.is_remote(file) else os.path.join(folder, file) for file in files]
+    return Manifest(paths, [number[labels[0]] for labels in several], names,
                     boxes, tags, path, rows, [f"{path}: {remark}" for remark in remarks], landmarks)
 
 

@@ -1,13 +1,19 @@
-"""Reads tables: of a CSV every value as the text that stands there, of a Parquet file every value in its own type."""
+"""Reads tables: of a CSV every value as the text that stands there, of a Parquet file every value in its own type.
+
+A table may be an object of a bucket: all of it is fetched, and kept on this host's disk.
+"""
 
 import codecs
+import io
 import os
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
 from ...errors import UserError
+from .. import buckets
 
 _PARQUET = b"PAR1"  # what such a file begins with
 # The longer ones first: UTF-32 begins as UTF-16 does.
@@ -22,7 +28,7 @@ def header(path: str) -> list[str]:
 
     Raises FileNotFoundError where there is none, and UserError, naming the encoding, for what is no table.
     """
-    if not os.path.exists(path):
+    if not buckets.exists(path):
         raise FileNotFoundError(f"no manifest {path!r}")
     try:
         if is_parquet(path):
@@ -63,14 +69,25 @@ def is_parquet(path: str) -> bool:
     """Whether this is a Parquet file, by its name or its first bytes, or a folder of such files."""
     if os.path.isdir(path) or path.lower().endswith(".parquet"):
         return True
-    with open(path, "rb") as file:
+    with _opened(path) as file:
         return file.read(len(_PARQUET)) == _PARQUET
+
+
+def _opened(path: str) -> BinaryIO:
+    """The table's bytes. Raises UserError for a folder of a bucket, which is none."""
+    if not buckets.is_remote(path):
+        return open(path, "rb")
+    try:
+        file = buckets.file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is a folder of a bucket: expected one table, CSV or Parquet") from None
+    return io.BytesIO(buckets.read(file, 0, file.size))
 
 
 def _content(path: str) -> bytes:
     packed = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}.get(os.path.splitext(path)[1].lower())
     # Opened here: pyarrow takes no path that is not UTF-8.
-    with open(path, "rb") as file, pa.input_stream(file, compression=packed) as stream:
+    with _opened(path) as file, pa.input_stream(file, compression=packed) as stream:
         return stream.read()
 
 
@@ -78,7 +95,7 @@ def _parquet(path: str) -> pyarrow.parquet.ParquetDataset:
     # Of a single file, no folder's name is a column. Pages that have a checksum are verified.
     if os.path.isdir(path):
         return pyarrow.parquet.ParquetDataset(path, page_checksum_verification=True)
-    return pyarrow.parquet.ParquetDataset(open(path, "rb"), partitioning=None, page_checksum_verification=True)
+    return pyarrow.parquet.ParquetDataset(_opened(path), partitioning=None, page_checksum_verification=True)
 
 
 def _refusal(path: str, error: Exception) -> UserError:

@@ -65,6 +65,17 @@ def absolute(path: str) -> str:
     return f"{scheme(path)}://{posixpath.normpath(_key(path))}" if is_remote(path) else os.path.abspath(path)
 
 
+def common_folder(paths: Iterable[str]) -> str:
+    """The deepest folder in which all of these files lie, an absolute path; "" where they lie in several places."""
+    folders = {absolute(path).rpartition("/")[0] for path in paths}
+    if len({scheme(folder) for folder in folders}) > 1:
+        return ""
+    common = posixpath.commonpath({"/" + folder.partition("://")[2] if scheme(folder) else folder or "/"
+                                   for folder in folders})
+    kind = scheme(next(iter(folders)))
+    return f"{kind}:/{common}" if kind and common != "/" else "" if kind else common
+
+
 def read(path: str) -> bytes:
     """Raises FileNotFoundError, and LostError."""
     return _tried(path, "cat_file") if is_remote(path) else pathlib.Path(path).read_bytes()

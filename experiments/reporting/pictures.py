@@ -17,7 +17,7 @@ import scipy.stats
 from matplotlib.figure import Figure
 
 from geodesic import datasets
-from geodesic.experiments.process import workdir
+from geodesic.experiments.process import storage, workdir
 
 # Contact sheets stop here: more rows than anyone looks at.
 MAX_ROWS = 24
@@ -48,8 +48,7 @@ def write_png(figure: Figure, path: str) -> None:
 
 def read_file(path: str) -> np.ndarray:
     """Decodes an image file: u8[H,W,3]."""
-    with open(path, "rb") as file:
-        return datasets.decode({"image": file.read(), "path": path})
+    return datasets.decode({"image": storage.read(path), "path": path})
 
 
 def thumbnail(path: str, side: int, read: Reader = read_file) -> PIL.Image.Image:

@@ -72,7 +72,8 @@ def read(path: str, root: str = "") -> Embeddings:
                         f"no files, or an older version wrote them")
     if not content.root:
         return content
-    root = storage.absolute(root or os.path.join(os.path.dirname(storage.absolute(path)), content.root))
+    there = "" if storage.is_remote(content.root) else os.path.dirname(storage.absolute(path))
+    root = storage.absolute(root or os.path.join(there, content.root))
     return content._replace(paths=[os.path.join(root, name) for name in content.paths], root=root)
 
 

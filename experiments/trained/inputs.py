@@ -7,6 +7,7 @@ import PIL.Image
 
 from geodesic import datasets
 from geodesic.errors import UserError
+from geodesic.experiments.process import storage
 
 _EXPECTED = ("a path, encoded bytes, a Pillow image, or uint8 pixels [H,W,3] or [H,W] (several of these in a list, or "
              "pixels [N,H,W,3]), a folder or a source")
@@ -45,7 +46,7 @@ class Images:
 def is_one(images) -> bool:
     """Whether this is a single image, and not several of them: what `embed` then gives still has a row for it."""
     if isinstance(images, str | os.PathLike):
-        return not os.path.isdir(images)
+        return not storage.is_folder(os.fspath(images))
     return isinstance(images, bytes | PIL.Image.Image) or _dimensions(images) in (2, 3)
 
 
@@ -54,19 +55,21 @@ def as_source(images) -> datasets.Source:
 
     images: one image or a list of them, each a path, encoded bytes, a Pillow image, or uint8 pixels [H,W,3] (grey:
     [H,W]) of any size; pixels [N,H,W,3]; the path of a folder, whose images come in name order; or a source, which
-    is returned as it is.
+    is returned as it is. Paths and folders may lie in a bucket (gs://, s3://).
     Raises UserError, naming it, for anything else, and FileNotFoundError for a path where nothing is.
     """
     if hasattr(images, "class_names") and hasattr(images, "paths"):
         return images
-    if isinstance(images, str | os.PathLike) and os.path.isdir(images):
+    if isinstance(images, str | os.PathLike) and storage.is_folder(os.fspath(images)):
         return datasets.build("image_folder", path=os.fspath(images))
     if is_one(images):
-        return Images([images])
+        images = [images]
     if not isinstance(images, list | tuple) and _dimensions(images) != 4:
         raise UserError(f"images are {_EXPECTED}; got {_described(images)}")
     if not len(images):
         raise UserError("there are no images: the list is empty")
+    if all(isinstance(image, str) and storage.is_remote(image) for image in images):
+        return datasets.Files(list(images), [0] * len(images), [""])
     return Images(list(images))
 
 

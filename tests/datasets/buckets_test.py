@@ -98,7 +98,7 @@ def test_a_small_file_is_written_whole_or_not_at_all(here, tmp_path):
         buckets.store(str(tmp_path / "no" / "new"), b"content")
 
 
-KINDS = {"webdataset": streams.write_shards, "parquet": streams.write_parquet}
+KINDS = {"webdataset": streams.write_shards, "parquet": streams.write_parquet, "image_folder": streams.write_folder}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,13 +116,14 @@ def test_services_that_fail_now_and_then_give_the_same_batches(bucket, tmp_path,
         assert source.record_names() == datasets.build(kind, path=str(tmp_path / "set")).record_names()
         assert streams.same(streams.batches(source, 6), streams.batches(folder, 6))
         assert proxy.faults.total() > 2
-        with pytest.raises(FileNotFoundError, match=f"no file '{bucket}/none'"):
+        with pytest.raises(FileNotFoundError, match=f"no (file|folder) '{bucket}/none'"):
             datasets.build(kind, path=f"{bucket}/none")
     buckets._filesystem.cache_clear()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "workers"), [("webdataset", 0), ("webdataset", 2), ("parquet", 0)])
+@pytest.mark.parametrize(("kind", "workers"), [("webdataset", 0), ("webdataset", 2), ("parquet", 0),
+                                               ("image_folder", 2)])
 def test_a_run_killed_at_random_moments_goes_on_with_the_batch_that_came_next(bucket, tmp_path, monkeypatch, kind,
                                                                               workers):
     folder = datasets.build("image_folder", path=str(images.make_folder(tmp_path / "photos", 3, 7)))

@@ -29,9 +29,19 @@ def test_what_was_kept_is_read_and_nothing_else(folder):
     pieces.write(5 * BLOCK, CONTENT[5 * BLOCK:])
     for start, size in ((BLOCK, 2 * BLOCK), (BLOCK + 7, 100), (2 * BLOCK - 3, 6), (5 * BLOCK + 1, 99)):
         assert pieces.read(start, size) == CONTENT[start:start + size]
-    for start, size in ((BLOCK - 1, 2), (3 * BLOCK - 1, 2), (4 * BLOCK, 10), (5 * BLOCK + 1, 100)):
+    for start, size in ((BLOCK - 1, 2), (3 * BLOCK - 1, 2), (4 * BLOCK, 10), (6 * BLOCK - 1, 2)):
         assert pieces.read(start, size) is None
     assert disk_cache.Pieces("b").read(BLOCK, 10) is None
+
+
+def test_several_files_in_one_do_not_disturb_each_other(folder):
+    """Each begins at a block; what stands behind its end, zeros or the next file, is no part of its last block."""
+    pieces, parts = disk_cache.Pieces("pack"), {0: CONTENT[:100], BLOCK: CONTENT[:BLOCK + 5], 3 * BLOCK: CONTENT[7:8]}
+    for start in (BLOCK, 3 * BLOCK, 0):
+        pieces.write(start, parts[start])
+        assert pieces.read(start, len(parts[start])) == parts[start]
+    assert all(pieces.read(start, len(part)) == part for start, part in parts.items())
+    assert sorted(path.suffix for path in folder.iterdir()) == [".data", ".sums"]
 
 
 def test_a_piece_that_was_harmed_is_fetched_again(folder):

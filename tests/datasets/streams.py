@@ -35,6 +35,15 @@ def write_shards(folder: pathlib.Path, source: datasets.Source, shards: int = 3,
     return str(folder / f"shard-{{00..{shards - 1:02}}}.tar")
 
 
+def write_folder(folder: pathlib.Path, source: datasets.Source) -> None:
+    """Writes a source's images as a folder: name/0003.jpg, in its order."""
+    for place in range(len(source)):
+        record = source[place]
+        path = folder / source.class_names[record["label"]] / f"{place:04}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(record["image"])
+
+
 def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(content)
