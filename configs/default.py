@@ -14,6 +14,11 @@ ConfigDict = ml_collections.ConfigDict
 ADDED: tuple[str, ...] = (
     "task",
     "evaluation.evaluators",
+    "evaluation.weights",
+    "evaluation.early_stop",
+    "head",
+    *(f"optimizer.{name}" for name in ("lion", "lamb", "lars", "muon", "adafactor", "groups", "layer_decay", "frozen",
+                                       "clip_norm", "ema_decay")),
     *(f"augment.{name}" for name in ("rand_augment_ops", "rand_augment_magnitude", "augmix_severity", "augmix_chains",
                                      "augmix_depth", "augmix_alpha", "mixup_alpha", "cutmix_alpha", "mix_probability")),
     *(f"{part}_data.{name}" for part in ("train", "test", "calibration")
@@ -98,7 +103,7 @@ def _embedder() -> ConfigDict:
     """None leaves the choice to the named embedder; what it then uses is printed at the start."""
     return ConfigDict(dict(
         name="resnet101",                              # a name of embedders.EMBEDDERS
-        embedding_size=512,                            # D; 0 takes the layer's pooled output as it is
+        embedding_size=512,                            # D of the neck; 0 takes the pooled layer as it is
         layer=config_dict.placeholder(str),            # the layer the embedding is taken from
         pooling=config_dict.placeholder(str),          # average | max | average_max | generalised_mean | flatten
         neck=config_dict.placeholder(str),             # none | linear | bn_fc_bn | layer_norm
@@ -115,6 +120,44 @@ def _embedder() -> ConfigDict:
         zero_init_last_scale=config_dict.placeholder(bool),  # a block starts as its shortcut
         convolution=config_dict.placeholder(str),      # auto | native | taps | merged: how a product is computed
         remat=config_dict.placeholder(tuple),          # stages whose activations are computed again, not kept
+    ))
+
+
+def _head() -> ConfigDict:
+    """What is trained on top of the trunk in place of pooling and neck, with one section of fields for each head.
+
+    Sizes that are 0 leave the last dense layer out; dropout is a share.
+    """
+    return ConfigDict(dict(
+        name="",                                       # a name of heads.HEADS; "" = the embedder's own neck
+        layers=(),                                     # the embedder's layers that it is given; () = embedder.layer
+        linear=dict(size=0, dropout=0.0),              # size 0: the pooled layers as they are
+        mlp=dict(
+            hidden_sizes=(512,),                       # of the dense layers, each followed by the activation
+            activation="relu",                         # relu | gelu | silu | tanh
+            dropout=0.0,                               # of every hidden layer
+            size=0,
+        ),
+        conv=dict(
+            channels=(256,),                           # of the 3x3 convolutions, each followed by the activation
+            activation="relu",                         # as of mlp
+            dropout=0.0,
+            size=0,
+        ),
+        recurrent=dict(
+            cell="gru",                                # gru | lstm
+            hidden_size=256,
+            bidirectional=False,                       # whether a second one reads the rows from bottom to top
+            dropout=0.0,
+            size=0,
+        ),
+        attention_pool=dict(
+            num_queries=1,                             # what each gives follows the one before
+            num_heads=8,
+            width=256,                                 # of what a query gives, over all heads of the attention
+            dropout=0.0,
+            size=0,
+        ),
     ))
 
 
@@ -241,22 +284,49 @@ def _pair_losses() -> dict:
 
 def _optimizer() -> ConfigDict:
     return ConfigDict(dict(
-        name="sgd",                                    # sgd | adamw | rmsprop
+        name="sgd",                                    # sgd | adamw | rmsprop | lion | lamb | lars | muon | adafactor
         learning_rate=0.1,                             # peak, for the whole batch
         learning_rate_per_item=0.0,                    # not 0: the peak is this times batch_size
         momentum=0.9,                                  # sgd, rmsprop
         nesterov=False,                                # sgd, rmsprop
         b1=0.9, b2=0.999, eps=1e-8,                    # adamw; rmsprop: eps alone
         rms_decay=0.99,                                # rmsprop: share of the mean squared gradient that stays
-        weight_decay=5e-4,                             # sgd, rmsprop: added to the gradient; adamw: decoupled
+        lion=dict(b1=0.9, b2=0.99),                    # its rate is a third to a tenth of AdamW's, its decay as much
+                                                       # larger
+        lamb=dict(b1=0.9, b2=0.999, eps=1e-6),
+        lars=dict(momentum=0.9, nesterov=False, trust_coefficient=1e-3),  # the trust ratio is of matrices alone
+        muon=dict(
+            momentum=0.95, nesterov=True,
+            steps=5,                                   # of Newton and Schulz
+            consistent_rms=0.2,                        # size of an update, as AdamW's, so that one rate does for both;
+                                                       # 0: the square root of max(1, fan-out / fan-in) instead
+        ),                                             # kernels alone; all else by AdamW, of b1, b2 and eps
+        adafactor=dict(
+            decay_rate=0.8,                            # the share of the mean squares that stays is 1 - step ** -this
+            factored_size=128,                         # sides from which on mean squares are of rows and columns
+            clip=1.0,                                  # of the root mean square of an update
+            relative=True,                             # the rate is times the root mean square of the parameter
+        ),                                             # the embedder alone; class weights by AdamW, of b1, b2 and eps
+        weight_decay=5e-4,                             # sgd, rmsprop, lars: added to the gradient; else: decoupled
         decay_norm_and_bias=True,                      # whether weight_decay reaches vectors (BN scales, biases) too
+        groups=(),                                     # (pattern, learning-rate factor, decay factor) for parameters
+                                                       # by path, such as (("*/bias", 2.0, 0.0), ("embedder/neck", 10.0,
+                                                       # 1.0)); the first that matches holds
+        layer_decay=1.0,                               # learning-rate factor of a layer, times that of the layer above;
+                                                       # neck, head and loss have 1
+        frozen=(),                                     # (pattern, epoch until which it holds or 0 for always) for parts
+                                                       # of the embedder, such as (("embedder/stage1_*", 0),)
+        clip_norm=0.0,                                 # clip the gradient of embedder and loss together; 0 = off
         embedder_clip_norm=0.0,                        # clip the whole embedder's gradient to this L2 norm; 0 = off
-        trunk_learning_rate_factor=1.0,                # learning-rate factor of the embedder without its neck; 0: the
-                                                       # trunk is frozen, its BatchNorm too, and has no backward pass
+        trunk_learning_rate_factor=1.0,                # learning-rate factor of the trunk: the embedder without its
+                                                       # neck or head. 0: the trunk is frozen, its BatchNorm too, and
+                                                       # has no backward pass
         loss_learning_rate_factor=1.0,                 # learning-rate factor of the loss's parameters (prototypes)
-        head_only_epochs=0.0,                          # the trunk is frozen for these first epochs: only the neck and
-                                                       # the loss's parameters learn
+        head_only_epochs=0.0,                          # the trunk is frozen for these first epochs: only neck or head
+                                                       # and the loss's parameters learn
         value_clip=0.0,                                # clip each number of the gradient to +-this; 0 = off
+        ema_decay=0.0,                                 # share of the running average of all weights that stays in a
+                                                       # step, at most (1 + step) / (10 + step); 0 = no average
     ))
 
 
@@ -293,6 +363,7 @@ def get_config() -> ConfigDict:
         augment=_augment(),
         sampling=_sampling(),
         embedder=_embedder(),
+        head=_head(),
         loss=_loss(),
         optimizer=_optimizer(),
         schedule=_schedule(),
@@ -307,6 +378,9 @@ def get_config() -> ConfigDict:
         init_from="",           # folder of imported weights or of a run: where the trunk starts; "" = random
         evaluation=dict(
             every_epochs=0.0,               # during training, from half a step on; 0 = only after the last step
+            weights="ema",                  # of a run with a running average: that, or the last ones: ema | raw
+            early_stop=(),                  # (score, evaluations): the run ends where that score of an evaluation has
+                                            # not been better for so many of them, such as ("map@r", 5); () = never
             evaluators=(),                  # what a run is watched by, each with its own every_epochs, such as
                                             # (("test", 0.5), ("knn", 5.0)); () = the task's own
             batch_size=128,                 # images, over all devices

@@ -19,6 +19,7 @@ from .cpu import convolution
 from .embedder import ABOVE_TRUNK as ABOVE_TRUNK
 from .inception_bn import InceptionBN
 from .iresnet import IResNet
+from .order import layer_numbers as layer_numbers
 from .resnet import BasicBlock, BottleneckBlock, ResNet
 from .resnext import ResNeXtBlock
 

@@ -1,14 +1,13 @@
 """What every embedder is: fields that papers vary, named layers, and an embedding from one of them."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 
 from ..errors import UserError
-from . import gradients, layers, neck
+from . import freezing, gradients, layers, neck
 
 # What lies above the trunk in an embedder's variables, by name: all the rest is the trunk.
 ABOVE_TRUNK = ("neck", "head")
@@ -18,6 +17,7 @@ class Embedder(nn.Module, kw_only=True):
     """A network from images [B,H,W,3], already shifted and scaled, to embeddings f32[B,D], not normalised.
 
     Families derive from it and bring their `trunk`. The neck follows: it pools and projects one of the trunk's layers.
+    A head, where there is one, takes its place.
 
     Attributes:
       layer: the named layer whose pooled output goes through the neck.
@@ -33,6 +33,9 @@ class Embedder(nn.Module, kw_only=True):
       bn_epsilon: what is added to the variance.
       convolution: one of `cpu.convolution.FORMS`; "auto" is the fastest on this backend, "native" is plain XLA.
       remat: the stages whose activations are computed again in the backward pass instead of being kept.
+      head: a module in place of pooling and neck: head({name: layer}, train) -> f32[B,D], such as `geodesic.heads` has.
+        Its parameters are those of "head"; `pooling`, `neck`, `embedding_size` and `dropout` are then not used.
+      head_layers: the named layers that the head is given; () for `layer` alone.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -58,6 +61,8 @@ class Embedder(nn.Module, kw_only=True):
     bn_epsilon: float = 1e-5
     convolution: str = "auto"
     remat: tuple[int, ...] = ()
+    head: nn.Module | None = None
+    head_layers: tuple[str, ...] = ()
 
     def trunk(self, images: jnp.ndarray, train: bool) -> dict[str, jnp.ndarray]:
         """The family's own part.
@@ -72,32 +77,34 @@ class Embedder(nn.Module, kw_only=True):
         raise NotImplementedError
 
     @nn.compact
-    def features(self, images: jnp.ndarray, train: bool = False, trunk_learns: bool = True) -> dict[str, jnp.ndarray]:
-        """Every named layer of the trunk, and then "pool" and "embedding", both f32.
+    def features(self, images: jnp.ndarray, train: bool = False,
+                 frozen: Collection[str] = ()) -> dict[str, jnp.ndarray]:
+        """Every named layer of the trunk, and then "pool", which a head does not have, and "embedding", both f32.
 
         Args:
           images: [B,H,W,3].
           train: as of `trunk`.
-          trunk_learns: False freezes the trunk: it runs as in an evaluation, and nothing is differentiated through it.
+          frozen: parts of the network, names in its parameters, that run as in an evaluation, see `freezing`.
 
         Raises:
-          UserError: `layer` is not among the trunk's.
+          UserError: `layer`, or one of `head_layers`, is not among the trunk's.
         """
-        with gradients.by_autodiff(not (train and trunk_learns)):
-            named = self.trunk(images.astype(self.dtype), train and trunk_learns)
-        if not trunk_learns:
-            named = {name: lax.stop_gradient(layer) for name, layer in named.items()}
-        if self.layer not in named:
-            raise UserError(f"no layer {self.layer!r}; this embedder has {', '.join(named)}")
-        with gradients.by_autodiff(not train):
-            named["pool"], named["embedding"] = neck.Neck(
-                kind=self.neck, pooling=self.pooling, embedding_size=self.embedding_size or None, dropout=self.dropout,
-                norm=self.norm(train), name="neck")(named[self.layer], train)
+        with gradients.by_autodiff(not train), freezing.of(frozen, self):
+            named = self.trunk(images.astype(self.dtype), train)
+            wanted = (self.head and self.head_layers) or (self.layer,)
+            if unknown := [layer for layer in wanted if layer not in named]:
+                raise UserError(f"no layer {unknown[0]!r}; this embedder has {', '.join(named)}")
+            if self.head:
+                named["embedding"] = self.head({layer: named[layer] for layer in wanted}, train)
+            else:
+                named["pool"], named["embedding"] = neck.Neck(
+                    kind=self.neck, pooling=self.pooling, embedding_size=self.embedding_size or None,
+                    dropout=self.dropout, norm=self.norm(train), name="neck")(named[self.layer], train)
         return named
 
-    def __call__(self, images: jnp.ndarray, train: bool = False, trunk_learns: bool = True) -> jnp.ndarray:
+    def __call__(self, images: jnp.ndarray, train: bool = False, frozen: Collection[str] = ()) -> jnp.ndarray:
         """The embeddings f32[B,D] of images [B,H,W,3]. Arguments and errors are those of `features`."""
-        return self.features(images, train, trunk_learns)["embedding"]
+        return self.features(images, train, frozen)["embedding"]
 
     def conv(self) -> Callable[..., nn.Module]:
         """`layers.Conv` with this embedder's dtype and form: conv(features, kernel, strides) is a module."""

@@ -57,12 +57,13 @@ class BatchNorm(nn.Module):
     scale_init: Callable = nn.initializers.ones
 
     @nn.compact
-    def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
+    def __call__(self, x: jnp.ndarray, running: bool = False) -> jnp.ndarray:
+        """The normalised x. running: takes the running averages whatever `use_running_average` says."""
         features = x.shape[-1]
-        running = {name: self.variable("batch_stats", name, lambda start=start: jnp.full(features, start, jnp.float32))
-                   for name, start in (("mean", 0.0), ("var", 1.0))}
-        if self.use_running_average:
-            mean, var = running["mean"].value, running["var"].value
+        averages = {name: self.variable("batch_stats", name, lambda start=start: jnp.full(features, start, jnp.float32))
+                    for name, start in (("mean", 0.0), ("var", 1.0))}
+        if self.use_running_average or running:
+            mean, var = averages["mean"].value, averages["var"].value
         else:
             mean, mean_of_squares = _means(x)
             if self.axis_name is not None and not self.is_initializing():
@@ -71,7 +72,7 @@ class BatchNorm(nn.Module):
             var = jnp.maximum(mean_of_squares - mean * mean, 0.0)
             if not self.is_initializing():
                 for name, value in (("mean", mean), ("var", var)):
-                    running[name].value = self.momentum * running[name].value + (1 - self.momentum) * value
+                    averages[name].value = self.momentum * averages[name].value + (1 - self.momentum) * value
         factor = lax.rsqrt(var + self.epsilon)
         if self.use_scale:
             factor = factor * self.param("scale", self.scale_init, (features,), jnp.float32)

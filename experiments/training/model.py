@@ -1,5 +1,6 @@
 """Embedder, loss and optimizer of a configuration, and the train state they share."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -7,26 +8,41 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
 
-from geodesic import losses
+from geodesic import embedders, losses
 from geodesic.configs import limits
 from geodesic.datasets import mixing
 from geodesic.errors import UserError
 from geodesic.experiments.trained import network
-from geodesic.experiments.training import optimizer
+from geodesic.experiments.training import groups, optimizer, phases
 from geodesic.experiments.training.sharding import state_shardings
 
 
-@struct.dataclass
+@dataclasses.dataclass(frozen=True)
 class TrainState:
-    """Everything that learns or remembers: one checkpoint holds it all."""
+    """Everything that learns or remembers: one checkpoint holds it all. A pytree, which has `ema` where there is one.
+    """
 
     step: jax.Array
     params: dict            # {"embedder": ..., "loss": {"prototypes": f32[C,D]} or {}}
     batch_stats: dict       # the embedder's running statistics
     loss_state: dict        # the loss's running statistics and memories
     opt_state: optax.OptState
+    ema: dict = dataclasses.field(default_factory=dict)  # the running average of {"params", "batch_stats"}, or {}
+
+    def replace(self, **fields) -> "TrainState":
+        """The state with other values of these fields."""
+        return dataclasses.replace(self, **fields)
+
+
+def _flatten(state: TrainState) -> tuple[list, tuple[str, ...]]:
+    # Without an average, the tree is that of versions that had none, and so are its checkpoints.
+    names = tuple(field.name for field in dataclasses.fields(state) if field.name != "ema" or state.ema != {})
+    return [(jax.tree_util.GetAttrKey(name), getattr(state, name)) for name in names], names
+
+
+jax.tree_util.register_pytree_with_keys(
+    TrainState, _flatten, lambda names, values: TrainState(**dict(zip(names, values, strict=True))))
 
 
 class Model(NamedTuple):
@@ -41,7 +57,8 @@ class Model(NamedTuple):
       input: the section of the configuration that says how an image becomes the network's input.
       batch: name -> the shapes and dtypes of one update's batch, over all devices; "image" and the targets.
       parts: accumulation steps that a batch is cut into.
-      trunk_learns_from: the first step in which the trunk learns; None where it never does.
+      phases: which parts of the network learn when.
+      ema_decay: the share of the running average that stays in a step; 0 for no average.
       seed: what the initialisation and all random numbers of the steps are drawn from.
       variables: what `embedder.apply` takes, as shapes and dtypes.
       embedding_size: D, or what else the network's outputs have as their last axis.
@@ -55,7 +72,8 @@ class Model(NamedTuple):
     input: Any
     batch: dict[str, Any]
     parts: int
-    trunk_learns_from: int | None
+    phases: phases.Phases
+    ema_decay: float
     seed: int
     variables: dict
     embedding_size: int
@@ -75,17 +93,20 @@ def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.
     steps_per_epoch = (config.items_per_epoch or num_examples) / config.batch_size
     total_steps = config.total_steps or max(round(config.num_epochs * steps_per_epoch), 1)
     schedule = optimizer.make_schedule(config, steps_per_epoch, total_steps)
-    learns_from = round(config.optimizer.head_only_epochs * steps_per_epoch)
     outputs, variables = network.abstract(embedder, size)
+    loss, embedding_size = task.loss(config, num_classes, mesh), network.size_of(outputs)
+    groups.check(config.optimizer, jax.eval_shape(functools.partial(_params, loss, embedding_size), variables,
+                                                  jax.random.key(0))[0])
+    starts = phases.first_steps(config.optimizer, variables["params"], steps_per_epoch)
+    layers = embedders.layer_numbers(embedder, size) if config.optimizer.layer_decay != 1 else None
     one = {"image": jax.ShapeDtypeStruct((size, size, 3), jnp.uint8), **task.targets(config)}
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((config.batch_size, *leaf.shape), leaf.dtype), one)
     return Model(
-        embedder=embedder, loss=task.loss(config, num_classes, mesh),
-        optimizer=optimizer.make_optimizer(config.optimizer, schedule, learns_from), schedule=schedule,
-        input=config.input, batch=batch, parts=config.accumulation_steps,
-        trunk_learns_from=learns_from if config.optimizer.trunk_learning_rate_factor else None, seed=config.seed,
-        variables=variables, embedding_size=network.size_of(outputs), num_classes=num_classes,
-        steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+        embedder=embedder, loss=loss,
+        optimizer=optimizer.make_optimizer(config.optimizer, schedule, starts, layers), schedule=schedule,
+        input=config.input, batch=batch, parts=config.accumulation_steps, phases=phases.make(config.optimizer, starts),
+        ema_decay=config.optimizer.ema_decay, seed=config.seed, variables=variables, embedding_size=embedding_size,
+        num_classes=num_classes, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
 
 
 def make_loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
@@ -151,9 +172,24 @@ def embedder_variables(state: TrainState) -> dict:
     return {"params": state.params["embedder"], "batch_stats": state.batch_stats}
 
 
+def averaged(state: TrainState) -> TrainState:
+    """The state with the running average in the place of the weights and statistics, where it has one."""
+    return state.replace(**state.ema)
+
+
+def with_average(state: TrainState) -> TrainState:
+    """The state with a running average that starts as its weights and statistics."""
+    return state.replace(ema={"params": state.params, "batch_stats": state.batch_stats})
+
+
 def _state(model: Model, variables: dict) -> TrainState:
-    _, loss_rng = network.split(model.seed)
-    loss_params, loss_state = model.loss.init(loss_rng, model.embedding_size)
-    params = {"embedder": variables["params"], "loss": loss_params}
-    return TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], loss_state,
-                      model.optimizer.init(params))
+    params, loss_state = _params(model.loss, model.embedding_size, variables, network.split(model.seed)[1])
+    state = TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], loss_state,
+                       model.optimizer.init(params))
+    return with_average(state) if model.ema_decay else state
+
+
+def _params(loss: losses.Loss, embedding_size: int, variables: dict, rng) -> tuple[dict, dict]:
+    """({"embedder", "loss"}, the loss's state) before the first step."""
+    loss_params, loss_state = loss.init(rng, embedding_size)
+    return {"embedder": variables["params"], "loss": loss_params}, loss_state

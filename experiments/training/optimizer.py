@@ -1,12 +1,13 @@
 """Optimizers and learning-rate schedules, from the configuration."""
 
-import functools
+from collections.abc import Callable, Mapping
 
 import jax
 import optax
 
 from geodesic import embedders
 from geodesic.errors import UserError
+from geodesic.experiments.training import groups, rules
 
 
 def make_schedule(config, steps_per_epoch: float, total_steps: int) -> optax.Schedule:
@@ -91,20 +92,25 @@ def _steps(peak: float, epochs, options, steps_per_epoch: float, warmup: int) ->
     return optax.piecewise_constant_schedule(peak, drops)
 
 
-def make_optimizer(options, schedule: optax.Schedule, trunk_learns_from: int = 0) -> optax.GradientTransformation:
+def make_optimizer(options, schedule: optax.Schedule, starts: Mapping[str, int | None] | None = None,
+                   layers: Mapping[str, int] | None = None) -> optax.GradientTransformation:
     """The update rule of the parameters {"embedder": ..., "loss": ...}.
 
-    In this order: the embedder's gradient is clipped to a norm, every number is clipped, the named rule and its weight
-    decay are applied, the learning rate and the factors of the trunk and of the loss. The trunk is the embedder
-    without what is `embedders.ABOVE_TRUNK`. `embedders.SHAPES_OF_FUNCTIONS` never decay.
+    In this order: the embedder's gradient is clipped to a norm, the whole gradient is, every number is clipped, the
+    named rule (training/rules.py) and its weight decay are applied, the learning rate and the factors of the trunk, of
+    the loss, of groups and layers. The trunk is the embedder without what is `embedders.ABOVE_TRUNK`.
+    `embedders.SHAPES_OF_FUNCTIONS` never decay.
 
     Args:
       options: the section `optimizer` of a configuration.
       schedule: of `make_schedule`.
-      trunk_learns_from: the first update in which the trunk learns, `head_only_epochs` as updates.
+      starts: the first update in which each part of the embedder learns, `phases.first_steps`; without it, all do from
+        the first one on.
+      layers: the number of each part's layer, `embedders.layer_numbers`, where `options.layer_decay` is not 1.
 
     Returns:
-      An optax transformation. Its state has an array like each parameter for each moment of the rule.
+      An optax transformation. Its state has an array like each parameter for each moment of the rule, and none for
+      parts that never learn.
 
     Raises:
       UserError: the optimizer's name is unknown.
@@ -121,55 +127,66 @@ def make_optimizer(options, schedule: optax.Schedule, trunk_learns_from: int = 0
       >>> float(updates["embedder"]["conv1"][0]), float(updates["loss"]["prototypes"][0, 0])
       (-0.1..., -1.0)
     """
-    rule = _rule(options)
     transforms = []
     if options.embedder_clip_norm:
         clip = optax.clip_by_global_norm(options.embedder_clip_norm)
         transforms.append(optax.masked(clip, {"embedder": True, "loss": False}))
+    if options.clip_norm:
+        transforms.append(optax.clip_by_global_norm(options.clip_norm))
     if options.value_clip:
         transforms.append(optax.clip(options.value_clip))
-    transforms.append(_later(rule, trunk_learns_from) if trunk_learns_from else rule)
-    transforms.append(optax.scale_by_learning_rate(schedule))
+    transforms.append(_from_their_starts(rules.make(options, _decay(options), schedule), starts or {}))
+    if options.name not in rules.WITH_RATE:
+        transforms.append(optax.scale_by_learning_rate(schedule))
     if options.trunk_learning_rate_factor != 1:
         transforms.append(optax.masked(optax.scale(options.trunk_learning_rate_factor), _trunk))
     if options.loss_learning_rate_factor != 1:
         factor = optax.scale(options.loss_learning_rate_factor)
         transforms.append(optax.masked(factor, {"embedder": False, "loss": True}))
+    if options.groups or options.layer_decay != 1:
+        transforms.append(_scale(
+            lambda path: groups.factors(options, path)[0] * groups.of_layer(options, layers, path)))
     return optax.chain(*transforms)
 
 
-def _rule(options) -> optax.GradientTransformation:
-    """The named rule with its weight decay, before the learning rate."""
-    decayed = functools.partial(_decayed, vectors_too=options.decay_norm_and_bias)
-    decay = optax.add_decayed_weights(options.weight_decay, mask=decayed)
-    match options.name:
-        case "sgd":
-            # As in PyTorch, decay is part of the gradient that the momentum remembers.
-            return optax.chain(decay, optax.trace(options.momentum, options.nesterov))
-        case "adamw":
-            return optax.chain(optax.scale_by_adam(options.b1, options.b2, options.eps), decay)
-        case "rmsprop":
-            # As in PyTorch, decay is part of the gradient, eps is added outside of the root, and momentum comes last.
-            return optax.chain(decay, optax.scale_by_rms(options.rms_decay, options.eps, eps_in_sqrt=False),
-                               optax.trace(options.momentum, options.nesterov))
-        case name:
-            raise UserError(f"unknown optimizer {name!r}; known: sgd, adamw, rmsprop")
+def _decay(options) -> optax.GradientTransformation:
+    """Weight decay, as much of it as each parameter is to have."""
+    def factor(path, p) -> float:
+        if path[-1].key in embedders.SHAPES_OF_FUNCTIONS or not (options.decay_norm_and_bias or p.ndim > 1):
+            return 0.0
+        return groups.factors(options, path)[1]
+
+    def of(share: float) -> optax.GradientTransformation:
+        return optax.add_decayed_weights(options.weight_decay * share, mask=lambda params: (
+            jax.tree_util.tree_map_with_path(lambda path, p: factor(path, p) == share, params)))
+
+    shares = sorted({1.0, *(group[2] for group in options.groups)} - {0.0})
+    return of(1.0) if shares == [1.0] else optax.chain(*map(of, shares))
 
 
-def _later(rule: optax.GradientTransformation, first_step: int) -> optax.GradientTransformation:
-    """The rule, with a trunk that does not move before `first_step`.
+def _from_their_starts(rule: optax.GradientTransformation,
+                       starts: Mapping[str, int | None]) -> optax.GradientTransformation:
+    """The rule, with parts of the embedder that do not move before their first step, or never.
 
-    The trunk's moments and their count start there too, as those of a PyTorch optimizer that is made at that time.
+    Their moments and their count start there too, as those of a PyTorch optimizer that is made at that time.
     """
-    waiting = optax.conditionally_mask(rule, lambda step: step >= first_step)
-    rest = lambda params: jax.tree.map(lambda trunk: not trunk, _trunk(params))
-    return optax.chain(optax.masked(waiting, _trunk), optax.masked(rule, rest))
+    later = sorted({start for start in starts.values() if start})
+    if not later and None not in starts.values():
+        return rule
+
+    def starting(at: int):
+        start = lambda path: starts.get(path[1].key, 0) if path[0].key == "embedder" else 0
+        return lambda params: jax.tree_util.tree_map_with_path(lambda path, _: start(path) == at, params)
+
+    waiting = [optax.masked(optax.conditionally_mask(rule, lambda step, at=at: step >= at), starting(at))
+               for at in later]
+    return optax.chain(*waiting, optax.masked(rule, starting(0)))
 
 
-def _decayed(params, vectors_too: bool):
-    """Which parameters decay: kernels and prototypes, and the vectors of BatchNorm and biases where these are to."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, p: path[-1].key not in embedders.SHAPES_OF_FUNCTIONS and (vectors_too or p.ndim > 1), params)
+def _scale(factor: Callable[[tuple], float]) -> optax.GradientTransformation:
+    """Each update times a number that depends on the parameter's path."""
+    return optax.stateless(lambda updates, _: jax.tree_util.tree_map_with_path(
+        lambda path, update: update * factor(path), updates))
 
 
 def _trunk(params):

@@ -13,7 +13,6 @@ import optax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from geodesic import embedders
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process.mesh import AXIS
 from geodesic.experiments.trained.embedding import normalize
@@ -43,36 +42,46 @@ def train_step(state: TrainState, batch: dict, *, model: Model, mesh: jax.shardi
     updates, opt_state = model.optimizer.update(gradients, _scheduled(state.opt_state, state.step), state.params)
     params = optax.apply_updates(state.params, updates)
     params, opt_state = keep_unsampled(loss_state, (params, opt_state), (state.params, state.opt_state))
+    ema = average(state, params, batch_stats, model.ema_decay) if model.ema_decay else {}
     norm = optax.tree.norm(gradients["embedder"])
     finite = [jnp.isfinite(scalars["loss"]), jnp.isfinite(norm),
               *(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients["loss"]))]
     scalars |= {"gradient_norm": norm, "finite": jnp.all(jnp.stack(finite)),
                 "learning_rate": jnp.asarray(model.schedule(state.step), jnp.float32)}
-    return TrainState(state.step + 1, params, batch_stats, loss_state, opt_state), scalars
+    return TrainState(state.step + 1, params, batch_stats, loss_state, opt_state, ema), scalars
+
+
+def average(state: TrainState, params: dict, batch_stats: dict, decay: float) -> dict:
+    """The running average after a step that has led to these weights and statistics, which are averaged alike.
+
+    The share that stays is min(decay, (1 + t) / (10 + t)) in step t, so that the start is soon forgotten.
+    """
+    taken = jnp.maximum(1 - decay, 9 / (10 + state.step))
+    # Written so, what has not moved stays as it is, bit for bit.
+    return jax.tree.map(lambda old, new: old + taken * (new - old), state.ema,
+                        {"params": params, "batch_stats": batch_stats})
 
 
 def gradient(state: TrainState, batch: dict, rng, *, model: Model, mesh: jax.sharding.Mesh) -> tuple:
-    """`accumulate`, with a trunk that learns in this step or is frozen."""
-    learns, frozen = (functools.partial(accumulate, model=model, mesh=mesh, trunk_learns=value)
-                      for value in (True, False))
-    if model.trunk_learns_from is None:
-        return frozen(state, batch, rng)
-    if model.trunk_learns_from:
-        return jax.lax.cond(state.step < model.trunk_learns_from, frozen, learns, state, batch, rng)
-    return learns(state, batch, rng)
+    """`accumulate`, with the parts of the network frozen that do not learn in this step."""
+    branches = [functools.partial(accumulate, model=model, mesh=mesh, frozen=frozen) for frozen in model.phases.frozen]
+    if len(branches) == 1:
+        return branches[0](state, batch, rng)
+    phase = sum(state.step >= start for start in model.phases.starts[1:])
+    return jax.lax.switch(phase, branches, state, batch, rng)
 
 
 def accumulate(state: TrainState, batch: dict, rng, *, model: Model, mesh: jax.sharding.Mesh,
-               trunk_learns: bool = True) -> tuple:
+               frozen: tuple[str, ...] = ()) -> tuple:
     """(gradients, batch_stats, loss_state, scalars): the means over the accumulation steps, in their order.
 
     What the embedder's gradient and statistics are on one device stays there until the last part: they cross devices
-    once for each update, in float32. A frozen trunk has the gradient 0, which nobody computes, and its statistics stay.
+    once for each update, in float32. Frozen parts have the gradient 0, which nobody computes, and their statistics
+    stay.
     """
-    trunk = {} if trunk_learns else {name: tree for name, tree in state.params["embedder"].items()
-                                     if name not in embedders.ABOVE_TRUNK}
-    embedder = {name: tree for name, tree in state.params["embedder"].items() if name not in trunk}
-    trunk_copies, embedder, batch_stats = _copies((trunk, embedder, state.batch_stats), mesh)
+    still = {name: tree for name, tree in state.params["embedder"].items() if name in frozen}
+    embedder = {name: tree for name, tree in state.params["embedder"].items() if name not in frozen}
+    still_copies, embedder, batch_stats = _copies((still, embedder, state.batch_stats), mesh)
     learning = {"embedder": embedder, "loss": state.params["loss"]}
     gradient_of = jax.grad(functools.partial(part_loss, model=model, mesh=mesh), has_aux=True)
 
@@ -80,7 +89,7 @@ def accumulate(state: TrainState, batch: dict, rng, *, model: Model, mesh: jax.s
         gradients, batch_stats, loss_state = carry
         index, batch = inputs
         new, (batch_stats, loss_state, scalars) = gradient_of(
-            learning, trunk_copies, batch_stats, loss_state, batch, jax.random.fold_in(rng, index))
+            learning, still_copies, batch_stats, loss_state, batch, jax.random.fold_in(rng, index))
         return (jax.tree.map(jnp.add, gradients, new), batch_stats, loss_state), scalars
 
     carry = (jax.tree.map(jnp.zeros_like, learning), batch_stats, clear_sampled(state.loss_state))
@@ -91,30 +100,30 @@ def accumulate(state: TrainState, batch: dict, rng, *, model: Model, mesh: jax.s
         scalars = jax.tree.map(lambda values: jnp.mean(values, axis=0), scalars)
     gradients, batch_stats, loss_state = carry
     gradients["embedder"], batch_stats = _over_devices(gradients["embedder"], batch_stats, mesh)
-    gradients["embedder"] |= jax.tree.map(jnp.zeros_like, trunk)
-    batch_stats |= {name: tree for name, tree in state.batch_stats.items() if name in trunk}
+    gradients["embedder"] |= jax.tree.map(jnp.zeros_like, still)
+    batch_stats |= {name: tree for name, tree in state.batch_stats.items() if name in frozen}
     return jax.tree.map(lambda g: g / model.parts, gradients), batch_stats, loss_state, scalars
 
 
-def part_loss(learning: dict, trunk: dict, batch_stats: dict, loss_state: dict, batch: dict, rng, *, model: Model,
+def part_loss(learning: dict, still: dict, batch_stats: dict, loss_state: dict, batch: dict, rng, *, model: Model,
               mesh: jax.sharding.Mesh) -> tuple:
     """(loss, (batch_stats, loss_state, scalars)) of one accumulation step, B images and their targets.
 
-    learning: {"embedder": ..., "loss": ...}, what the gradient is taken of; trunk: the embedder's frozen part, or {}.
+    learning: {"embedder": ..., "loss": ...}, what the gradient is taken of; still: the embedder's frozen parts, or {}.
     The embedder's and batch_stats have a copy of each array for every device.
     """
     trunk_rng, loss_rng = jax.random.split(rng)
     targets = {name: values for name, values in batch.items() if name != "image"}
-    outputs, batch_stats = apply(learning["embedder"] | trunk, batch_stats, batch["image"], trunk_rng, model=model,
-                                 mesh=mesh, trunk_learns=not trunk)
+    outputs, batch_stats = apply(learning["embedder"] | still, batch_stats, batch["image"], trunk_rng, model=model,
+                                 mesh=mesh, frozen=tuple(still))
     value, loss_state, scalars = model.loss.apply(learning["loss"], loss_state, outputs, targets, loss_rng)
     return value, (batch_stats, loss_state, {"loss": value, **scalars})
 
 
 def apply(params: dict, batch_stats: dict, images, rng, *, model: Model, mesh: jax.sharding.Mesh,
-          trunk_learns: bool = True) -> tuple:
+          frozen: tuple[str, ...] = ()) -> tuple:
     """(outputs [B,...], batch_stats) of images u8[B,S,S,3]: each device has its share, and its own copies."""
-    options = {} if trunk_learns else {"trunk_learns": False}
+    options = {"frozen": frozen} if frozen else {}
 
     def local(params, batch_stats, images, rng):
         params, batch_stats = jax.tree.map(lambda copies: copies[0], (params, batch_stats))
@@ -153,9 +162,16 @@ def _scheduled(opt_state, step: jax.Array):
 
     Counts of what moments are made of, such as Adam's, stay: a skipped step has added nothing to them.
     """
-    kinds = {optax.ScaleByScheduleState: "count", optax.ConditionallyMaskState: "step"}
-    counted = lambda state: state._replace(**{kinds[type(state)]: step}) if type(state) in kinds else state
-    return jax.tree.map(counted, opt_state, is_leaf=lambda state: type(state) in kinds)
+    def counted(state):
+        match state:
+            case optax.ScaleByScheduleState():
+                return state._replace(count=step)
+            case optax.ConditionallyMaskState():
+                return state._replace(step=step, inner_state=_scheduled(state.inner_state, step))
+        return state
+
+    return jax.tree.map(counted, opt_state, is_leaf=lambda state: isinstance(
+        state, optax.ScaleByScheduleState | optax.ConditionallyMaskState))
 
 
 @functools.partial(jax.jit, donate_argnums=0)

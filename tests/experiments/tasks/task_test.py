@@ -24,7 +24,7 @@ class Detector(nn.Module):
     """A box and a score for each cell of a map."""
 
     @nn.compact
-    def __call__(self, images, train=False, trunk_learns=True):
+    def __call__(self, images, train=False, frozen=()):
         maps = nn.relu(nn.Conv(8, (8, 8), (8, 8), name="conv1")(images)).reshape(images.shape[0], CELLS, 8)
         return {"boxes": nn.Dense(4, name="neck")(maps), "scores": nn.Dense(1, name="score")(maps)[..., 0]}
 

@@ -172,7 +172,7 @@ def test_the_head_learns_first_and_the_trunk_then_starts_as_if_new():
     params = {"embedder": {"conv1": jnp.ones(2), "neck": jnp.ones(2)}, "loss": {"prototypes": jnp.ones(2)}}
     config = default.get_config()
     config.optimizer.update(name="adamw", learning_rate=0.1, weight_decay=0.0)
-    made = optimizer.make_optimizer(config.optimizer, optax.constant_schedule(0.1), trunk_learns_from=3)
+    made = optimizer.make_optimizer(config.optimizer, optax.constant_schedule(0.1), {"conv1": 3, "neck": 0})
     state, moved = made.init(params), []
     for _ in range(4):
         update, state = made.update(jax.tree.map(lambda p: 0.5 * p, params), state, params)
