@@ -28,7 +28,7 @@ def load(workdir: str, config=None, mesh: jax.sharding.Mesh | None = None, step:
     workdir = os.fspath(workdir)
     storage.check(workdir)
     config = stored_config(workdir) if config is None else config
-    embedder = network.make_embedder(config.embedder)
+    embedder = network.make_embedder(config.embedder, config.head)
     if imported.exist(workdir):
         if step is not None:
             raise UserError(f"{workdir} holds imported weights: it has no checkpoint of step {step}")

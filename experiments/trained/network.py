@@ -1,4 +1,4 @@
-"""The network of a configuration: its embedder, and the embedder's variables before any training."""
+"""The network of a configuration: its embedder with its head, and the embedder's variables before any training."""
 
 import functools
 from typing import Any
@@ -7,16 +7,32 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from geodesic import embedders
+from geodesic import embedders, heads
+from geodesic.errors import UserError
 
 
-def make_embedder(options) -> nn.Module:
-    """The embedder of the section `embedder` of a configuration. Fields that are None are left to the embedder.
+def make_embedder(options, head=None) -> nn.Module:
+    """The embedder of the sections `embedder` and `head` of a configuration; without the second it has no head.
 
-    Raises UserError for a name, field or value that there is not.
+    Fields that are None are left to the embedder. Raises UserError for a name, field or value that there is not, and
+    for fields of the neck beside a head, which takes its place.
     """
     fields = {key: value for key, value in options.items() if key != "name" and value is not None}
+    if head is not None and head.name:
+        given = [f"{key}={fields[key]}" for key in ("pooling", "neck", "dropout") if key in fields]
+        if given:
+            raise UserError(f"head {head.name!r} takes the place of pooling and neck, and config.embedder has "
+                            f"{', '.join(given)}: leave it out, or the head")
+        fields |= {"head": make_head(head), "head_layers": head.layers}
+    elif head is not None and head.layers:
+        raise UserError(f"head.layers {head.layers} are of no head: give --config.head.name=..., one of "
+                        f"{', '.join(heads.HEADS)}")
     return embedders.build(options.name, **fields)
+
+
+def make_head(options) -> nn.Module:
+    """The head of the section `head` of a configuration. Raises UserError for a name or value that there is not."""
+    return heads.build(options.name, **(dict(options[options.name]) if options.name in heads.HEADS else {}))
 
 
 def init_embedder(embedder: nn.Module, image_size: int, seed: int) -> dict:

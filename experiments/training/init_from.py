@@ -13,25 +13,44 @@ from geodesic.experiments.trained import loading
 def initialise(state, workdir: str, config):
     """A new train state with the trunk of `workdir`: imported weights, or the last checkpoint of a run.
 
-    The neck keeps its own start where `workdir` has none of this shape. Raises UserError where the trunks differ.
+    The neck keeps its own start where `workdir` has none of this shape, and a head where `workdir` has not the whole of
+    it. Says what was taken. Raises UserError where the trunks differ.
     """
     variables = imported.load(workdir, config) if imported.exist(workdir) else _of_run(workdir, config)
     given = traverse_util.flatten_dict(variables, sep="/")
     ours = {"params": state.params["embedder"], "batch_stats": state.batch_stats}
     needed = traverse_util.flatten_dict(ours, sep="/")
-    differing = [path for path in imported.differing(given, needed) if path.split("/")[1] not in embedders.ABOVE_TRUNK]
+    differing = [path for path in imported.differing(given, needed) if _part(path) not in embedders.ABOVE_TRUNK]
     if differing:
         raise UserError(f"init_from {workdir} has another trunk than config.embedder: "
                         f"{imported.differences(given, needed, differing)}")
 
+    other_head = any(_part(path) == "head" for path in imported.differing(given, needed))
+    taken = {path for path, value in needed.items() if imported.shape(given, path) == tuple(value.shape)
+             and not (other_head and _part(path) == "head")}
+
     def start(path: str, value: jax.Array) -> jax.Array:
-        if imported.shape(given, path) != tuple(value.shape):
+        if path not in taken:
             return value
         return jax.device_put(np.asarray(given[path], value.dtype), value.sharding)
 
+    print(_told(workdir, needed, taken), flush=True)
     filled = traverse_util.unflatten_dict({path: start(path, value) for path, value in needed.items()}, sep="/")
     return state.replace(params={**state.params, "embedder": filled["params"]},
                          batch_stats=filled.get("batch_stats", {}))
+
+
+def _told(workdir: str, needed: dict, taken: set[str]) -> str:
+    """What starts from there, and what starts anew."""
+    above = [name for name in embedders.ABOVE_TRUNK if any(_part(path) == name for path in needed)]
+    new = [name for name in above if any(_part(path) == name for path in needed.keys() - taken)]
+    old = ["trunk", *(name for name in above if name not in new)]
+    return f"init_from {workdir}: {' and '.join(old)} taken; new: {', '.join([*new, 'what the loss learns'])}"
+
+
+def _part(path: str) -> str:
+    """The part of the embedder that an array belongs to: params/PART/..."""
+    return path.split("/")[1]
 
 
 def _of_run(workdir: str, config) -> dict:

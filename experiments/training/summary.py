@@ -57,7 +57,7 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh) -
     lines = {
         "devices": f"{mesh.size} x {device.device_kind} ({device.platform}), {jax.process_count()} host(s)",
         "embedder": f"{config.embedder.name}, {count(state.params['embedder']):,} parameters, {config.embedder.dtype}, "
-                    f"{config.input.image_size} px" + _output(model),
+                    f"{config.input.image_size} px" + _output(config, model),
         "loss": f"{config.loss.name} {dict(config.loss[config.loss.name])}, {model.num_classes:,} classes, "
                 f"{count(state.params['loss']):,} parameters",
         "compute": f"{forward_flops(model) / 1e9:.3f} GFLOP per image forward, about three times that to train",
@@ -91,11 +91,14 @@ def describe_data(config, train: datasets.Source, test: datasets.Source) -> str:
     return _lines({"train data": _described(config.train_data, train), "test data": _described(config.test_data, test)})
 
 
-def _output(model: Model) -> str:
+def _output(config, model: Model) -> str:
     """How the embedding comes about; nothing of a network that is of another kind."""
     embedder = model.embedder
     if not isinstance(embedder, Embedder):
         return ""
+    if embedder.head:
+        layers = embedder.head_layers or (embedder.layer,)
+        return f" -> {model.embedding_size} (of {', '.join(layers)}, head {config.head.name})"
     neck = f"neck {embedder.neck}" if embedder.embedding_size else "no neck"
     return f" -> {model.embedding_size} (layer {embedder.layer}, {embedder.pooling} pooling, {neck})"
 
