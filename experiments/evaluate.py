@@ -49,7 +49,7 @@ def evaluate(run, *, baselines: bool = True, also: tuple[str, ...] = (), overwri
     with progress.bar("embedding", len(test)) as advance:
         scores = run_scores.measure(run, test, baselines=baselines, also=also, progress=advance,
                                     rule="last step" if selected.step is None else "step given by hand")
-    path = run_scores.write(run.workdir, scores)
+    path = run_scores.write(run, scores)
     followed = follow.record_own(run, selected, scores.unit, scores.labels, scores.record["unreadable"], started)
     run_scores.print_table(scores.record)
     print(f"written to {path}" + (f" and, with intervals, to {followed}" if followed else ""))

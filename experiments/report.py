@@ -1,4 +1,5 @@
-"""One self-contained HTML page about a run: scores, the papers' figures, training, ROC and DET, neighbours, a map.
+"""One self-contained HTML page about a run: scores, the papers' figures, training, ROC and DET, a classifier's
+answers, neighbours, a map.
 
     geodesic report --workdir=runs/faces
 """
@@ -13,7 +14,7 @@ from geodesic import datasets, metrics
 from geodesic.configs import stored
 from geodesic.experiments.process import cli, hosts, progress, storage, workdir
 from geodesic.experiments.protocols import run_scores
-from geodesic.experiments.reporting import embedding_map, galleries, page, pictures, report_sections
+from geodesic.experiments.reporting import classified, embedding_map, galleries, page, pictures, report_sections
 from geodesic.experiments.training import data
 from geodesic.metrics import retrieval
 
@@ -22,6 +23,8 @@ def define_flags() -> None:
     flags.DEFINE_string("out", "", "Where to write the page; default: report.html in --workdir.")
 
 
+# The headline figures of a classifier.
+_CLASSIFIER = ("top1", "mean_per_class_accuracy", "macro_ap", "calibration_error")
 _TEMPLATE = os.path.join(os.path.dirname(__file__), "reporting", "report.html")
 
 
@@ -65,6 +68,7 @@ def _drawn(config, folder: str, measured: dict, arrays: dict, tested: galleries.
         "curves": lambda: report_sections.plot(pictures.curves(progress.read_metrics(folder), untrained),
                                                "training curves"),
         "roc": lambda: report_sections.rates(measured, arrays, tested, config.seed),
+        "classification": lambda: classified.render(measured, arrays, tested),
         "neighbours": lambda: galleries.neighbours(tested, precision, decided, config.seed),
         "classes": lambda: galleries.classes(tested, precision, decided),
         "hubs": lambda: galleries.hubs(tested),
@@ -80,18 +84,23 @@ def _drawn(config, folder: str, measured: dict, arrays: dict, tested: galleries.
 
 
 def _cards(measured: dict) -> str:
-    """The headline figures, each beside the best baseline's, where there are any."""
+    """The headline figures, each beside the best baseline's, where there are any; of a classifier its own first."""
     ours = measured["scores"][measured["trained"]]
     others = {name: scores for name, scores in measured["scores"].items() if name != measured["trained"]}
-    cards = []
+    classifier = measured.get("classification", {}).get("metrics", {})
+    cards = [_card(name, classifier[name]["value"]) for name in _CLASSIFIER if name in classifier]
     recall = [name for name in ours if name.startswith("recall@")][:1]
     for name in ("map@r", *recall, *(name for name in ours if name.startswith("tar@far")), "eer"):
         best = min if metrics.lower_is_better(name) else max
         rival = best(others, key=lambda other: others[other][name], default="")
         beside = f"{others[rival][name]:.3f} {html.escape(rival)}" if rival else ""
-        cards.append(f'<div class="card"><div class="name">{html.escape(name)}</div>'
-                     f'<div class="value">{ours[name]:.3f}</div><div class="rival">{beside}</div></div>')
+        cards.append(_card(name, ours[name], beside))
     return "\n".join(cards)
+
+
+def _card(name: str, value: float, beside: str = "") -> str:
+    return (f'<div class="card"><div class="name">{html.escape(name)}</div>'
+            f'<div class="value">{value:.3f}</div><div class="rival">{beside}</div></div>')
 
 
 def _scores(measured: dict) -> str:

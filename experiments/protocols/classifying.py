@@ -183,12 +183,57 @@ def of_tags(classifier: Classifier, embeddings: np.ndarray, tags: np.ndarray, co
             "micro_ap": intervals.metric(found["micro_ap"])}
 
 
+class Own(NamedTuple):
+    """A run's classifier on the run's own test images.
+
+    Attributes:
+      record: "what" its probabilities are, its "metrics" as records hold them; "temperature" and the metrics that it is
+        "calibrated" to, or "problem", why there is none.
+      arrays: of each image the class, the answer, and the confidence before and after; and the names of the classes.
+      temperature: None where there is none.
+    """
+
+    record: dict
+    arrays: dict[str, np.ndarray]
+    temperature: float | None
+
+
+def of_run(run: Run, source: datasets.Source, embeddings: np.ndarray, kept: np.ndarray) -> Own:
+    """Judges a run's classifier. embeddings f32[N,D], not normalised, of the images kept i[N] of the source.
+
+    Raises UserError where there is no classifier, and where a class of the source was not trained.
+    """
+    found, seed, problem, calibrated = run.classifier, run.config.seed, "", None
+    labels = places(run, source)[source.labels[kept]]
+    before = judge(found, embeddings, labels)
+    try:
+        calibrated = calibrate(found, embeddings, labels, seed)
+    except UserError as error:
+        problem = str(error)
+    several = {}
+    if found.loss.multi_hot and getattr(source, "tags", None) is not None:
+        columns = np.array([_class_places(run)[name] for name in source.tag_names])
+        several = of_tags(found, embeddings, source.tags[kept], columns, seed)
+    record = {"what": found.describe(), "metrics": several | metrics(before, found.num_classes, seed)}
+    record |= {"problem": problem} if calibrated is None else {
+        "temperature": calibrated.temperature, "calibrated": metrics(calibrated.judged, found.num_classes, seed)}
+    named = {place: name for name, place in reversed(_class_places(run).items())}
+    arrays = {"labels": labels, "answers": before.answers, "confidence": before.confidence,
+              "calibrated": np.zeros(0) if calibrated is None else calibrated.judged.confidence,
+              "class_names": np.asarray([named[place] for place in range(found.num_classes)])}
+    return Own(record, arrays, calibrated and calibrated.temperature)
+
+
+def _class_places(run: Run) -> dict[str, int]:
+    try:
+        return run.class_places
+    except UserError:  # a run of an older version
+        return {name: label for label, name in enumerate(data.train_source(run.config).class_names)}
+
+
 def places(run: Run, source: datasets.Source) -> np.ndarray:
     """i[C]: the trained class of each class of a source, by its name. Raises UserError for a class not trained on."""
-    try:
-        place = run.class_places
-    except UserError:  # a run of an older version
-        place = {name: label for label, name in enumerate(data.train_source(run.config).class_names)}
+    place = _class_places(run)
     unknown = [name for name in source.class_names if name not in place]
     if unknown:
         raise UserError(f"{len(unknown)} of the {source.num_classes} test classes were not trained, {unknown[0]!r} "

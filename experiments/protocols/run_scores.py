@@ -18,7 +18,8 @@ from geodesic.errors import UserError
 from geodesic.experiments.process import console, hosts, storage
 from geodesic.experiments.process import progress as bars
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.protocols import analyses, evaluation
+from geodesic.experiments.protocols import analyses, classifying, evaluation, follow
+from geodesic.experiments.trained import embedding, temperature
 from geodesic.experiments.trained.run import Run
 from geodesic.experiments.training import data
 from geodesic.metrics import retrieval
@@ -37,6 +38,7 @@ class Scores(NamedTuple):
     unit: np.ndarray
     labels: np.ndarray
     arrays: dict[str, np.ndarray]
+    classified: classifying.Own | None      # of the task "classification"
 
 
 def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tuple[str, ...] = (),
@@ -48,6 +50,7 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
     kept = embedded.readable.nonzero()[0]
     labels, raw = test.labels[kept], embedded.embeddings[kept]
     unit, name = retrieval.normalized(raw), f"trained, step {run.step}"
+    classified = _classified(run, test, embedded) if run.config.task == "classification" else None
     rows = (evaluation.baselines(run, test) if baselines else {}) | {name: raw}
     with bars.bar("scoring", 2 * len(rows)) as advance:
         scores = {row: _told(evaluation.score(embeddings, labels, run.config), advance)
@@ -69,11 +72,21 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
         record["also"] = analyses.run([name for name in also if name != OUTLIERS], raw, labels, seed=run.config.seed)
     if OUTLIERS in also:
         record["also"][OUTLIERS] = _outliers(run)
+    if classified is not None:
+        record["classification"] = classified.record
     arrays = {"embeddings": unit, "labels": labels, "index": kept, "class_names": np.asarray(test.class_names),
               "paths": np.asarray([test.paths[index] for index in kept]),
               **{f"far/{row}": curve.far for row, curve in curves.items()},
-              **{f"tar/{row}": curve.tar for row, curve in curves.items()}}
-    return Scores(record, unit, labels, arrays)
+              **{f"tar/{row}": curve.tar for row, curve in curves.items()},
+              **{f"classified/{name}": values for name, values in (classified.arrays if classified else {}).items()}}
+    return Scores(record, unit, labels, arrays, classified)
+
+
+def _classified(run: Run, test: datasets.Source, embedded: embedding.Embedded) -> classifying.Own:
+    """By the embedding that the classifier was trained on, also where another layer is evaluated."""
+    if run.config.evaluation.layer:
+        embedded = run.embed_source(test, layer="")
+    return classifying.of_run(run, test, embedded.embeddings[embedded.readable], np.flatnonzero(embedded.readable))
 
 
 def _told(result, advance):
@@ -119,12 +132,17 @@ def check_replaceable(workdir: str, test: datasets.Source) -> None:
                         f"--overwrite to replace it")
 
 
-def write(workdir: str, scores: Scores) -> str:
-    """Where the record lies now. Whole or not at all."""
+def write(run: Run, scores: Scores) -> str:
+    """Where the record lies now. Whole or not at all. The temperature of a classifier is kept for `predict`."""
+    workdir = run.workdir
     buffer, path = io.BytesIO(), workdirs.evaluation_path(workdir)
     np.savez(buffer, **scores.arrays)
     hosts.first_does(lambda: workdirs.write_atomically(workdirs.evaluation_arrays_path(workdir), buffer.getvalue()))
     hosts.first_does(lambda: workdirs.write_json(path, scores.record))
+    if scores.classified and scores.classified.temperature is not None:
+        origin = {name: scores.record["protocol"][name] for name in ("source", "images", "classes", "records")}
+        hosts.first_does(lambda: temperature.save(workdir, run.classifier_identity, scores.classified.temperature,
+                                                  origin))
     return path
 
 
@@ -154,12 +172,28 @@ def print_table(record: dict) -> None:
         if isinstance(value, float):
             table.add_row(metric, *(f"{scores[name][metric]:.3f}" for name in scores))
     console.plain().print(table)
+    if "classification" in record:
+        print_classification(record["classification"])
     for name, found in record.get("also", {}).items():
         print(f"{name}: {found['what']}")
         for metric, value in found["scores"].items():
             print(f"  {metric:<28}{value:.4f}")
         for path in found.get("paths", [])[:_SHOWN]:
             print(f"    {path}")
+
+
+def print_classification(found: dict) -> None:
+    """A row for each metric, with its interval, and what the fitted temperature makes of it."""
+    table = rich.table.Table(title="classification")
+    for name in ("", "value", "95% interval over classes", *(["calibrated"] if "calibrated" in found else [])):
+        table.add_column(name, justify="right" if name else "left")
+    for name, metric in found["metrics"].items():
+        after = found.get("calibrated", {}).get(name, {}).get("value")
+        table.add_row(name, f"{metric['value']:.4f}", follow.span(metric), *([] if after is None else [f"{after:.4f}"]))
+    console.plain().print(table)
+    print(f"probabilities: {found['what']}; " + (
+        f"calibrated: each half of the images at the temperature fitted on the other, {found['temperature']:.3g} on all"
+        if "temperature" in found else f"no temperature: {found['problem']}"))
 
 
 def what_was_tested(record: dict) -> str:

@@ -87,8 +87,8 @@ def _rows(tested: Tested, queries: np.ndarray, captions: list[str]) -> list[str]
     found, cosines = retrieval.neighbors(tested.embeddings[queries], tested.embeddings, k, exclude=queries)
     rows = []
     for query, caption, row, scores in zip(queries, captions, found, cosines, strict=True):
-        cells = [_cell(tested, query, "query", caption)]
-        cells += [_cell(tested, index, "hit" if tested.labels[index] == tested.labels[query] else "miss",
+        cells = [cell(tested, query, "query", caption)]
+        cells += [cell(tested, index, "hit" if tested.labels[index] == tested.labels[query] else "miss",
                         f"{tested.class_names[tested.labels[index]]} · {score:.2f}")
                   for index, score in zip(row, scores, strict=True)]
         rows.append(f'<div class="row">{"".join(cells)}</div>')
@@ -103,7 +103,7 @@ def hubs(tested: Tested) -> str:
     k = min(10, len(tested.labels) - 1)
     occurrences, strangers, skewness = health.hubs(tested.embeddings, k, tested.labels)
     top = np.argsort(-occurrences, kind="stable")[:_HUBS]
-    cells = [_cell(tested, index, "query",
+    cells = [cell(tested, index, "query",
                    f"{tested.class_names[tested.labels[index]]}, in {occurrences[index]} lists, {strangers[index]} of "
                    f"other classes") for index in top]
     return (f'<p class="protocol">Images that are among the {k} nearest of most others; on average an image is in {k} '
@@ -140,7 +140,8 @@ def _nearest_class(tested: Tested, decided: Rivals) -> dict[int, str]:
     return result
 
 
-def _cell(tested: Tested, index: int, kind: str, caption: str) -> str:
+def cell(tested: Tested, index: int, kind: str, caption: str) -> str:
+    """The figure of one image. kind: "query", "hit" or "miss", the colour of its frame."""
     path, buffer = tested.paths[index], io.BytesIO()
     pictures.thumbnail(path, 112, tested.read).save(buffer, "JPEG", quality=82)
     return (f'<figure class="{kind}" title="{html.escape(path)}">'

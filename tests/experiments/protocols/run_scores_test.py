@@ -12,6 +12,8 @@ import geodesic
 from geodesic.experiments import report, train
 from geodesic.experiments.process import progress
 from geodesic.experiments.protocols import run_scores
+from geodesic.experiments.training import data
+from geodesic.metrics import confidence
 from tests.experiments import tiny
 
 
@@ -90,3 +92,48 @@ def test_report_and_classification_without_the_training_images_on_three_devices(
     assert [*record["scores"]] == ["raw pixels", "untrained network", "trained, step 2"]
     assert "never trained on" in run_scores.what_was_tested(record)
     assert "<h1" in report.render(run.config, str(workdir))
+
+
+@pytest.fixture(scope="module")
+def classifying(tmp_path_factory):
+    """A run that classifies, watched on other images of its four classes."""
+    folder = tmp_path_factory.mktemp("classified")
+    config = tiny.config(tiny.faces(folder / "faces", 4, 8), task="classification", loss__name="softmax",
+                         total_steps=12, optimizer__learning_rate=0.05)
+    for part in ("train", "test"):
+        config[f"{part}_data"].update(test_share=0.5, part=part)
+    train.train(config, str(folder / "run"))
+    return folder / "run"
+
+
+def test_a_classifier_is_evaluated_and_reported(classifying, capsys):
+    capsys.readouterr()
+    record = geodesic.evaluate(classifying, baselines=False)
+    told, found = capsys.readouterr().out, record["classification"]
+    run = geodesic.load(classifying)
+    test = data.test_source(run.config)
+    probabilities = run.classify(test)
+    expected = {"top1": (probabilities.argmax(axis=1) == test.labels).mean(),
+                "nll": confidence.negative_log_likelihood(np.log(probabilities), test.labels).mean(),
+                "calibration_error": confidence.calibration_error(probabilities, test.labels)}
+    for name, value in expected.items():
+        assert found["metrics"][name]["value"] == pytest.approx(value, abs=1e-4), name
+        assert f"{found['metrics'][name]['value']:.4f}" in told
+    assert json.loads((classifying / "evaluation.json").read_text())["classification"] == json.loads(json.dumps(found))
+    if "problem" in found:  # what so few images give is not the same everywhere
+        assert run.temperature is None and "calibrated" not in found
+    else:
+        assert run.temperature == found["temperature"] == pytest.approx(confidence.temperature(
+            np.log(probabilities), test.labels), rel=1e-3)
+    page = report.render(run.config, str(classifying))
+    assert "<h2>Classification</h2>" in page and page.index(">top1</div>") < page.index(">map@r</div>")
+    assert "<h3>Surest errors</h3>" in page and "reliability diagram" in page
+
+
+def test_another_layer_is_evaluated_and_the_classifier_is_asked_with_its_own(classifying):
+    def top1(run):
+        test = data.test_source(run.config)
+        return run_scores.measure(run, test, baselines=False).record["classification"]["metrics"]["top1"]["value"]
+
+    other = geodesic.load(classifying, overrides={"evaluation.layer": "stage1"})
+    assert top1(other) == top1(geodesic.load(classifying))
