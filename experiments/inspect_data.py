@@ -3,7 +3,8 @@
     geodesic inspect_data --config=quickstart --out=inspection
     geodesic inspect_data --source=image_folder --path=photos --out=inspection
 
-Prints a report, and writes inspection.json and samples.png into --out. Exit status 1 where an image of the test data is
+Prints a report, and writes inspection.json and samples.png into --out; of a configuration also views.png, the first
+images that a run would train on, as its augmentations make them. Exit status 1 where an image of the test data is
 also in the training data, pixel by pixel.
 """
 
@@ -22,6 +23,7 @@ from geodesic.datasets.source import fetch
 from geodesic.datasets.sources import array_record
 from geodesic.errors import UserError
 from geodesic.experiments.process import cli, hosts, progress, workdir
+from geodesic.experiments.reporting import views
 from geodesic.experiments.training import data
 
 # How much of a long list the report and the file have.
@@ -34,7 +36,7 @@ _SHEET_CLASSES, _SHEET_IMAGES, _SHEET_PIXELS = 12, 8, 96
 def define_flags() -> None:
     flags.DEFINE_string("source", "", "Name of a source to look at, instead of those of --config.")
     flags.DEFINE_string("path", "", "Folder or file of that source.")
-    flags.DEFINE_string("out", "inspection", "Folder for inspection.json and samples.png.")
+    flags.DEFINE_string("out", "inspection", "Folder for inspection.json, samples.png and views.png.")
     flags.DEFINE_integer("distance", 3, "Near duplicates differ in at most so many of 64 bits; -1: look for none.")
     flags.DEFINE_integer("threads", os.cpu_count() or 1, "Threads that read and decode.")
 
@@ -49,12 +51,15 @@ def main(config, values) -> int:
     seen = {name: look(source, name, values.threads) for name, source in parts.items()}
     record = {name: describe(source, seen[name]) for name, source in parts.items()}
     record["duplicates"] = compare(parts, seen, values.distance)
-    path, sheet = os.path.join(values.out, "inspection.json"), os.path.join(values.out, "samples.png")
-    drawn = cv2.imencode(".png", samples(parts, seen)[:, :, ::-1])[1].tobytes()
+    path = os.path.join(values.out, "inspection.json")
+    sheets = {"samples.png": samples(parts, seen)} | (
+        {"views.png": views.draw(config, parts["train"])} if "train" in parts else {})
     hosts.first_does(lambda: workdir.write_json(path, record))
-    hosts.first_does(lambda: workdir.write_atomically(sheet, drawn))
+    for name, sheet in sheets.items():
+        drawn = cv2.imencode(".png", sheet[:, :, ::-1])[1].tobytes()
+        hosts.first_does(lambda name=name, drawn=drawn: workdir.write_atomically(os.path.join(values.out, name), drawn))
     report(record)
-    print(f"written to {path} and {sheet}")
+    print(f"written to {path}, beside {' and '.join(sheets)}")
     return 1 if any(kind["across"] for kind in (record["duplicates"]["pixels"], record["duplicates"]["files"])) else 0
 
 

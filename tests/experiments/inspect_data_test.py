@@ -84,6 +84,8 @@ def test_the_sides_of_a_split_share_no_image(tmp_path):
     assert status == 0 and (record["train"]["images"], record["test"]["images"]) == (9, 6)
     config.test_data.split_seed = 1
     assert run(tmp_path / "out", config)[0] == 1
+    sheet = datasets.decode({"image": (tmp_path / "out" / "views.png").read_bytes(), "path": "x"})
+    assert sheet.shape == (6 * 144, 8 * 128, 3)
 
 
 def test_a_leak_is_found_in_whatever_form(tmp_path):
