@@ -55,6 +55,18 @@ def test_a_frozen_trunk_has_no_backward_pass():
     assert frozen.arrays == learns.arrays
 
 
+def test_below_a_head_a_frozen_trunk_has_no_backward_pass():
+    """What is left of a step is one forward pass of the trunk, and what a head of two layers and the loss take."""
+    def of(factor):
+        config = {"head__name": "mlp", "head__mlp__hidden_sizes": (64, 16)}
+        return planned(devices=2, batch_size=32, optimizer__trunk_learning_rate_factor=factor, **config)
+
+    learns, frozen = of(1.0), of(0.0)
+    head = 4 * (16 * 64 + 64 + 64 * 16 + 16)
+    assert frozen.temporaries < learns.temporaries / 5 and frozen.flops < learns.flops / 2.5
+    assert head < frozen.moved["all-reduce"] < learns.moved["all-reduce"] - frozen.arrays["embedder"] + 2 * head
+
+
 def test_verdict():
     found = plan.Plan(8, {"prototypes": 2 * plan.GIB}, plan.GIB, 0, 2**20, {"all-gather": 3 * 2**10})
     text = plan.describe(found, memory_gib=4)
