@@ -354,7 +354,8 @@ def get_config() -> ConfigDict:
     return ConfigDict(dict(
         template="",            # the template whose ranges of values are checked; "" = none
         paper="",               # FILE:ROW of configs/papers that this run reproduces; "" = none
-        task="embedding",       # a name of experiments.tasks.TASKS: embedding | classification
+        task="embedding",       # a name of experiments.tasks.TASKS: embedding | classification |
+                                # multilabel
         seed=0,
         train_data=_data(),
         test_data=_data(),      # what is evaluated on: classes never trained on, where generalisation is the question

@@ -61,12 +61,12 @@ class _TrainLoader:
     """A function (first step, local place) -> an example. It travels to loader processes, with the source."""
 
     def __init__(self, source: Source, input, augment, sampling, batch_size: int, parts: int, seed: int,
-                 process_index: int, process_count: int, tolerance_percent: float):
+                 process_index: int, process_count: int, tolerance_percent: float, tags: bool):
         self._source, self._seed, self._parts = source, seed, parts
         self._process, self.local_size = process_index, _local_size(batch_size, process_count, parts)
         self._part_size, self._local_part_size = batch_size // parts, self.local_size // parts
         self._order = order.make(source.labels, seed, batch_size, sampling, parts)
-        self._tolerance = tolerance_percent
+        self._tolerance, self._tags = tolerance_percent, tags
         self._input, self._augment = _plain(input), _plain(augment)
         self._pair = mixing.LastTwo() if mixing.is_on(augment) else None
         if self._pair and self._part_size < 2:
@@ -98,8 +98,9 @@ class _TrainLoader:
                 if 100 * (tried + 1) > self._tolerance * len(self._source):
                     raise self._too_many(error, tried) from error
                 continue
-            return {"image": image, "label": np.int32(record["label"]),
-                    "replaced": np.int64(index if stand_in != index else -1)}
+            example = {"image": image, "label": np.int32(record["label"]),
+                       "replaced": np.int64(index if stand_in != index else -1)}
+            return example | {"tags": np.asarray(record["tags"], bool)} if self._tags else example
         raise UserError("no training image can be read")
 
     def _position(self, first_step: int, place: int) -> int:
@@ -136,7 +137,7 @@ def stand_ins(labels: np.ndarray, index: int) -> Iterator[int]:
 
 def train_batches(source: Source, *, input, augment, sampling, batch_size: int, seed: int, process_index: int,
                   process_count: int, parts: int = 1, tolerance_percent: float = 0.0, threads: int = 2,
-                  workers: int = 0, buffer: int = 8, first_step: int = 0) -> TrainBatches:
+                  workers: int = 0, buffer: int = 8, first_step: int = 0, tags: bool = False) -> TrainBatches:
     """Makes the batches of a training run, from `first_step` on, without end.
 
     Args:
@@ -151,6 +152,7 @@ def train_batches(source: Source, *, input, augment, sampling, batch_size: int, 
         tolerance_percent: of the source's images that may be unreadable: `stand_ins` says what is shown instead.
         threads, workers: threads that make batches, or, where workers is not 0, processes that do.
         buffer: batches prepared ahead.
+        tags: whether batches have the "tags" of each image, bool[b,T], too; its source must.
 
     Returns an iterator of {"image": u8[b,S,S,3], "label": i32[b], "replaced": i64[b]}; replaced is -1, or the record
     whose image could not be read. Where `augment` mixes images, there are "other_label", i32[b], and "label_weight",
@@ -171,7 +173,7 @@ def train_batches(source: Source, *, input, augment, sampling, batch_size: int, 
     """
     transforms.check_options(input, augment)
     load = _TrainLoader(source, input, augment, sampling, batch_size, parts, seed, process_index, process_count,
-                        tolerance_percent)
+                        tolerance_percent, tags)
     return TrainBatches(load, functools.partial(_iterate, count=_FOREVER, size=load.local_size, threads=threads,
                                                 processes=workers, buffer=buffer), first_step)
 

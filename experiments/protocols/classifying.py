@@ -169,13 +169,11 @@ def _calibration_error(found: Judged, adaptive: bool, seed: int, resamples: int)
     return intervals.metric(bins.error, *bootstrap.percentiles(drawn, intervals.LEVEL))
 
 
-def of_tags(classifier: Classifier, embeddings: np.ndarray, tags: np.ndarray, columns: np.ndarray, seed: int
-            ) -> dict[str, dict]:
+def of_tags(values: np.ndarray, tags: np.ndarray, seed: int) -> dict[str, dict]:
     """The average precision of images that may be of several classes, as records hold it.
 
-    tags: bool[N,T], whether each image is of each class; columns: i[T], these classes' columns of the classifier.
+    values: f[N,T], the scores of the classes; tags: bool[N,T], whether each image is of each class.
     """
-    values = classifier.scores(embeddings)[:, columns]
     each = multilabel.average_precisions(values, tags)
     found = multilabel.average_precision(values, tags)
     with_positive = np.flatnonzero(np.isfinite(each))
@@ -189,7 +187,8 @@ class Own(NamedTuple):
     Attributes:
       record: "what" its probabilities are, its "metrics" as records hold them; "temperature" and the metrics that it is
         "calibrated" to, or "problem", why there is none.
-      arrays: of each image the class, the answer, and the confidence before and after; and the names of the classes.
+      arrays: of each image the class, the answer, and the confidence before and after; and the names of the classes. Of
+        images of several classes: each class's average precision, its images, and its name.
       temperature: None where there is none.
     """
 
@@ -204,17 +203,15 @@ def of_run(run: Run, source: datasets.Source, embeddings: np.ndarray, kept: np.n
     Raises UserError where there is no classifier, and where a class of the source was not trained.
     """
     found, seed, problem, calibrated = run.classifier, run.config.seed, "", None
+    if found.loss.multi_hot and getattr(source, "tags", None) is not None:
+        return _of_several(run, source, embeddings, kept)
     labels = places(run, source)[source.labels[kept]]
     before = judge(found, embeddings, labels)
     try:
         calibrated = calibrate(found, embeddings, labels, seed)
     except UserError as error:
         problem = str(error)
-    several = {}
-    if found.loss.multi_hot and getattr(source, "tags", None) is not None:
-        columns = np.array([_class_places(run)[name] for name in source.tag_names])
-        several = of_tags(found, embeddings, source.tags[kept], columns, seed)
-    record = {"what": found.describe(), "metrics": several | metrics(before, found.num_classes, seed)}
+    record = {"what": found.describe(), "metrics": metrics(before, found.num_classes, seed)}
     record |= {"problem": problem} if calibrated is None else {
         "temperature": calibrated.temperature, "calibrated": metrics(calibrated.judged, found.num_classes, seed)}
     named = {place: name for name, place in reversed(_class_places(run).items())}
@@ -222,6 +219,16 @@ def of_run(run: Run, source: datasets.Source, embeddings: np.ndarray, kept: np.n
               "calibrated": np.zeros(0) if calibrated is None else calibrated.judged.confidence,
               "class_names": np.asarray([named[place] for place in range(found.num_classes)])}
     return Own(record, arrays, calibrated and calibrated.temperature)
+
+
+def _of_several(run: Run, source, embeddings: np.ndarray, kept: np.ndarray) -> Own:
+    places(run, source)  # the error for a class that was not trained
+    columns = np.array([_class_places(run)[name] for name in source.tag_names])
+    values, tags = run.classifier.scores(embeddings)[:, columns], source.tags[kept]
+    record = {"what": run.classifier.describe(), "metrics": of_tags(values, tags, run.config.seed),
+              "problem": "each class has a probability of its own"}
+    return Own(record, {"precision": multilabel.average_precisions(values, tags), "images": tags.sum(axis=0),
+                        "class_names": np.asarray(source.tag_names)}, None)
 
 
 def _class_places(run: Run) -> dict[str, int]:

@@ -18,6 +18,7 @@ from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.protocols import analyses, classifying, evaluation
 from geodesic.experiments.trained import embedding, network
 from geodesic.experiments.training.model import Model, TrainState, embedder_variables
+from geodesic.metrics import multilabel
 
 
 class UnscoredError(UserError):
@@ -129,6 +130,36 @@ def accuracy(subject: Subject) -> Evaluator:
         ("calibration error", "calibration_error")) if name in known})
 
 
+def average_precision(subject: Subject) -> Evaluator:
+    """How well the run's own classifier ranks the test images for each class, where an image may be of several."""
+    loss, test = subject.model.loss, subject.test
+    if not loss.multi_hot or getattr(test, "tags", None) is None:
+        raise UserError(f"the evaluator average_precision is of a loss and of test data with several classes for each "
+                        f"image, --config.task=multilabel; got loss {subject.config.loss.name!r} and "
+                        f"{subject.config.test_data.name}")
+    trained_labels(subject.train, test)
+    place = {name: label for label, name in enumerate(subject.train.class_names)}
+    columns = np.array([place[name] for name in test.tag_names])
+    everywhere = jax.sharding.NamedSharding(subject.mesh, jax.sharding.PartitionSpec())
+    scores_of = jax.jit(lambda params, rows: loss.scores(params, rows)[:, columns], out_shardings=everywhere)
+
+    def score(view: View) -> dict:
+        kept, size, found = view.embedded.readable, subject.config.evaluation.batch_size, []
+        rows = view.embedded.embeddings[kept]
+        for start in range(0, len(rows), size):
+            block = np.zeros((size, rows.shape[1]), rows.dtype)
+            count = len(rows[start:start + size])
+            block[:count] = rows[start:start + size]
+            placed = meshes.replicate(subject.mesh, block)
+            found.append(np.asarray(scores_of(view.state.params["loss"], placed))[:count])
+        scores = np.concatenate(found)
+        precision = lambda: multilabel.average_precision(scores, test.tags[kept])
+        return view.scored_by_first(lambda: {name: value for name, value in precision().items() if name in known})
+
+    known = ("macro_ap", "micro_ap")
+    return Evaluator("average_precision", known, score, {"mAP": "macro_ap", "micro": "micro_ap"})
+
+
 def trained_labels(train: datasets.Source, test: datasets.Source) -> np.ndarray:
     """i[N], the trained class of each test image, by its name. Raises UserError for a class that is not trained on."""
     place = {name: label for label, name in enumerate(train.class_names)}
@@ -156,6 +187,7 @@ EVALUATORS: dict[str, Callable[[Subject], Evaluator]] = {
     "test": test,
     "accuracy": accuracy,
     **{name: functools.partial(_analysis, name) for name in analyses.ANALYSES},
+    "average_precision": average_precision,
 }
 
 

@@ -27,6 +27,8 @@ from geodesic.metrics import retrieval
 # Said of the training images; the other analyses are of the test images.
 OUTLIERS = "outliers"
 ALSO = (*analyses.ANALYSES, OUTLIERS)
+# Tasks whose runs are scored by their own classifiers too.
+_CLASSIFYING = ("classification", "multilabel")
 # Paths that are printed; the record has all.
 _SHOWN = 10
 
@@ -38,7 +40,7 @@ class Scores(NamedTuple):
     unit: np.ndarray
     labels: np.ndarray
     arrays: dict[str, np.ndarray]
-    classified: classifying.Own | None      # of the task "classification"
+    classified: classifying.Own | None      # of a task that classifies
 
 
 def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tuple[str, ...] = (),
@@ -50,7 +52,7 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
     kept = embedded.readable.nonzero()[0]
     labels, raw = test.labels[kept], embedded.embeddings[kept]
     unit, name = retrieval.normalized(raw), f"trained, step {run.step}"
-    classified = _classified(run, test, embedded) if run.config.task == "classification" else None
+    classified = _classified(run, test, embedded) if run.config.task in _CLASSIFYING else None
     rows = (evaluation.baselines(run, test) if baselines else {}) | {name: raw}
     with bars.bar("scoring", 2 * len(rows)) as advance:
         scores = {row: _told(evaluation.score(embeddings, labels, run.config), advance)

@@ -17,12 +17,19 @@ def render(measured: dict, arrays: dict, tested: galleries.Tested) -> str:
     """HTML; "" of a run whose evaluation has no classifier."""
     if "classification" not in measured:
         return ""
+    if "classified/precision" in arrays:
+        precision, counts, names = (arrays[f"classified/{name}"] for name in ("precision", "images", "class_names"))
+        return "\n".join(("<h2>Classification</h2>", _metrics(measured["classification"]),
+                          "<h3>Average precision of each class</h3>",
+                          _bars(precision, counts, names, "average precision")))
     labels, answers, sure, calibrated, names = (arrays[f"classified/{name}"] for name in (
         "labels", "answers", "confidence", "calibrated", "class_names"))
     after = calibrated if len(calibrated) else None
     return "\n".join((
         "<h2>Classification</h2>", _metrics(measured["classification"]),
-        "<h3>Accuracy of each class</h3>", _by_class(labels, answers, names),
+        "<h3>Accuracy of each class</h3>", _bars(
+            classification.accuracy_by_class(labels == answers, labels, len(names)),
+            np.bincount(labels, minlength=len(names)), names, "accuracy"),
         "<h3>Classes taken for others</h3>", _confusions(labels, answers, names, sure, tested),
         "<h3>How sure it was</h3>", page.plot(pictures.png(reliability(labels == answers, sure, after)),
                                               "reliability diagram"),
@@ -44,21 +51,19 @@ def _metrics(found: dict) -> str:
             f'<div class="scroll"><table><tr>{"".join(f"<th>{name}</th>" for name in head)}</tr>{body}</table></div>')
 
 
-def _by_class(labels: np.ndarray, answers: np.ndarray, names: np.ndarray) -> str:
-    """A bar for each class, the best first: the share of its images that are answered rightly."""
-    accuracy = classification.accuracy_by_class(labels == answers, labels, len(names))
-    counts = np.bincount(labels, minlength=len(names))
-    order = np.flatnonzero(counts)[np.argsort(-accuracy[counts > 0], kind="stable")]
+def _bars(scores: np.ndarray, counts: np.ndarray, names: np.ndarray, what: str) -> str:
+    """A bar for each class that has images, the best first. what: the score."""
+    order = np.flatnonzero(counts)[np.argsort(-scores[counts > 0], kind="stable")]
     note = ""
     if len(order) > 2 * _CLASSES:
         note = (f"The {_CLASSES} best and the {_CLASSES} worst; {len(order) - 2 * _CLASSES:,} between them are left "
                 f"out.")
         order = np.concatenate([order[:_CLASSES], order[-_CLASSES:]])
     rows = "".join(
-        f"<tr><th>{html.escape(str(names[label]))}</th><td>{counts[label]}</td><td>{accuracy[label]:.3f}</td>"
-        f'<td class="bar"><i style="width:{100 * accuracy[label]:.1f}%"></i></td></tr>' for label in order)
+        f"<tr><th>{html.escape(str(names[label]))}</th><td>{counts[label]}</td><td>{scores[label]:.3f}</td>"
+        f'<td class="bar"><i style="width:{100 * scores[label]:.1f}%"></i></td></tr>' for label in order)
     return (f'<p class="protocol">{note}</p><div class="scroll"><table><tr><th>class</th><th>images</th>'
-            f"<th>accuracy</th><th></th></tr>{rows}</table></div>")
+            f"<th>{what}</th><th></th></tr>{rows}</table></div>")
 
 
 def _confusions(labels, answers, names, sure, tested: galleries.Tested) -> str:

@@ -6,13 +6,14 @@ A task of one's own is a file here that makes a `Task`, and a line in TASKS.
 """
 
 from geodesic.errors import UserError
-from geodesic.experiments.tasks import classification, embedding
+from geodesic.experiments.tasks import classification, embedding, multilabel
 from geodesic.experiments.tasks.task import Task as Task
 
 # Name -> Task; config.task is one of the names.
 TASKS: dict[str, Task] = {
     "embedding": embedding.TASK,
     "classification": classification.TASK,
+    "multilabel": multilabel.TASK,
 }
 
 

@@ -75,15 +75,18 @@ def num_classes(config, source: datasets.Source) -> int:
 class CountedBatches:
     """This host's batches, {"image", "label"}: an iterator that counts the images it had to replace, on all hosts.
 
-    Its state holds which they are. `get_state` is called by all hosts at the same step.
+    Its state holds which they are. `get_state` is called by all hosts at the same step. TAGS: whether they have those
+    of the images, of several classes each, too.
     """
+
+    TAGS = False
 
     def __init__(self, source: datasets.Source, config):
         self._batches = datasets.train_batches(
             source, input=config.input, augment=config.augment, sampling=config.sampling, batch_size=config.batch_size,
             parts=config.accumulation_steps, seed=config.seed, tolerance_percent=config.invalid_data_tolerance_percent,
             threads=config.run.loader_threads, workers=config.run.loader_workers, buffer=config.run.loader_buffer,
-            **hosts.share())
+            tags=self.TAGS, **hosts.share())
         self._source, self._tolerance = source, config.invalid_data_tolerance_percent
         self._bad: set[int] = set()
 

@@ -108,10 +108,10 @@ def test_average_precision_of_images_of_several_classes():
     scores = found.scores(embeddings)
     tags = scores[:, [4, 2]] > 0
     tags[0] = ~tags[0]
-    entries = classifying.of_tags(found, embeddings, tags, np.array([4, 2]), seed=0)
+    entries = classifying.of_tags(scores[:, [4, 2]], tags, seed=0)
     for name in ("macro", "micro"):
         peer = average_precision_score(tags, scores[:, [4, 2]], average=name)
         assert entries[f"{name}_ap"]["value"] == pytest.approx(peer) and peer < 1
     assert entries["macro_ap"]["low"] <= entries["macro_ap"]["value"] <= entries["macro_ap"]["high"]
-    exact = classifying.of_tags(found, embeddings, scores[:, [4, 2]] > 0, np.array([4, 2]), seed=0)
+    exact = classifying.of_tags(scores[:, [4, 2]], scores[:, [4, 2]] > 0, seed=0)
     assert exact["macro_ap"]["value"] == pytest.approx(1)

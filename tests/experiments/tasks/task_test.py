@@ -129,6 +129,6 @@ def test_classes_that_are_not_trained_on_are_refused_before_the_first_step(one_d
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match="unknown task 'regression'; known: embedding, classification"):
+    with pytest.raises(UserError, match="unknown task 'regression'; known: embedding, classification, multilabel"):
         tasks.get("regression")
     assert all(isinstance(task, tasks.Task) for task in tasks.TASKS.values()) and datasets.SOURCES
