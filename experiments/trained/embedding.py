@@ -1,8 +1,8 @@
 """From images to embeddings: the step on the devices, and a whole source through it."""
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,31 +32,36 @@ def normalize(images: jax.Array, input) -> jax.Array:
     return (images.astype(jnp.float32) - mean) / std
 
 
-def make_embed_step(embedder, mesh: jax.sharding.Mesh, input, *, layer: str = "", pooled: bool = True,
-                    average_horizontal_flips: bool = False) -> Callable:
+def make_embed_step(embedder, mesh: jax.sharding.Mesh, input, *, layer: str | tuple[str, ...] = "",
+                    pooled: bool = True, average_horizontal_flips: bool = False) -> Callable:
     """jit'ed (variables, images u8[B,S,S,3] split along B) -> f32[B,D] on every device, not normalised.
 
     input: that section of a configuration. layer: where the embedding is taken from, averaged over its map; "" is the
-    embedder's own. pooled: False gives the layer's map as it is, f32[B,h,w,C]. average_horizontal_flips: gives the
-    mean of what the image and its mirror give.
+    embedder's own. Of several layers, named in a tuple, it gives each by its name. pooled: False gives the layer's map
+    as it is, f32[B,h,w,C]. average_horizontal_flips: gives the mean of what the image and its mirror give.
     """
 
-    def one_view(variables, images):
-        if not layer:
-            return embedder.apply(variables, images, train=False)
-        named = embedder.apply(variables, images, train=False, method="features")
+    def pick(named, layer):
         if layer not in named:
             raise UserError(f"layer {layer!r} is not one of {', '.join(named)}")
         values = named[layer].astype(jnp.float32)
         return jnp.mean(values, axis=(1, 2)) if pooled and values.ndim == 4 else values
 
+    def one_view(variables, images):
+        if not layer:
+            return embedder.apply(variables, images, train=False)
+        named = embedder.apply(variables, images, train=False, method="features")
+        return pick(named, layer) if isinstance(layer, str) else {name: pick(named, name) for name in layer}
+
+    def mean(one, mirrored):
+        # A map of the mirrored image is turned back, so that its places are those of the image.
+        return (one + (mirrored[:, :, ::-1] if mirrored.ndim == 4 else mirrored)) / 2
+
     def embed(variables, images):
         images = normalize(images, input)
         embeddings = one_view(variables, images)
         if average_horizontal_flips:
-            mirrored = one_view(variables, images[:, :, ::-1])
-            # A map of the mirrored image is turned back, so that its places are those of the image.
-            embeddings = (embeddings + (mirrored[:, :, ::-1] if mirrored.ndim == 4 else mirrored)) / 2
+            embeddings = jax.tree.map(mean, embeddings, one_view(variables, images[:, :, ::-1]))
         return embeddings
 
     sharded = jax.shard_map(embed, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS))
@@ -72,22 +77,31 @@ def embed_source(embed: Callable, variables, source: datasets.Source, mesh: jax.
     progress: is told of images of all processes.
     """
     embeddings, readable = None, np.zeros(len(source), bool)
-    size = _batch_size(batch_size, len(source), mesh.size)
-    for batch in datasets.eval_batches(source, input=input, batch_size=size, threads=loader.loader_threads,
+    size = even_batch(batch_size, len(source), mesh.size)
+    for places, rows, count in batches_of(embed, variables, source, mesh, input=input, loader=loader, batch_size=size):
+        if embeddings is None:
+            embeddings = np.zeros((len(source), *rows.shape[1:]), np.float32)
+        embeddings[places], readable[places] = rows, True
+        progress(count)
+    return Embedded(embeddings, readable, [datasets.problem(source, index) for index in np.flatnonzero(~readable)])
+
+
+def batches_of(embed: Callable, variables, source: datasets.Source, mesh: jax.sharding.Mesh, *, input, loader,
+               batch_size: int) -> Iterator[tuple[np.ndarray, Any, int]]:
+    """As `embed_source`, batch by batch in the order of the source: (places of the images that could be read i[b], what
+    `embed` gives of them, images gone through).
+    """
+    for batch in datasets.eval_batches(source, input=input, batch_size=batch_size, threads=loader.loader_threads,
                                        workers=loader.loader_workers, buffer=loader.loader_buffer, **hosts.share()):
         # Where each row comes from travels with it: devices need not be in the order of their hosts.
         placed = meshes.put_batch(mesh, {"image": batch["image"], "mask": batch["mask"],
                                          "index": batch["index"].astype(np.int32)})
-        rows = np.asarray(embed(variables, placed["image"]))
+        rows = jax.tree.map(np.asarray, embed(variables, placed["image"]))
         mask, index = meshes.everywhere(placed["mask"]), meshes.everywhere(placed["index"])
-        if embeddings is None:
-            embeddings = np.zeros((len(source), *rows.shape[1:]), np.float32)
-        embeddings[index[mask]], readable[index[mask]] = rows[mask], True
-        progress(int((index >= 0).sum()))
-    return Embedded(embeddings, readable, [datasets.problem(source, index) for index in np.flatnonzero(~readable)])
+        yield index[mask], jax.tree.map(lambda values, mask=mask: values[mask], rows), int((index >= 0).sum())
 
 
-def _batch_size(wanted: int, images: int, devices: int) -> int:
+def even_batch(wanted: int, images: int, devices: int) -> int:
     """Images at a time: as configured, fewer where there are few, and always the same number for every device.
 
     Few sizes only, because each is a program to compile.
