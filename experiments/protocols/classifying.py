@@ -214,7 +214,7 @@ def of_run(run: Run, source: datasets.Source, embeddings: np.ndarray, kept: np.n
     record = {"what": found.describe(), "metrics": metrics(before, found.num_classes, seed)}
     record |= {"problem": problem} if calibrated is None else {
         "temperature": calibrated.temperature, "calibrated": metrics(calibrated.judged, found.num_classes, seed)}
-    named = {place: name for name, place in reversed(_class_places(run).items())}
+    named = {place: name for name, place in _class_places(run).items()}  # of several names the last is its own
     arrays = {"labels": labels, "answers": before.answers, "confidence": before.confidence,
               "calibrated": np.zeros(0) if calibrated is None else calibrated.judged.confidence,
               "class_names": np.asarray([named[place] for place in range(found.num_classes)])}

@@ -4,6 +4,7 @@ evaluation.json in the workdir holds the scores with all that they depend on, ev
 embeddings of the test images, their labels and paths, and the ROC curves.
 """
 
+import contextlib
 import io
 from typing import NamedTuple
 
@@ -115,9 +116,9 @@ def _outliers(run: Run) -> dict:
 
 def _trained_on(run: Run, test: datasets.Source) -> int | None:
     """How many of the test classes have the names of classes that were trained on; None where these are not known."""
-    if run.trained_on is not None:
-        return len({*run.trained_on["class_names"]} & {*test.class_names})
-    try:  # a run of an older version, or imported weights
+    with contextlib.suppress(UserError):
+        return len({*run.class_places} & {*test.class_names})
+    try:  # a run of an older version, or imported weights without a classifier
         return len({*data.train_source(run.config).class_names} & {*test.class_names})
     except OSError:
         return None

@@ -92,7 +92,8 @@ def load(workdir: str, config, step: int) -> Classifier:
     if imported.exist(workdir):
         head = imported.load_head(workdir)
         if head is None:
-            raise UserError(f"{workdir} holds imported weights of an embedder, and no classifier")
+            raise UserError(f"{workdir} holds imported weights of an embedder, and no classifier; if they bring one, "
+                            f"import them again")
         return Classifier(losses.build("softmax", num_classes=len(head.bias)),
                           {"prototypes": np.ascontiguousarray(head.kernel.T), "bias": head.bias})
     with checkpoint.Checkpoints(workdir) as checkpoints:

@@ -194,8 +194,8 @@ class Run:
 
     @property
     def class_places(self) -> dict[str, int]:
-        """The column of `classify` of each name that data may have for a class: its own, and what public weights know
-        it by (WordNet's ids of ImageNet's classes)."""
+        """The column of `classify` of each name that data may have for a class: what public weights know it by
+        (WordNet's ids of ImageNet's classes), and last its own."""
         ids = [] if self._head is None else self._head.class_ids
         return {name: place for place, name in enumerate(ids) if name} | {
             name: place for place, name in enumerate(self.class_names)}

@@ -1,5 +1,7 @@
 """A run's own classifier judged: against metrics of the whole matrix of probabilities, in float64."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -101,6 +103,28 @@ def test_intervals_are_of_draws_of_classes():
     one = classifying.metrics(classifying.Judged(*(part[only] for part in judged)), 7, seed=0)
     assert all(entry["low"] is None for entry in one.values())
     assert one["mean_per_class_accuracy"]["value"] == one["top1"]["value"]
+
+
+def test_a_runs_own_test_images_by_the_names_of_their_classes():
+    """The source has two of seven classes, one by the id that public weights have for it."""
+    found, embeddings, labels = made()
+    kept = np.flatnonzero((labels == 2) | (labels == 5))[:-1]  # the last could not be read
+    names = [f"class {place}" for place in range(7)]
+    ids = {f"n{place}": place for place in range(7)}
+    run = types.SimpleNamespace(classifier=found, config=types.SimpleNamespace(seed=0),
+                                class_places=ids | {name: place for place, name in enumerate(names)})
+    source = types.SimpleNamespace(class_names=["class 5", "n2"], num_classes=2,
+                                   labels=np.where(labels == 5, 0, 1))
+    own = classifying.of_run(run, source, embeddings[kept], kept)
+    assert own.arrays["class_names"].tolist() == names
+    np.testing.assert_array_equal(own.arrays["labels"], labels[kept])
+    np.testing.assert_array_equal(own.arrays["answers"], found.scores(embeddings[kept]).argmax(axis=1))
+    assert own.record["temperature"] == own.temperature == pytest.approx(
+        confidence.temperature(found.logits(embeddings[kept]), labels[kept]))
+    assert own.record["calibrated"]["nll"]["value"] < own.record["metrics"]["nll"]["value"]
+    source.class_names = ["class 5", "n7"]
+    with pytest.raises(UserError, match="1 of the 2 test classes were not trained, 'n7' for one"):
+        classifying.of_run(run, source, embeddings[kept], kept)
 
 
 def test_average_precision_of_images_of_several_classes():
