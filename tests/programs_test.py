@@ -110,6 +110,17 @@ def test_evaluate_then_report(trained):
     assert "$" not in re.sub(r"data:[^\"]*", "", page)          # nothing left unfilled
 
 
+def test_predict_names_pictures_and_skips_a_broken_one(trained, faces, tmp_path):
+    folder, broken = trained[0], faces / "class1" / "0.jpg"
+    output = run("predict", f"--workdir={folder}", f"--images={faces}", "--top=2", f"--out={tmp_path / 'named.csv'}",
+                 f"--sheet={tmp_path / 'named.html'}")
+    assert f"skipped: cannot read the image {broken}" in output and "8 picture(s) named in" in output
+    rows = (tmp_path / "named.csv").read_text().splitlines()
+    assert len(rows) == 1 + 8 * 2 and all(row.split(",")[2].startswith("s") for row in rows[1:])  # s1 .. s30
+    assert (tmp_path / "named.html").read_text().count('<figure class="named">') == 8
+    assert fails("predict", f"--workdir={folder}", f"--images={broken}").startswith("error: none of the 1 pictures of")
+
+
 def test_embed_reports_and_skips_a_broken_image(embedded, faces):
     out, output = embedded
     assert f"skipped: cannot read the image {faces / 'class1' / '0.jpg'}" in output
