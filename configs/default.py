@@ -19,6 +19,7 @@ ADDED: tuple[str, ...] = (
     "head",
     *(f"optimizer.{name}" for name in ("lion", "lamb", "lars", "muon", "adafactor", "groups", "layer_decay", "frozen",
                                        "clip_norm", "ema_decay")),
+    "distill",
     *(f"augment.{name}" for name in ("rand_augment_ops", "rand_augment_magnitude", "augmix_severity", "augmix_chains",
                                      "augmix_depth", "augmix_alpha", "mixup_alpha", "cutmix_alpha", "mix_probability")),
     *(f"{part}_data.{name}" for part in ("train", "test", "calibration")
@@ -377,6 +378,12 @@ def get_config() -> ConfigDict:
         invalid_data_tolerance_percent=0.0,  # of the training images that may be unreadable: the next of the class
                                 # takes the place of one; past the tolerance the run stops. 0: at the first
         init_from="",           # folder of imported weights or of a run: where the trunk starts; "" = random
+        distill=dict(
+            teacher="",         # folder of imported weights or of a run, whose answers are learnt too; "" = none
+            weight=0.5,         # of those in the loss; the loss itself has 1 - weight
+            kind="logits",      # logits | embedding: its direction | relations: the distances between images
+            temperature=4.0,    # logits are divided by it
+        ),
         evaluation=dict(
             every_epochs=0.0,               # during training, from half a step on; 0 = only after the last step
             weights="ema",                  # of a run with a running average: that, or the last ones: ema | raw

@@ -21,7 +21,7 @@ from geodesic.experiments.compiled import profile
 from geodesic.experiments.process import cli, goodput, hosts, lock, progress, stop_signal, storage, trackers, watchdog
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.protocols import evaluators, watching
-from geodesic.experiments.training import data, guards, init_from, reports, resume, saving, summary
+from geodesic.experiments.training import data, distillation, guards, init_from, reports, resume, saving, summary
 from geodesic.experiments.training import model as models
 from geodesic.experiments.training import step as steps
 
@@ -45,6 +45,7 @@ class Run(NamedTuple):
     model: models.Model
     batches: data.CountedBatches
     train_step: Callable
+    teacher: distillation.Teacher
     saves: saving.Saves
     evaluation: watching.Evaluation
     guard: guards.Guard
@@ -62,6 +63,7 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
     """
     storage.check(workdir)
     storage.check(config.init_from)
+    storage.check(config.distill.teacher)
     mesh = meshes.make()
     trackers.check(config.run.trackers)
     if extend_to_epochs:
@@ -78,15 +80,16 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
         task.check(config, source)
         for evaluator in watched:
             evaluator.check()
-    known = resume.Data(source, test, config)
-    described = summary.describe_data(config, source, test)
+    teacher = distillation.load(config, model, source.class_names, mesh)
+    known = resume.Data(source, test, config, teacher.digest)
+    described = "\n".join(filter(None, (teacher.description, summary.describe_data(config, source, test))))
     with contextlib.ExitStack() as stack:
         hosts.first_does(lambda: stack.enter_context(lock.held(workdir)))
         spent = stack.enter_context(goodput.Goodput(workdir, hosts.is_first()))
         watch = stack.enter_context(watchdog.Watchdog(config.run.stall_timeout_seconds, workdir, spent.phase))
         checkpoints = stack.enter_context(checkpoint.Checkpoints(
             workdir, keep=config.run.checkpoints_to_keep, best=config.run.keep_best, num_classes=model.num_classes))
-        run = make_run(config, workdir, subject, watched, batches, watch, stop or stop_signal.StopSignal(),
+        run = make_run(config, workdir, subject, watched, batches, teacher, watch, stop or stop_signal.StopSignal(),
                        saving.Saves(checkpoints, known, batches, watch, config.run.checkpoint_every_steps, spent))
         state = start(run)
         resume.claim(workdir, config, known)
@@ -112,8 +115,8 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
                   flush=True)
 
 
-def make_run(config, workdir: str, subject: evaluators.Subject, watched: list[evaluators.Evaluator], batches, watch,
-             stop, saves: saving.Saves) -> Run:
+def make_run(config, workdir: str, subject: evaluators.Subject, watched: list[evaluators.Evaluator], batches,
+             teacher: distillation.Teacher, watch, stop, saves: saving.Saves) -> Run:
     """Puts the parts together; nothing is computed, and nothing written."""
     model, mesh, agreement = subject.model, subject.mesh, hosts.Agreement(subject.mesh)
     agreed_stop = lambda: agreement.largest(int(stop.received or 0))
@@ -123,7 +126,7 @@ def make_run(config, workdir: str, subject: evaluators.Subject, watched: list[ev
     profiler = profile.Profiler(
         tempfile.mkdtemp(prefix="geodesic-") if in_bucket else workdir, config, compiled,
         *([lambda folder: storage.send(folder, f"{workdir}/profile")] if in_bucket else []))
-    return Run(workdir, config, mesh, model, batches, train_step, saves,
+    return Run(workdir, config, mesh, model, batches, train_step, teacher, saves,
                watching.Evaluation(watched, subject, watch, agreed_stop),
                guards.Guard(workdir, config.run.max_rollbacks), profiler, watch, agreed_stop)
 
@@ -168,7 +171,8 @@ def loop(run: Run, state: models.TrainState) -> int:
                     state = steps.skip(state)
                     continue
                 with run.watch.phase(report.phase):
-                    state, scalars = run.train_step(state, steps.put_train_batch(run.model, run.mesh, batch))
+                    placed = run.teacher.teach(steps.put_train_batch(run.model, run.mesh, batch))
+                    state, scalars = run.train_step(state, placed)
             report.after(step + 1, scalars)
             if run.profiler.after(step + 1, scalars):
                 report.restart(step + 1)
@@ -202,4 +206,4 @@ def end(run: Run, step: int, state: models.TrainState, stop: int, score: float |
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, buckets=("workdir", "config.init_from"))
+    cli.run(main, define_flags, buckets=("workdir", "config.init_from", "config.distill.teacher"))

@@ -14,7 +14,7 @@ from geodesic.configs import limits
 from geodesic.datasets import mixing
 from geodesic.errors import UserError
 from geodesic.experiments.trained import network
-from geodesic.experiments.training import groups, optimizer, phases
+from geodesic.experiments.training import distillation, groups, optimizer, phases
 from geodesic.experiments.training.sharding import state_shardings
 
 
@@ -94,12 +94,14 @@ def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.
     total_steps = config.total_steps or max(round(config.num_epochs * steps_per_epoch), 1)
     schedule = optimizer.make_schedule(config, steps_per_epoch, total_steps)
     outputs, variables = network.abstract(embedder, size)
-    loss, embedding_size = task.loss(config, num_classes, mesh), network.size_of(outputs)
+    loss = distillation.distilled(task.loss(config, num_classes, mesh), config.distill)
+    embedding_size = network.size_of(outputs)
     groups.check(config.optimizer, jax.eval_shape(functools.partial(_params, loss, embedding_size), variables,
                                                   jax.random.key(0))[0])
     starts = phases.first_steps(config.optimizer, variables["params"], steps_per_epoch)
     layers = embedders.layer_numbers(embedder, size) if config.optimizer.layer_decay != 1 else None
-    one = {"image": jax.ShapeDtypeStruct((size, size, 3), jnp.uint8), **task.targets(config)}
+    one = {"image": jax.ShapeDtypeStruct((size, size, 3), jnp.uint8), **task.targets(config),
+           **distillation.targets(config, num_classes)}
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((config.batch_size, *leaf.shape), leaf.dtype), one)
     return Model(
         embedder=embedder, loss=loss,

@@ -93,7 +93,9 @@ def describe_extension(workdir: str, step: int, model) -> str:
 class Data:
     """What a run is trained on and watched on, as checkpoints remember it."""
 
-    def __init__(self, train: datasets.Source, test: datasets.Source, config):
+    def __init__(self, train: datasets.Source, test: datasets.Source, config, teacher: str = ""):
+        """teacher: the digest of what else it learns from, `training.distillation`; "" for nothing."""
+        self._teacher = {"teacher": teacher} if teacher else {}
         self._config, self._labels, self.images = config, zlib.crc32(np.ascontiguousarray(train.labels)), len(train)
         first = hosts.is_first()
         self._train = identity.identity(train) if first else None
@@ -104,7 +106,7 @@ class Data:
     def position(self, step: int) -> dict:
         """To be saved with the state of `step`. It holds for any number of hosts, devices and loader threads."""
         return {"step": step, "seed": self._config.seed, "batch_size": self._config.batch_size, "images": self.images,
-                "labels": self._labels, **self._names}
+                "labels": self._labels, **self._names, **self._teacher}
 
     def check(self, position: dict, workdir: str) -> None:
         """Raises UserError, saying what changed, where a run would go on over other data than `position` was of."""
@@ -120,6 +122,11 @@ class Data:
             if now[name] != position[name]:
                 raise UserError(f"the {name} has changed since step {position['step']} was saved, from "
                                 f"{position[name]} to {now[name]}: the run cannot go on exactly")
+        if position.get("teacher") != now.get("teacher"):
+            raise UserError(f"the weights of distill.teacher have changed since step {position['step']} was saved, "
+                            f"from {position.get('teacher', 'none')} to {now.get('teacher', 'none')}: the run cannot "
+                            f"go on exactly. Give it the same teacher, or start a new run from these weights with "
+                            f"--config.init_from={workdir}")
         if "records" not in position:
             print("the checkpoint is of an older version, which kept no names of classes and images: only their "
                   "number and order of labels are compared", flush=True)
