@@ -5,9 +5,11 @@
     geodesic sweep --sweep=... --workdir=... --launcher=slurm --slurm=timeout_min=600,gpus_per_node=1
     geodesic sweep --sweep=... --workdir=... --trial=$JOB_COMPLETION_INDEX
 
-`geodesic sweep_report` shows how it stands, while it runs and after.
+`geodesic sweep_report` shows how it stands, while it runs and after. The workdir may lie in a bucket (gs://, s3://): of
+the sweeps there, one runs at a time.
 """
 
+import contextlib
 import os
 import shlex
 import signal
@@ -17,7 +19,7 @@ import rich.table
 from absl import flags
 
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, config_files, console, progress
+from geodesic.experiments.process import cli, config_files, console, lock, progress, storage
 from geodesic.experiments.sweeping import local, running, search, slurm, trials
 
 
@@ -44,12 +46,19 @@ def main(_, values) -> int:
     if values.dry_run:
         return _show_plan(expanded)
     chosen = range(len(expanded)) if values.trial < 0 else [values.trial]
-    states = {number: running.read(expanded[number])["state"] for number in chosen}
+    states = dict(zip(chosen, _states([expanded[number] for number in chosen]), strict=True))
     missing = [number for number, state in states.items() if state != "done"]
     print(f"{len(expanded)} trials, {len(missing)} to run, in {values.workdir}", flush=True)
     if values.launcher == "slurm":
         return _submit(values, [number for number in missing if states[number] != "running"])
-    return _run(expanded, missing, values)
+    # On a disk sweeps share trials, by the locks of these. --trial is one process of many.
+    one_alone = storage.is_remote(values.workdir) and values.trial < 0
+    with lock.held(values.workdir) if one_alone else contextlib.nullcontext():
+        return _run(expanded, missing, values)
+
+
+def _states(expanded: list[trials.Trial]) -> list[str]:
+    return [record["state"] for record in storage.each(running.read, expanded)]
 
 
 def _run(expanded: list[trials.Trial], missing: list[int], values) -> int:
@@ -88,6 +97,9 @@ def describe(trial: trials.Trial, record: dict) -> str:
 
 
 def _submit(values, missing: list[int]) -> int:
+    if storage.is_remote(values.workdir):
+        raise UserError(f"--launcher=slurm keeps its jobs' files in --workdir, on a disk that all nodes share; for "
+                        f"{values.workdir} let each task of an array of your own run --trial=$SLURM_ARRAY_TASK_ID")
     options = {}
     for option in values.slurm:
         name, equals, value = option.partition("=")
@@ -124,8 +136,7 @@ def _search(sweep, values) -> int:
 
 def _show_plan(expanded: list[trials.Trial]) -> int:
     table = rich.table.Table("number", "folder", "state", "seed", "point", title=f"{len(expanded)} trials")
-    for number, trial in enumerate(expanded):
-        state = running.read(trial)["state"]
+    for number, (trial, state) in enumerate(zip(expanded, _states(expanded), strict=True)):
         table.add_row(str(number), trial.hash, f"bad value: {trial.problem}" if trial.problem else
                       state if state in ("done", "running") else f"{state}, would run", str(trial.seed), trial.label)
     console.plain().print(table)
@@ -133,4 +144,5 @@ def _show_plan(expanded: list[trials.Trial]) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=("sweep", "workdir"), configured=False, alone=True)
+    cli.run(main, define_flags, required=("sweep", "workdir"), configured=False, alone=True,
+            buckets=("workdir",))

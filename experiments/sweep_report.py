@@ -14,18 +14,19 @@ import rich.live
 import rich.table
 from absl import flags
 
-from geodesic.experiments.process import cli, console, workdir
+from geodesic.experiments.process import cli, console, storage, workdir
 from geodesic.experiments.reporting import page
 from geodesic.experiments.reporting.pictures import png
 from geodesic.experiments.sweeping import pictures, running, search, statistics, tables, trials
 
 _TEMPLATE = os.path.join(os.path.dirname(__file__), "sweeping", "report.html")
-_SECONDS = 2.0
+_SECONDS, _SECONDS_IN_BUCKET = 2.0, 20.0  # between two looks
 
 
 def define_flags() -> None:
     flags.DEFINE_string("sweep", "", "The sweep: a file with a get_sweep(), or the name of one of configs/sweeps.")
-    flags.DEFINE_bool("watch", False, "Show the table again every two seconds until no trial waits or runs.")
+    flags.DEFINE_bool("watch", False, "Show the table again every two seconds (of a bucket: twenty) until no "
+                      "trial waits or runs.")
     flags.DEFINE_string("baseline", "", "Label of the point that others are compared with; default: the sweep's.")
     flags.DEFINE_string("out", "", "Where to write .md, .csv, .html and .png; default: report in --workdir.")
     flags.DEFINE_string("storage", "", "A search's Optuna storage, where it is not the default one.")
@@ -34,13 +35,13 @@ def define_flags() -> None:
 def main(_, values) -> None:
     sweep = trials.load_sweep(values.sweep)
     sweep = sweep._replace(baseline=values.baseline or sweep.baseline)
-    if not os.path.isdir(values.workdir):
+    if not storage.is_folder(values.workdir):
         raise FileNotFoundError(f"no sweep in {values.workdir!r}: start it with geodesic sweep")
     expanded, records = read(sweep, values)
     if values.watch:
         with rich.live.Live(live_table(expanded, records), console=console.plain(), refresh_per_second=1) as live:
             while any(record["state"] in ("waiting", "running", "interrupted") for record in records):
-                time.sleep(_SECONDS)
+                time.sleep(_SECONDS_IN_BUCKET if storage.is_remote(values.workdir) else _SECONDS)
                 expanded, records = read(sweep, values)
                 live.update(live_table(expanded, records))
     else:
@@ -54,7 +55,7 @@ def read(sweep, values) -> tuple[list[trials.Trial], list[dict]]:
         expanded = [trials.make(sweep, point, seed, values.workdir) for point in asked for seed in sweep.seeds]
     else:
         expanded = trials.expand(sweep, values.workdir)
-    return expanded, [running.read(trial) for trial in expanded]
+    return expanded, storage.each(running.read, expanded)
 
 
 def live_table(expanded: list[trials.Trial], records: list[dict]) -> rich.table.Table:
@@ -96,4 +97,5 @@ def write(sweep, expanded, records, values) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=("sweep", "workdir"), configured=False, alone=True)
+    cli.run(main, define_flags, required=("sweep", "workdir"), configured=False, alone=True,
+            buckets=("workdir", "out"))

@@ -127,7 +127,7 @@ def _define(define_flags: Callable) -> list[str]:
     define_flags()
     own = [name for name in flags.FLAGS if name not in libraries]
     flags.DEFINE_string("workdir", "", "Folder of the run: configuration, checkpoints, metrics and results. On a disk "
-                                       "or in a bucket (gs://BUCKET/FOLDER, s3://BUCKET/FOLDER); of a sweep on a disk.")
+                                       "or in a bucket (gs://BUCKET/FOLDER, s3://BUCKET/FOLDER).")
     flags.DEFINE_integer("cpu_devices", 0, "Rehearse on this many fake CPU devices; 0 uses the machine's own.")
     flags.DEFINE_bool("allow_cpu", False, "Run on the CPU of a machine whose accelerator jax cannot use.")
     flags.DEFINE_bool("traceback", False, "Show where in the code an error was found.")
@@ -180,13 +180,14 @@ def _load(given: dict[str, str], configured: bool) -> ml_collections.ConfigDict 
         if not storage.exists(stored):
             raise UserError(f"no run in {given['workdir']!r} (it has no {os.path.basename(stored)}): give the "
                             f"--workdir of a run, or train one with --config=quickstart")
-        if storage.is_remote(stored):
-            return config_files.call(config_files.find("stored", "get_config"), "parse", storage.read(stored), stored)
         name = f"stored:{stored}"
     if name is None:
         return None
     file, _, argument = name.partition(":")
     path = config_files.find(file, "get_config")
+    if file == "stored" and storage.is_remote(argument):
+        storage.check(argument, f"--config={name}")
+        return config_files.call(path, "parse", storage.read(argument), argument)
     config = config_files.call(path, "get_config", *filter(None, [argument]))
     if not isinstance(config, ml_collections.ConfigDict):
         raise UserError(f"get_config() of {path} returns a {type(config).__name__}; return default.get_config() of "

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import psutil
 
@@ -29,15 +30,22 @@ _held: list[tuple[str, int, str]] = []
 
 
 @contextlib.contextmanager
-def held(folder: str):
-    """Holds the lease of a workdir. Raises UserError, naming the holder, where another run renews it."""
+def held(folder: str, give_up: Callable[[], bool] | None = None):
+    """Holds the lease of a workdir: True. Raises UserError, naming the holder, where another process renews it.
+
+    give_up: in place of that it is asked again and again, while there is a holder; once it says True nothing is held:
+    False.
+    """
     place, me = f"{folder}/{workdirs.LOCK}", {**_process(), "id": secrets.token_hex(8)}
-    number, ended = _taken(folder, place, me), threading.Event()
+    number, ended = _taken(folder, place, me, give_up), threading.Event()
+    if not number:
+        yield False
+        return
     thread = threading.Thread(target=_renew, args=(folder, place, number, me, ended), daemon=True, name="lease")
     thread.start()
     _held.append((place, number, me["id"]))
     try:
-        yield
+        yield True
     finally:
         _held.remove((place, number, me["id"]))
         ended.set()
@@ -63,8 +71,8 @@ def is_held(folder: str) -> bool:
     return False
 
 
-def _taken(folder: str, place: str, me: dict) -> int:
-    """The number of the lease that is now ours. Waits for a word of whoever has it."""
+def _taken(folder: str, place: str, me: dict, give_up: Callable[[], bool] | None) -> int:
+    """The number of the lease that is now ours, 0 where it was given up. Waits for a word of whoever has it."""
     seen, since = None, 0.0
     while True:
         number = _highest(place)
@@ -75,10 +83,14 @@ def _taken(folder: str, place: str, me: dict) -> int:
                     storage.remove(_path(place, other))
                 return number + 1
             seen = None
+        elif give_up is not None and give_up():
+            return 0
         elif seen is None:
             seen, since = there, time.monotonic()
             print(f"{folder} is {_owner(there)}'s; it is taken over if {SILENCE:.0f} s pass without a word of that",
                   flush=True)
+        elif there != seen and give_up is not None:
+            seen, since = there, time.monotonic()
         elif there != seen:
             raise UserError(f"{folder} is in use by {_owner(there)}: a second run there would destroy it. Wait for it "
                             f"to end, or give another --workdir")

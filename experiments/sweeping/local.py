@@ -48,10 +48,16 @@ def run(trials: list[Trial], workers: int, trial_memory_gib: float, stop: runnin
             return True
         with lock:
             place = free.pop(0)
-        record = running.run(trial, place._replace(memory_gib=trial_memory_gib), stop, wait=wait)
-        memory.leave(record)
-        with lock:
-            free.append(place)
+        record = {}
+        try:
+            record = running.run(trial, place._replace(memory_gib=trial_memory_gib), stop, wait=wait)
+        except OSError:  # a disk that is full, a bucket that is away: no trial can be written down
+            stop.ask()
+            raise
+        finally:
+            memory.leave(record)
+            with lock:
+                free.append(place)
         if record["state"] != "running":
             ended(trial, record)
         return record["state"] != "running"

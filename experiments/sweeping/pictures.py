@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from geodesic.experiments.process import progress
+from geodesic.experiments.process import progress, storage
 from geodesic.experiments.reporting.pictures import styled
 from geodesic.experiments.sweeping import running
 from geodesic.experiments.sweeping.statistics import Row
@@ -81,8 +81,8 @@ def curves(rows: list[Row], metric: str) -> Figure | None:
 
 def _curve(row: Row, name: str) -> tuple[list[int], np.ndarray] | None:
     """(steps, values [seeds, steps]) at the steps that all finished seeds have."""
-    logs = [progress.read_metrics(running.run_path(trial))
-            for trial, record in zip(row.trials, row.records, strict=True) if record["state"] == "done"]
+    done = [trial for trial, record in zip(row.trials, row.records, strict=True) if record["state"] == "done"]
+    logs = storage.each(lambda trial: progress.read_metrics(running.run_path(trial)), done)
     runs = [{record["step"]: record[name] for record in log if name in record} for log in logs]
     if not runs:
         return None

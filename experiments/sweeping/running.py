@@ -1,13 +1,12 @@
 """One trial: it trains, then evaluates, as the programs do by themselves, and what became of it stays in its folder.
 
     trials/HASH/trial.json   point, seed, state, seconds, and for a failure the last lines of its output
-    trials/HASH/log.txt      everything its programs printed
+    trials/HASH/log.txt      everything its programs printed (in a bucket, log/)
     trials/HASH/run/         the workdir of geodesic train and geodesic evaluate
 """
 
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import subprocess
@@ -20,11 +19,11 @@ from typing import NamedTuple
 import psutil
 
 from geodesic.configs.stored import as_dict
-from geodesic.experiments.process import workdir
+from geodesic.experiments.process import lease, storage, workdir
+from geodesic.experiments.sweeping import logs
 from geodesic.experiments.sweeping.trials import Trial
 
-# Lines of a failed trial's output that are kept beside its state, and seconds between two looks at a trial.
-_LAST_LINES, _LOOK_SECONDS = 12, 0.5
+_LOOK_SECONDS = 0.5  # between two looks at a trial
 
 # What a trial runs, one after the other.
 PROGRAMS = (("geodesic.experiments.train",), ("geodesic.experiments.evaluate", "--nobaselines"))
@@ -61,10 +60,6 @@ def run_path(trial: Trial) -> str:
     return os.path.join(trial.folder, "run")
 
 
-def log_path(trial: Trial) -> str:
-    return os.path.join(trial.folder, "log.txt")
-
-
 def read(trial: Trial) -> dict:
     """Reads what is known of a trial: {"state": one of STATES, ...}.
 
@@ -84,7 +79,8 @@ def run(trial: Trial, limits: Limits, stop: Stop, prune: Callable[[str], bool] =
     wait: where another process runs the trial, waits for that, and does what is then missing; without it, returns a
     record of the state "running". The other may be a program that a killed sweep has left.
     """
-    os.makedirs(trial.folder, exist_ok=True)
+    if not storage.is_remote(trial.folder):
+        os.makedirs(trial.folder, exist_ok=True)
     with _lock(trial, give_up=lambda: not wait or stop.wait(_LOOK_SECONDS)) as lock:
         record = _stored(trial)
         if lock is None:
@@ -103,7 +99,7 @@ def run(trial: Trial, limits: Limits, stop: Stop, prune: Callable[[str], bool] =
         return record
 
 
-def _run_programs(trial: Trial, limits: Limits, stop: Stop, prune, lock: int) -> dict:
+def _run_programs(trial: Trial, limits: Limits, stop: Stop, prune, lock: tuple[int, ...]) -> dict:
     config = os.path.join(trial.folder, "config.json")
     workdir.write_json(config, as_dict(trial.config))
     peak = 0.0
@@ -117,26 +113,30 @@ def _run_programs(trial: Trial, limits: Limits, stop: Stop, prune, lock: int) ->
             return {"state": "pruned"}
         if status:
             return {"state": "failed", "reason": reason or f"{program} ended with status {status}",
-                    "last_lines": _last_lines(trial), "peak_gib": peak}
-    with open(workdir.evaluation_path(run_path(trial))) as file:
-        evaluation = json.load(file)
+                    "last_lines": logs.last_lines(trial.folder), "peak_gib": peak}
+    evaluation = workdir.read_json(workdir.evaluation_path(run_path(trial)))
     scores = evaluation["scores"][evaluation["trained"]]
     return {"state": "done", "peak_gib": peak, "environment": evaluation["environment"],
             "scores": {name: value for name, value in scores.items() if isinstance(value, float)}}
 
 
-def _run_program(command: list[str], trial: Trial, limits: Limits, stop: Stop, prune, lock: int):
+def _run_program(command: list[str], trial: Trial, limits: Limits, stop: Stop, prune, lock: tuple[int, ...]):
     """Runs one program: (exit status, reason, peak GiB).
 
     The program holds the trial's lock: should this process die, nobody else starts the trial while it lives.
     """
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": limits.gpu} if limits.gpu else {})
-    with open(log_path(trial), "ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                   env=environment, pass_fds=(lock,), start_new_session=True)
-    if limits.cores:
-        with contextlib.suppress(psutil.Error):  # it may be over already
-            psutil.Process(process.pid).cpu_affinity(list(limits.cores))
+    with logs.opened(trial.folder) as log:
+        process = subprocess.Popen(command, stdout=log.file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                   env=environment, pass_fds=lock, start_new_session=True)
+        if limits.cores:
+            with contextlib.suppress(psutil.Error):  # it may be over already
+                psutil.Process(process.pid).cpu_affinity(list(limits.cores))
+        return _watch(process, trial, limits, stop, prune, log)
+
+
+def _watch(process: subprocess.Popen, trial: Trial, limits: Limits, stop: Stop, prune, log: logs.Log):
+    """Waits for a program and ends it where it must: (exit status, reason, peak GiB)."""
     reason, asked, peak = "", False, 0.0
     while process.poll() is None:
         peak = max(peak, _memory_gib(process.pid))
@@ -146,6 +146,7 @@ def _run_program(command: list[str], trial: Trial, limits: Limits, stop: Stop, p
         if not asked and (stop.asked or prune(run_path(trial))):
             asked, reason = True, reason or ("" if stop.asked else "pruned")
             _signal(process, signal.SIGTERM)
+        log.send()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_LOOK_SECONDS)
     if process.returncode == -signal.SIGKILL:
@@ -167,32 +168,33 @@ def _memory_gib(pid: int) -> float:
 
 def last_line(trial: Trial) -> str:
     """What the trial last printed, or ""."""
-    return "".join(_last_lines(trial)[-1:]) if os.path.exists(log_path(trial)) else ""
-
-
-def _last_lines(trial: Trial) -> list[str]:
-    with open(log_path(trial), errors="replace") as file:
-        return [line.rstrip() for line in file.readlines() if line.strip()][-_LAST_LINES:]
+    return "".join(logs.last_lines(trial.folder)[-1:])
 
 
 def _unaccounted(record: dict, trial: Trial) -> float:
     """Seconds that an attempt took which could not write down its end: until it last printed."""
-    if "started" not in record:
-        return 0.0
-    with contextlib.suppress(FileNotFoundError):
-        return max(os.path.getmtime(log_path(trial)) - record["started"], 0.0)
-    return 0.0
+    return max(logs.changed(trial.folder) - record["started"], 0.0) if "started" in record else 0.0
 
 
 @contextlib.contextmanager
 def _lock(trial: Trial, give_up: Callable[[], bool] = lambda: True):
-    """The descriptor of the trial's lock; None where another holds it and `give_up()` says so. The system frees a lock
-    with its holders."""
+    """What holds the trial's lock, file descriptors for its programs to hold too; None where another holds it and
+    `give_up()` says so. The system frees a lock with its holders.
+
+    In a bucket it is a lease, of which programs hold none. One that a killed sweep has left holds that of its run.
+    """
+    if storage.is_remote(trial.folder):
+        with lease.held(trial.folder, give_up) as free:
+            if free:
+                with lease.held(run_path(trial), give_up) as free:
+                    pass
+            yield () if free else None
+        return
     descriptor = os.open(os.path.join(trial.folder, "lock"), os.O_CREAT | os.O_RDWR)
     try:
         while not (held := _flock(descriptor)) and not give_up():
             pass
-        yield descriptor if held else None
+        yield (descriptor,) if held else None
     finally:
         os.close(descriptor)
 
@@ -206,14 +208,15 @@ def _flock(descriptor: int) -> bool:
 
 
 def _is_locked(trial: Trial) -> bool:
+    if storage.is_remote(trial.folder):
+        return lease.is_held(trial.folder)
     with _lock(trial) as lock:
         return lock is None
 
 
 def _stored(trial: Trial) -> dict:
     try:
-        with open(os.path.join(trial.folder, "trial.json")) as file:
-            return json.load(file)
+        return workdir.read_json(os.path.join(trial.folder, "trial.json"))
     except FileNotFoundError:
         return {"state": "waiting", "seconds": 0.0}
 

@@ -7,6 +7,7 @@ seed in metrics.jsonl (evaluation.every_epochs).
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -15,9 +16,11 @@ from optuna.trial import TrialState
 
 from geodesic.configs import sweeps
 from geodesic.errors import UserError
-from geodesic.experiments.process import progress
-from geodesic.experiments.sweeping import running, trials
+from geodesic.experiments.process import lock, progress
+from geodesic.experiments.process.storage import is_remote
+from geodesic.experiments.sweeping import database, running, trials
 
+_LOOK_SECONDS = 10.0     # between two looks at what a run in a bucket tells
 _STARTUP_TRIALS = 5      # are never pruned: a median of fewer says little
 _HEARTBEAT_SECONDS = 60  # how often a host tells a storage that many share that it is there
 _AGAIN = "again"  # an attribute of a trial that asks a stopped one's point again: the number of that one
@@ -31,17 +34,21 @@ def run(sweep: sweeps.Sweep, folder: str, storage: str, workers: int, trial_memo
         ended: Callable[[trials.Trial, dict], None]) -> str:
     """Runs trials until as many have ended as asked; returns the best point, as text, or "".
 
-    storage: Optuna's URL, which many hosts may share; "" = a SQLite file in `folder`. What a killed search was running
-    is asked again: its folders are there, and it goes on where it stopped. Raises UserError where another search
-    has that file.
+    storage: Optuna's URL, which many hosts may share; "" = a SQLite file in `folder` (database.py). What a killed
+    search was running is asked again: its folders are there, and it goes on where it stopped. Raises UserError where
+    another search has that file.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # the programs tell of failures themselves
-    os.makedirs(folder, exist_ok=True)
     limits = running.Limits(memory_gib=trial_memory_gib)
 
     def objective(trial: optuna.Trial) -> float:
         point = {field: _suggest(trial, field, values) for field, values in sweep.search.space.items()}
-        value = _value(sweep, folder, trial, point, limits, stop, ended)
+        try:
+            keep()
+            value = _value(sweep, folder, trial, point, limits, stop, ended)
+        except OSError:  # a disk that is full, a bucket that is away: no trial can be written down
+            stop.ask()
+            raise
         if value is None:
             _ask_again(study, trial)
             study.stop()
@@ -49,11 +56,12 @@ def run(sweep: sweeps.Sweep, folder: str, storage: str, workers: int, trial_memo
         return value
 
     def enough(study: optuna.Study, _) -> None:
+        keep()
         if stop.asked or _counted(study) >= sweep.search.trials:
             study.stop()
 
-    with _alone(folder) if not storage else contextlib.nullcontext():
-        study = _open_study(sweep, folder, storage)
+    with _alone(folder) if not storage else contextlib.nullcontext(), database.opened(folder, storage) as (url, keep):
+        study = _open_study(sweep, url, bool(storage))
         if not storage:  # with a storage that others use, heartbeats tell who is gone
             for left in study.get_trials(states=[TrialState.RUNNING]):
                 _ask_again(study, left)
@@ -67,16 +75,17 @@ def run(sweep: sweeps.Sweep, folder: str, storage: str, workers: int, trial_memo
 
 def points(sweep: sweeps.Sweep, folder: str, storage: str) -> list[dict]:
     """Every point that the search has asked for so far, each once."""
-    asked = [trial.params for trial in _open_study(sweep, folder, storage).get_trials()
-             if trial.state != TrialState.WAITING]
+    with database.opened(folder, storage) as (url, _):
+        asked = [trial.params for trial in _open_study(sweep, url, bool(storage)).get_trials()
+                 if trial.state != TrialState.WAITING]
     return [point for index, point in enumerate(asked) if point and point not in asked[:index]]
 
 
-def _open_study(sweep: sweeps.Sweep, folder: str, storage: str) -> optuna.Study:
+def _open_study(sweep: sweeps.Sweep, url: str, many: bool) -> optuna.Study:
+    """many: whether hosts share the storage at the URL."""
     search = sweep.search
     shared = {"heartbeat_interval": _HEARTBEAT_SECONDS,
-              "failed_trial_callback": optuna.storages.RetryFailedTrialCallback()} if storage else {}
-    url = storage or f"sqlite:///{os.path.abspath(folder)}/search.sqlite3"
+              "failed_trial_callback": optuna.storages.RetryFailedTrialCallback()} if many else {}
     study = optuna.create_study(
         study_name="geodesic", storage=optuna.storages.RDBStorage(url, **shared), load_if_exists=True,
         direction="maximize" if search.maximise else "minimize",
@@ -106,9 +115,13 @@ def _value(sweep, folder, trial, point, limits, stop, ended) -> float | None:
 
 def _pruner(trial: optuna.Trial, metric: str) -> Callable[[str], bool]:
     """Tells Optuna each new evaluation of a run, and asks whether to go on."""
-    told = set()
+    told, looked = set(), -_LOOK_SECONDS
 
     def prune(run: str) -> bool:
+        nonlocal looked
+        if is_remote(run) and time.monotonic() - looked < _LOOK_SECONDS:
+            return False
+        looked = time.monotonic()
         for record in progress.read_metrics(run):
             if metric in record and record["step"] not in told:
                 told.add(record["step"])
@@ -140,9 +153,14 @@ def _suggest(trial: optuna.Trial, field: str, values: sweeps.Range | tuple):
 
 @contextlib.contextmanager
 def _alone(folder: str):
-    with open(os.path.join(folder, "search.lock"), "w") as lock:
+    if is_remote(folder):
+        with lock.held(folder):
+            yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "search.lock"), "w") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another search runs in {folder}: give a --storage that both can use") from None
         yield

@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from geodesic.experiments.sweeping import local, running, trials
+from geodesic.experiments.sweeping import local, logs, running, trials
 from tests.experiments.sweeping.sweeps import write
 
 
@@ -31,8 +31,8 @@ def test_a_trial_runs_once(tmp_path):
     record = run(trial)
     assert record["state"] == "done" and record["scores"] == {"map@r": pytest.approx(0.31), "recall@1": 0.7}
     assert record["seconds"] > 0.05 and record["peak_gib"] > 0
-    changed = os.stat(running.log_path(trial)).st_mtime_ns
-    assert run(trial) == record and os.stat(running.log_path(trial)).st_mtime_ns == changed
+    changed = logs.changed(trial.folder)
+    assert changed and run(trial) == record and logs.changed(trial.folder) == changed
 
 
 def test_failures_say_why_and_spoil_nothing(tmp_path):
