@@ -11,6 +11,7 @@ PROGRAMS = {
     "report": "writes one self-contained HTML page about a run",
     "embed": "turns a folder of images into vectors",
     "search": "finds the vectors nearest to an image, or to many",
+    "probe": "says how well a linear classifier on frozen features names classes, and with how few labels",
     "predict": "names what pictures show, by a run's or public weights' classifier",
     "calibrate": "sets the threshold from which two images count as one identity",
     "verify": "decides by that threshold whether two images show one identity",

@@ -87,10 +87,10 @@ def path(rows, labels, cs: Iterable[float], *, start: Fit | None = None, toleran
         >>> [round(one.loss, 3) for one in logistic.path(rows, labels, [0.1, 1.0])]
         [0.269, 2.196]
     """
-    rows, labels = np.asarray(rows, np.float64), np.asarray(labels)
-    classes, targets = np.unique(labels, return_inverse=True)
-    _check(rows, labels, classes, start)
-    mean, axes, turned = _basis(rows)
+    rows, labels, classes, targets = checked(rows, labels)
+    if start is not None and not np.array_equal(start.classes, classes):
+        raise UserError(f"a fit of {len(start.classes)} classes is no start for one of {len(classes)} others")
+    mean, axes, turned = basis(rows)
     place = np.zeros((axes.shape[1] + 1, len(classes)))  # the weights along the axes, and the intercept
     if start is not None:
         place = np.concatenate([axes.T @ start.weights, [start.intercept + mean @ start.weights]])
@@ -114,20 +114,45 @@ def _ahead(c: float, place: np.ndarray, earlier: np.ndarray, last: float, but_on
     return place + share * (place - earlier) if 0 < share <= 2 else place
 
 
-def _check(rows: np.ndarray, labels: np.ndarray, classes: np.ndarray, start: Fit | None) -> None:
+def checked(rows, labels) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Checks what a classifier is fitted to.
+
+    Returns:
+        Rows f64[N,D], labels [N], their classes [K] ascending, and the place of each label among these, i[N].
+
+    Raises:
+        UserError: they do not fit, are not finite, or are of one class.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import logistic
+        >>> logistic.checked(np.eye(3), [5, 3, 5])[2:]
+        (array([3, 5]), array([1, 0, 1]))
+    """
+    rows, labels = np.asarray(rows, np.float64), np.asarray(labels)
+    classes, targets = np.unique(labels, return_inverse=True)
     if rows.ndim != 2 or labels.shape != rows.shape[:1]:
         raise UserError(f"rows of {rows.shape} and labels of {labels.shape}: expected [N,D] and [N]")
     if not np.isfinite(rows).all():
         raise UserError("rows hold NaN or infinite values: nothing is fitted")
     if len(classes) < 2:
         raise UserError(f"a classifier needs two classes or more; the {len(labels)} labels are of {len(classes)}")
-    if start is not None and not np.array_equal(start.classes, classes):
-        raise UserError(f"a fit of {len(start.classes)} classes is no start for one of {len(classes)} others")
+    return rows, labels, classes, targets
 
 
-def _basis(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(mean f[D], principal axes f[D,r], the centred rows along them f[N,r]); axes on which all are equal fall away:
-    the optimum has no weight there."""
+def basis(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Turns rows into the basis of their principal axes; an optimum has no weight along those on which all are equal.
+
+    Returns:
+        The mean f[D], the other axes f[D,r], and the centred rows along them f[N,r].
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.metrics import logistic
+        >>> mean, axes, turned = logistic.basis(np.array([[0.0, 1.0], [2.0, 1.0]]))
+        >>> mean.tolist(), axes.shape, np.abs(turned).tolist()
+        ([1.0, 1.0], (2, 1), [[1.0], [1.0]])
+    """
     mean = rows.mean(axis=0)
     centred = rows - mean
     if len(rows) < rows.shape[1]:
