@@ -40,6 +40,9 @@ def main(_, values) -> int:
     sweep = trials.load_sweep(values.sweep)
     if sweep.search:
         return _search(sweep, values)
+    if values.launcher == "slurm" and storage.is_remote(values.workdir):
+        raise UserError(f"--launcher=slurm keeps its jobs' files in --workdir, on a disk that all nodes share; for "
+                        f"{values.workdir} let each task of an array of your own run --trial=$SLURM_ARRAY_TASK_ID")
     expanded = trials.expand(sweep, values.workdir)
     if values.trial >= len(expanded):
         raise UserError(f"--trial={values.trial}: the sweep has trials 0 to {len(expanded) - 1}")
@@ -97,9 +100,6 @@ def describe(trial: trials.Trial, record: dict) -> str:
 
 
 def _submit(values, missing: list[int]) -> int:
-    if storage.is_remote(values.workdir):
-        raise UserError(f"--launcher=slurm keeps its jobs' files in --workdir, on a disk that all nodes share; for "
-                        f"{values.workdir} let each task of an array of your own run --trial=$SLURM_ARRAY_TASK_ID")
     options = {}
     for option in values.slurm:
         name, equals, value = option.partition("=")

@@ -18,7 +18,7 @@ from geodesic.errors import UserError
 from geodesic.experiments import sweep, sweep_report
 from geodesic.experiments.process import lease, progress, storage
 from geodesic.experiments.sweeping import local, logs, running, search, trials
-from tests import buckets, sweep_kill_test
+from tests import buckets, buckets_test, sweep_kill_test
 from tests.experiments import sweep_test
 from tests.experiments.sweeping.sweeps import flags, write
 
@@ -41,6 +41,15 @@ def begin(path: str, folder: str, *words: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-u", "-c", sweep_test.SWEEP.replace(
         'configured=False', 'configured=False, buckets=("workdir",)'), f"--sweep={path}", f"--workdir={folder}",
         "--workers=1", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@once
+@pytest.mark.parametrize(("program", "words", "said"), [
+    ("sweep_report", ["--sweep=margins", "--workdir=URL"], "error: no sweep in 'URL'"),
+    ("sweep", ["--sweep=margins", "--workdir=URL", "--launcher=slurm"], "error: --launcher=slurm keeps its jobs'")])
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+def test_the_programs_take_a_place_in_a_bucket(bucket, program, words, said, monkeypatch, capsys):
+    buckets_test.test_which_programs_take_a_place_in_a_bucket(bucket, program, words, said, monkeypatch, capsys)
 
 
 @pytest.mark.slow
@@ -68,8 +77,6 @@ def test_a_sweep_and_its_report_are_those_of_a_disk(bucket, tmp_path, capsys):
     assert said[0] == said[1] and len(said[0]) == 2
     assert storage.names(there) == ["report.csv", "report.html", "report.md", "report.png", "trials"]  # no lease
     assert f"--config=stored:{there}/trials/{good.hash}/config.json" in storage.read(f"{there}/report.html").decode()
-    with pytest.raises(UserError, match=r"--launcher=slurm keeps its jobs' files in --workdir, on a disk"):
-        sweep.main(None, flags(tmp_path, path, workdir=there, launcher="slurm"))
 
 
 @once

@@ -238,8 +238,6 @@ def test_pictures_beside_embeddings_in_a_bucket_have_paths_there(bucket):
       ("train", "evaluate", "calibrate", "report", "verify", "embed", "search")),
     ("compare", ["URL"], "error: no record in 'URL'"), ("runs", ["URL"], "error: there is no folder 'URL'"),
     ("search", ["--workdir=x", "--embeddings=URL.npz"], "error: no run in 'x'"),
-    ("sweep_report", ["--sweep=margins", "--workdir=URL"], "error: no sweep in 'URL'"),
-    ("sweep", ["--sweep=margins", "--workdir=URL", "--launcher=slurm"], "error: --launcher=slurm keeps its jobs'"),
     ("train", ["--workdir=x", "--config=stored:URL/c.json"], "error: [Errno 2] there is no such object: 'URL/c.json'"),
     ("import_weights", ["--weights=none", "--embedder=resnet18", "--out=URL"], "error: no file 'none'"),
     ("import_weights", ["--weights=URL"], "error: --weights=URL: expected a file or folder of this machine"),
