@@ -32,6 +32,28 @@ def test_a_second_run_is_refused_and_told_by_whom(bucket, quick):
         pass
 
 
+def test_who_waits_has_it_after_the_other_or_gives_up(bucket, quick):
+    run, asked, over, got = f"{bucket}/run", [], threading.Event(), []
+
+    def wait():
+        with lease.held(run, lambda: asked.append(1) or over.is_set()) as mine:
+            got.append(mine)
+
+    threads = [threading.Thread(target=wait) for _ in range(2)]
+    with lease.held(run) as mine:
+        assert mine
+        threads[0].start()
+        over.wait(3)  # longer than the silence after which a lease is taken: this one is renewed
+        assert threads[0].is_alive() and len(asked) > 5 and not got
+    threads[0].join(20)
+    assert got == [True]
+    over.set()
+    with lease.held(run):
+        threads[1].start()
+        threads[1].join(20)
+    assert got == [True, False] and not storage.exists(run)
+
+
 def test_of_two_that_start_at_once_one_has_it(bucket, quick):
     run, got, refused, over = f"{bucket}/run", [], [], threading.Event()
 
