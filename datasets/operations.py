@@ -60,32 +60,42 @@ def apply(name: str, image: np.ndarray, amount: float, interpolation: int = cv2.
 
 
 def _shear_x(image: np.ndarray, slope: float, interpolation: int) -> np.ndarray:
-    return _warp(image, (1, slope, 0, 1), (0, 0), (0, 0), interpolation)
+    return _warp(image, (1, slope, 0, 1), (0, 0), interpolation)
 
 
 def _shear_y(image: np.ndarray, slope: float, interpolation: int) -> np.ndarray:
-    return _warp(image, (1, 0, slope, 1), (0, 0), (0, 0), interpolation)
+    return _warp(image, (1, 0, slope, 1), (0, 0), interpolation)
 
 
 def _translate_x(image: np.ndarray, pixels: float, interpolation: int) -> np.ndarray:
-    return _warp(image, (1, 0, 0, 1), (0, 0), (int(pixels), 0), interpolation)
+    return _shifted(image, int(pixels), 0)
 
 
 def _translate_y(image: np.ndarray, pixels: float, interpolation: int) -> np.ndarray:
-    return _warp(image, (1, 0, 0, 1), (0, 0), (0, int(pixels)), interpolation)
+    return _shifted(image, 0, int(pixels))
 
 
 def _rotate(image: np.ndarray, degrees: float, interpolation: int) -> np.ndarray:
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return _warp(image, (cos, -sin, sin, cos), (image.shape[1] / 2, image.shape[0] / 2), (0, 0), interpolation)
+    return _warp(image, (cos, -sin, sin, cos), (image.shape[1] / 2, image.shape[0] / 2), interpolation)
 
 
-def _warp(image: np.ndarray, inverse: tuple, centre: tuple, shift: tuple, interpolation: int) -> np.ndarray:
-    """Each pixel is that of the input at inverse * (place - shift), about the centre; the middle of a pixel is at .5,
-    as Pillow has it.
+def _shifted(image: np.ndarray, right: int, down: int) -> np.ndarray:
+    """The image, moved by fewer pixels than it has."""
+    (height, width), moved = image.shape[:2], np.zeros_like(image)
+    moved[max(down, 0):height + min(down, 0), max(right, 0):width + min(right, 0)] = \
+        image[max(-down, 0):height - max(down, 0), max(-right, 0):width - max(right, 0)]
+    return moved
+
+
+def _warp(image: np.ndarray, inverse: tuple, centre: tuple, interpolation: int) -> np.ndarray:
+    """Each pixel is that of the input at inverse * place, about the centre; the middle of a pixel is at .5, as Pillow
+    has it.
     """
+    if inverse == (1, 0, 0, 1):
+        return image
     a, b, c, d = inverse
-    x, y = 0.5 - centre[0] - shift[0], 0.5 - centre[1] - shift[1]
+    x, y = 0.5 - centre[0], 0.5 - centre[1]
     matrix = np.float64([[a, b, a * x + b * y + centre[0] - 0.5], [c, d, c * x + d * y + centre[1] - 0.5]])
     return cv2.warpAffine(image, matrix, (image.shape[1], image.shape[0]), flags=interpolation | cv2.WARP_INVERSE_MAP,
                           borderMode=cv2.BORDER_CONSTANT)
