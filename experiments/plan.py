@@ -7,6 +7,8 @@ here: these are fake CPU devices, so sizes of arrays and what crosses devices ar
 the CPU's compiler: a GPU's or TPU's fuses more. Nothing is computed, and no data is read if loss.num_classes is set.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -21,6 +23,7 @@ from geodesic.experiments.process import cli, runtime
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.training import model as models
 from geodesic.experiments.training import step as steps
+from geodesic.experiments.training import summary
 
 GIB = 2**30
 
@@ -32,12 +35,14 @@ class Program(NamedTuple):
       state, batch: what the step is given, as shapes, dtypes and shardings.
       jaxpr: the step as written.
       compiled: the step as compiled.
+      learning: what does not learn like all the rest, `summary.learning`.
     """
 
     state: models.TrainState
     batch: dict
     jaxpr: core.Jaxpr
     compiled: jax.stages.Compiled
+    learning: dict[str, str]
 
 
 class Plan(NamedTuple):
@@ -54,6 +59,7 @@ class Plan(NamedTuple):
       traffic: what moves to and from main memory, as the compiler fuses and places.
       least_traffic: what would move if convolutions and products alone moved each operand and result once.
       convolutions: how many convolutions there are, and how they are fused.
+      learning: as of `Program`.
     """
 
     devices: int
@@ -66,6 +72,7 @@ class Plan(NamedTuple):
     traffic: int = 0
     least_traffic: int = 0
     convolutions: memory_traffic.Convolutions = memory_traffic.Convolutions(0, 0, 0)
+    learning: Mapping[str, str] = MappingProxyType({})
 
     @property
     def total(self) -> int:
@@ -105,7 +112,7 @@ def compile_step(config, mesh: jax.sharding.Mesh) -> Program:
         model = models.build(config, task, classes, examples, mesh)
         state, batch = models.abstract_state(model, mesh), steps.abstract_batch(model, mesh)
         traced = steps.make_train_step(model, mesh).trace(state, batch)
-    return Program(state, batch, traced.jaxpr.jaxpr, traced.lower().compile())
+    return Program(state, batch, traced.jaxpr.jaxpr, traced.lower().compile(), summary.learning(config, model, state))
 
 
 def make_plan(config, mesh: jax.sharding.Mesh) -> Plan:
@@ -116,7 +123,7 @@ def make_plan(config, mesh: jax.sharding.Mesh) -> Plan:
     return Plan(mesh.size, _arrays(program.state, program.batch), memory.temp_size_in_bytes,
                 memory.output_size_in_bytes - memory.alias_size_in_bytes, _logits(config, program.state, mesh),
                 collectives.bytes_moved(text), compiled.cost_analysis()["flops"], memory_traffic.main_memory(text),
-                memory_traffic.least(program.jaxpr), memory_traffic.convolutions(text))
+                memory_traffic.least(program.jaxpr), memory_traffic.convolutions(text), program.learning)
 
 
 def describe(plan: Plan, memory_gib: float) -> str:
@@ -128,6 +135,8 @@ def describe(plan: Plan, memory_gib: float) -> str:
         lines.append(f"  one copy of the logits is {_size(plan.logits).strip()} of the temporaries")
     lines.append("collectives per step, bytes that arrive at a device:")
     lines += [f"  {kind:<22}{_size(count)}" for kind, count in sorted(plan.moved.items())] or ["  none"]
+    for name, facts in plan.learning.items():
+        lines += [f"{name}:", *(f"  {fact}" for fact in facts.split("; "))]
     if memory_gib:
         share = plan.total / (memory_gib * GIB)
         verdict = "FITS" if share <= 1 else "DOES NOT FIT"
@@ -149,6 +158,7 @@ def _arrays(state: models.TrainState, batch: dict) -> dict[str, int]:
         "optimizer, by class": bytes_of(split(state.opt_state, True)),
         "optimizer, the rest": bytes_of(split(state.opt_state, False)),
         "statistics, memories": bytes_of((state.step, state.batch_stats, state.loss_state)),
+        **({"running average": bytes_of(state.ema)} if state.ema else {}),
         "batch": bytes_of(batch),
     }
 

@@ -93,9 +93,9 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
                        saving.Saves(checkpoints, known, batches, watch, config.run.checkpoint_every_steps, spent))
         state = start(run)
         resume.claim(workdir, config, known)
-        if resume.is_finished(workdir, int(state.step), model.total_steps):
+        if finished := resume.finished(workdir, int(state.step), model.total_steps, config.evaluation):
             spent.finished = True
-            print(f"{workdir} is finished: {int(state.step)} steps. Nothing to do.")
+            print(f"{workdir} is finished: {finished}. Nothing to do.")
             return 0
         print(f"{'resuming at step ' + str(int(state.step)) if state.step else 'training'} in {workdir}")
         print(summary.describe(config, model, state, mesh), described, sep="\n", flush=True)
@@ -153,7 +153,7 @@ def loop(run: Run, state: models.TrainState) -> int:
             run.workdir, first, hosts.is_first(), options.trackers)))
         stack.callback(run.batches.close)
         stack.callback(run.profiler.cancel)
-        run.evaluation.done = hosts.from_first(progress.last_evaluation(run.workdir) if hosts.is_first() else None)
+        run.evaluation.go_on_from(hosts.from_first(progress.evaluations(run.workdir) if hosts.is_first() else None))
         report = reports.Reports(metrics, run.guard, run.watch, first, total, run.config.batch_size,
                                  options.log_every_steps)
         for step in itertools.count(first):
@@ -163,7 +163,7 @@ def loop(run: Run, state: models.TrainState) -> int:
                 with report.paused():
                     run.profiler.end(over=bool(stop or last))
                     stop, score = evaluate_and_save(run, step, state, stop, metrics)
-                if stop or last:
+                if stop or last or run.evaluation.enough:
                     return end(run, step, state, stop if run.evaluation.due(step) or not last else 0, score)
             with jax.transfer_guard("disallow"):
                 batch = report.next_batch(run.batches)
@@ -185,7 +185,7 @@ def evaluate_and_save(run: Run, step: int, state: models.TrainState, stop: int, 
         run.saves.save(step, state)
     if not stop:
         stop, score = run.evaluation.run(step, state, metrics)
-    if stop or run.saves.due(step) or run.saves.improves(score):
+    if stop or run.saves.due(step) or run.saves.improves(score) or run.evaluation.enough:
         run.saves.save(step, state, score)
     if last:
         run.saves.set_score(step, score)
@@ -200,6 +200,8 @@ def end(run: Run, step: int, state: models.TrainState, stop: int, score: float |
     if stop:
         kept = ", saved" if step else ""  # before the first step there is nothing to save
         print(f"stopped at step {step}{kept}; the same command goes on from there", flush=True)
+    elif run.evaluation.enough:
+        print(f"stopped early at step {step}: {run.evaluation.enough}", flush=True)
     elif run.evaluation.problem:
         raise UserError(f"{run.evaluation.problem}. The training is done, and its last checkpoint saved")
     return 128 + stop if stop else 0

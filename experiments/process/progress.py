@@ -145,7 +145,12 @@ def metrics(workdir: str, first_step: int, writes: bool, followed_by: tuple[str,
 
 def last_evaluation(workdir: str) -> int | None:
     """The last step that has a record of an evaluation, or None."""
-    return max((record["step"] for record in read_metrics(workdir) if "loss" not in record), default=None)
+    return max((record["step"] for record in evaluations(workdir)), default=None)
+
+
+def evaluations(workdir: str) -> list[dict]:
+    """The records of evaluations, oldest first."""
+    return [record for record in read_metrics(workdir) if "loss" not in record]
 
 
 def read_metrics(workdir: str) -> list[dict]:

@@ -17,6 +17,7 @@ from geodesic.experiments.process import hosts
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.protocols import analyses, classifying, evaluation
 from geodesic.experiments.trained import embedding, network
+from geodesic.experiments.training import early_stop
 from geodesic.experiments.training.model import Model, TrainState, embedder_variables
 from geodesic.metrics import multilabel
 
@@ -216,6 +217,7 @@ def make(subject: Subject, usual: tuple[str, ...]) -> list[Evaluator]:
     best, known = config.run.keep_best, [name for evaluator in made for name in evaluator.known]
     if best and best not in known:
         raise UserError(f"run.keep_best {best!r} is not a score of the evaluation; known: {', '.join(known) or 'none'}")
+    early_stop.check(options, {name: evaluator.every for evaluator in made for name in evaluator.known})
     return made
 
 

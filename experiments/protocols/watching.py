@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from geodesic.experiments.protocols.evaluators import Evaluator, Subject, UnscoredError, View
-from geodesic.experiments.trained import embedding
-from geodesic.experiments.training.model import TrainState
+from geodesic.experiments.trained import average, embedding
+from geodesic.experiments.training import early_stop
+from geodesic.experiments.training.model import TrainState, averaged
 
 
 class _StoppedError(Exception):
@@ -17,6 +18,7 @@ class Evaluation:
     Attributes:
       done: the last step that was evaluated; a resumed step may have been, before it was saved.
       problem: why that step has no scores of an evaluator, or "".
+      enough: why the run has learnt enough and ends, or "".
     """
 
     def __init__(self, evaluators: list[Evaluator], subject: Subject, watch, agreed_stop: Callable[[], int]):
@@ -26,7 +28,17 @@ class Evaluation:
         self._step = embedding.make_embed_step(
             subject.model.embedder, subject.mesh, subject.config.input, layer=options.layer,
             average_horizontal_flips=options.average_horizontal_flips)
-        self.done, self.problem = None, ""
+        self._average = average.is_used(subject.config)
+        self.go_on_from([])
+        self.problem = ""
+
+    def go_on_from(self, records: list[dict]) -> None:
+        """The records of the evaluations so far are these, oldest first."""
+        self.done, self._records = max((record["step"] for record in records), default=None), list(records)
+
+    @property
+    def enough(self) -> str:
+        return early_stop.reason(self._subject.config.evaluation, self._records)
 
     def due(self, step: int) -> list[Evaluator]:
         """The evaluators whose turn it is: all of them after the last step."""
@@ -41,7 +53,7 @@ class Evaluation:
         What cannot be scored is told in a line, and the run goes on. metrics: where the scores are written.
         """
         self.problem, scores = "", {}
-        view = View(state, self._embed, self._watch.patient)
+        view = View(averaged(state) if self._average else state, self._embed, self._watch.patient)
         for evaluator in self.due(step):
             try:
                 with self._watch.phase("evaluation"):
@@ -59,6 +71,7 @@ class Evaluation:
             scores |= {name: value for name, value in found.items() if isinstance(value, float)}
         if scores:
             metrics.write(step, **scores)
+            self._records.append({"step": step, **scores})
         self.done = step
         return 0, scores.get(self._subject.config.run.keep_best)
 

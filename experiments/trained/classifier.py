@@ -13,6 +13,7 @@ from flax import traverse_util
 from geodesic import losses
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import checkpoint, imported
+from geodesic.experiments.trained import average
 
 _LOSS = "params/loss/"
 # Numbers of one block of scores: a million classes of many images are never held at once.
@@ -96,11 +97,12 @@ def load(workdir: str, config, step: int) -> Classifier:
                             f"import them again")
         return Classifier(losses.build("softmax", num_classes=len(head.bias)),
                           {"prototypes": np.ascontiguousarray(head.kernel.T), "bias": head.bias})
+    loss_at = average.place(config) + _LOSS
     with checkpoint.Checkpoints(workdir) as checkpoints:
-        arrays, record = checkpoints.read(lambda name: name.startswith(_LOSS), step)
+        arrays, record = checkpoints.read(lambda name: name.startswith(loss_at), step)
     classes, options = record["num_classes"], config.loss
     # Rows past the classes are padding, as many as the training devices wanted.
-    params = traverse_util.unflatten_dict({name.removeprefix(_LOSS): np.asarray(values)[:classes]
+    params = traverse_util.unflatten_dict({name.removeprefix(loss_at): np.asarray(values)[:classes]
                                            for name, values in arrays.items()}, sep="/")
     known = {} if options.name == "combine" else dict(options[options.name])
     loss = None if options.name == "combine" else losses.build(options.name, num_classes=classes, **known)

@@ -11,7 +11,7 @@ from geodesic.experiments.checkpoints import checkpoint, imported
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import storage
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.trained import network
+from geodesic.experiments.trained import average, network
 from geodesic.experiments.trained.run import Run
 
 _EMBEDDER, _STATISTICS = "params/embedder/", "batch_stats/"
@@ -35,7 +35,7 @@ def load(workdir: str, config=None, mesh: jax.sharding.Mesh | None = None, step:
         variables, at = imported.load(workdir, config), 0
         imported.check_complete(variables, embedder, config, workdir)
     else:
-        variables, at = embedder_variables(workdir, step)
+        variables, at = embedder_variables(workdir, config, step)
         _check_model(variables, embedder, config, f"the checkpoint of step {at} in {workdir!r}")
     return Run(workdir, config, mesh or meshes.make(), embedder, variables, at)
 
@@ -49,10 +49,15 @@ def stored_config(workdir: str):
     return stored.parse(storage.read(path), path)
 
 
-def embedder_variables(workdir: str, step: int | None = None) -> tuple[dict, int]:
-    """({"params", "batch_stats"} of the embedder in a checkpoint, as NumPy arrays, and the checkpoint's step)."""
+def embedder_variables(workdir: str, config, step: int | None = None) -> tuple[dict, int]:
+    """({"params", "batch_stats"} of the embedder in a checkpoint, as NumPy arrays, and the checkpoint's step).
+
+    config: says whether they are the running average.
+    """
+    place = average.place(config)
     with checkpoint.Checkpoints(workdir) as checkpoints:
-        arrays, record = checkpoints.read(lambda name: name.startswith((_EMBEDDER, _STATISTICS)), step)
+        arrays, record = checkpoints.read(lambda name: name.startswith((place + _EMBEDDER, place + _STATISTICS)), step)
+    arrays = {name.removeprefix(place): values for name, values in arrays.items()}
     inside = {"params/" + name.removeprefix(_EMBEDDER) if name.startswith(_EMBEDDER) else name: values
               for name, values in arrays.items()}
     return {"batch_stats": {}} | traverse_util.unflatten_dict(inside, sep="/"), record["step"]

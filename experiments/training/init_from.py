@@ -8,6 +8,7 @@ from geodesic import embedders
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import imported
 from geodesic.experiments.trained import loading
+from geodesic.experiments.training import model
 
 
 def initialise(state, workdir: str, config):
@@ -36,8 +37,9 @@ def initialise(state, workdir: str, config):
 
     print(_told(workdir, needed, taken), flush=True)
     filled = traverse_util.unflatten_dict({path: start(path, value) for path, value in needed.items()}, sep="/")
-    return state.replace(params={**state.params, "embedder": filled["params"]},
-                         batch_stats=filled.get("batch_stats", {}))
+    started = state.replace(params={**state.params, "embedder": filled["params"]},
+                            batch_stats=filled.get("batch_stats", {}))
+    return model.with_average(started) if state.ema else started
 
 
 def _told(workdir: str, needed: dict, taken: set[str]) -> str:
@@ -56,4 +58,4 @@ def _part(path: str) -> str:
 def _of_run(workdir: str, config) -> dict:
     theirs = loading.stored_config(workdir)
     imported.check_normalisation(theirs.input, config, f"the weights of the run in {workdir}")
-    return loading.embedder_variables(workdir)[0]
+    return loading.embedder_variables(workdir, theirs)[0]

@@ -105,7 +105,7 @@ def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((config.batch_size, *leaf.shape), leaf.dtype), one)
     return Model(
         embedder=embedder, loss=loss,
-        optimizer=optimizer.make_optimizer(config.optimizer, schedule, starts, layers), schedule=schedule,
+        optimizer=optimizer.make_optimizer(config.optimizer, schedule, starts, layers, num_classes), schedule=schedule,
         input=config.input, batch=batch, parts=config.accumulation_steps, phases=phases.make(config.optimizer, starts),
         ema_decay=config.optimizer.ema_decay, seed=config.seed, variables=variables, embedding_size=embedding_size,
         num_classes=num_classes, steps_per_epoch=steps_per_epoch, total_steps=total_steps)

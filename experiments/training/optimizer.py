@@ -93,7 +93,8 @@ def _steps(peak: float, epochs, options, steps_per_epoch: float, warmup: int) ->
 
 
 def make_optimizer(options, schedule: optax.Schedule, starts: Mapping[str, int | None] | None = None,
-                   layers: Mapping[str, int] | None = None) -> optax.GradientTransformation:
+                   layers: Mapping[str, int] | None = None,
+                   num_classes: int | None = None) -> optax.GradientTransformation:
     """The update rule of the parameters {"embedder": ..., "loss": ...}.
 
     In this order: the embedder's gradient is clipped to a norm, the whole gradient is, every number is clipped, the
@@ -107,6 +108,7 @@ def make_optimizer(options, schedule: optax.Schedule, starts: Mapping[str, int |
       starts: the first update in which each part of the embedder learns, `phases.first_steps`; without it, all do from
         the first one on.
       layers: the number of each part's layer, `embedders.layer_numbers`, where `options.layer_decay` is not 1.
+      num_classes: rows past it, of arrays with a row for each class, are padding; None for no padding.
 
     Returns:
       An optax transformation. Its state has an array like each parameter for each moment of the rule, and none for
@@ -135,7 +137,7 @@ def make_optimizer(options, schedule: optax.Schedule, starts: Mapping[str, int |
         transforms.append(optax.clip_by_global_norm(options.clip_norm))
     if options.value_clip:
         transforms.append(optax.clip(options.value_clip))
-    transforms.append(_from_their_starts(rules.make(options, _decay(options), schedule), starts or {}))
+    transforms.append(_from_their_starts(rules.make(options, _decay(options), schedule, num_classes), starts or {}))
     if options.name not in rules.WITH_RATE:
         transforms.append(optax.scale_by_learning_rate(schedule))
     if options.trunk_learning_rate_factor != 1:

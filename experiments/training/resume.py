@@ -18,6 +18,7 @@ from geodesic.errors import UserError
 from geodesic.experiments.process import hosts, progress, storage
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.trained import classes
+from geodesic.experiments.training import early_stop
 
 # Fields that --extend_to_epochs changes, and nothing else may.
 LENGTH = ("num_epochs", "total_steps")
@@ -67,12 +68,19 @@ def has_made_a_step(workdir: str) -> bool:
     return any(any(letter.isdigit() for letter in name) for name in names)
 
 
-def is_finished(workdir: str, step: int, total_steps: int) -> bool:
-    """Whether a run has made its steps and was evaluated after the last. Raises UserError where it has made more."""
+def finished(workdir: str, step: int, total_steps: int, options) -> str:
+    """Why there is nothing left to do, or "": a run has made its steps and was evaluated after the last, or it has
+    stopped early. Raises UserError where it has made more.
+
+    options: the section `evaluation` of its configuration.
+    """
     if step > total_steps:
         raise UserError(f"{workdir} has made {step:,} steps, and {total_steps:,} are asked for: give it more epochs "
                         f"with --extend_to_epochs")
-    return step == total_steps and progress.last_evaluation(workdir) == step
+    records = [record for record in progress.evaluations(workdir) if record["step"] <= step]
+    if enough := early_stop.reason(options, records):
+        return f"{step} steps, stopped early: {enough}"
+    return f"{step} steps" if step == total_steps and records and records[-1]["step"] == step else ""
 
 
 def extended(config, epochs: int):

@@ -7,6 +7,7 @@ row for each class are AdamW's there, so that their moments are split by class a
 import math
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from geodesic import losses
@@ -16,13 +17,15 @@ from geodesic.errors import UserError
 WITH_RATE = ("lars",)
 
 
-def make(options, decay: optax.GradientTransformation, schedule: optax.Schedule) -> optax.GradientTransformation:
+def make(options, decay: optax.GradientTransformation, schedule: optax.Schedule,
+         num_classes: int | None = None) -> optax.GradientTransformation:
     """The named rule with its weight decay.
 
     Args:
       options: the section `optimizer` of a configuration.
       decay: adds the decay to a gradient or an update.
       schedule: the learning rate, for the rules of WITH_RATE.
+      num_classes: rows past it, of arrays with a row for each class, are padding; None for no padding.
 
     Raises:
       UserError: the name is unknown.
@@ -40,12 +43,14 @@ def make(options, decay: optax.GradientTransformation, schedule: optax.Schedule)
         case "lion":
             return optax.chain(optax.scale_by_lion(options.lion.b1, options.lion.b2), decay)
         case "lamb":
-            return optax.chain(optax.scale_by_adam(**options.lamb), decay, optax.scale_by_trust_ratio())
+            return _blind_to_padding(num_classes, optax.chain(
+                optax.scale_by_adam(**options.lamb), decay, optax.scale_by_trust_ratio()))
         case "lars":
             trust = optax.scale_by_trust_ratio(trust_coefficient=options.lars.trust_coefficient)
             matrices = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
-            return optax.chain(decay, optax.masked(trust, matrices), optax.scale_by_learning_rate(schedule),
-                               optax.trace(options.lars.momentum, options.lars.nesterov))
+            return _blind_to_padding(num_classes, optax.chain(
+                decay, optax.masked(trust, matrices), optax.scale_by_learning_rate(schedule),
+                optax.trace(options.lars.momentum, options.lars.nesterov)))
         case "muon":
             return optax.chain(_with_adam(_muon(options.muon), options, _is_kernel), decay)
         case "adafactor":
@@ -54,6 +59,21 @@ def make(options, decay: optax.GradientTransformation, schedule: optax.Schedule)
         case name:
             raise UserError(f"unknown optimizer {name!r}; known: sgd, adamw, rmsprop, lion, lamb, lars, muon, "
                             f"adafactor")
+
+
+def _blind_to_padding(num_classes: int | None, rule: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The rule for which padding is 0: how much of it there is depends on the number of devices, and no norm may."""
+    def is_class(leaf):
+        return (jnp.arange(len(leaf)) < num_classes).reshape(-1, *[1] * (leaf.ndim - 1))
+
+    def clear(tree):
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: jnp.where(is_class(leaf), leaf, 0) if losses.is_by_class(path, leaf) else leaf, tree)
+
+    if num_classes is None:
+        return rule
+    return optax.GradientTransformation(
+        rule.init, lambda updates, state, params: rule.update(clear(updates), state, clear(params)))
 
 
 def _adam(options) -> optax.GradientTransformation:

@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 
-from geodesic import datasets
+from geodesic import datasets, embedders
 from geodesic.embedders.embedder import Embedder
 from geodesic.experiments.process import accelerators
-from geodesic.experiments.training import data, optimizer
+from geodesic.experiments.training import data, groups, optimizer, phases
 from geodesic.experiments.training.model import Model, TrainState
 
 
@@ -68,6 +68,7 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh) -
         "schedule": f"{config.optimizer.name}, {config.schedule.name} from {optimizer.peak_learning_rate(config):g}: "
                     + ", ".join(f"{rate:.2e} at {step}" for step, rate in rates(model).items()),
     }
+    lines |= learning(config, model, state)
     images = config.batch_size // mesh.size // config.accumulation_steps
     if advice := accelerators.advice(device.platform, config.embedder.dtype, images):
         lines["advice"] = advice
@@ -75,6 +76,29 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh) -
         lines["start loss"] = (f"about {model.loss.start_loss(model.embedding_size):.2f} expected at step 0 "
                                f"(ln C + s^2/2D + margin)")
     return _lines(lines)
+
+
+def learning(config, model: Model, state: TrainState) -> dict[str, str]:
+    """What does not learn like all the rest, by name: groups, what is frozen when, the average, and an early stop.
+
+    Args:
+      config: the run's configuration.
+      model: what it trains.
+      state: the train state, of which paths alone are read.
+
+    Returns:
+      {} for a run in which everything learns alike, to its end.
+    """
+    options, early = config.optimizer, config.evaluation.early_stop
+    layers = embedders.layer_numbers(model.embedder, model.input.image_size) if options.layer_decay != 1 else None
+    found = {
+        "groups": "; ".join(groups.describe(options, state.params, layers)),
+        "phases": "; ".join(phases.describe(model.phases)),
+        "average": f"of all weights and statistics, decay {model.ema_decay:g}; it is evaluated and loaded"
+                   if model.ema_decay else "",
+        "early stop": f"once {early[0]} has not been better in {early[1]} evaluations" if early else "",
+    }
+    return {name: text for name, text in found.items() if text}
 
 
 def describe_data(config, train: datasets.Source, test: datasets.Source) -> str:

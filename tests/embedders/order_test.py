@@ -5,7 +5,8 @@ import pytest
 from geodesic import embedders
 
 
-@pytest.mark.parametrize(("name", "count"), [("resnet18", 8), ("resnet50", 16), ("iresnet18", 8), ("resnext29_32x4d", 9)])
+@pytest.mark.parametrize(("name", "count"), [("resnet18", 8), ("resnet50", 16), ("iresnet18", 8),
+                                             ("resnext29_32x4d", 9)])
 def test_the_stem_is_layer_0_and_every_block_is_one(name, count):
     found = embedders.layer_numbers(embedders.build(name, embedding_size=4, remat=(1,)), 64)
     blocks = [part for part in found if "_block" in part]
