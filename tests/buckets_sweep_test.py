@@ -23,6 +23,7 @@ from tests.experiments import sweep_test
 from tests.experiments.sweeping.sweeps import flags, write
 
 ROOT = pathlib.Path(__file__).parent.parent
+SWEEP = sweep_kill_test.SWEEP.replace('"total_steps": 6,', '"total_steps": 6, "run.log_every_steps": 1,')
 once = pytest.mark.parametrize("bucket", ["gs"], indirect=True)  # what s3 is asked for, other tests ask it for
 
 
@@ -170,7 +171,7 @@ def wait_until(condition) -> None:
 def through(tmp_path_factory):
     """The table of a sweep of real trials that nothing has interrupted, on a disk."""
     folder = tmp_path_factory.mktemp("through")
-    (folder / "sweep.py").write_text(sweep_kill_test.SWEEP)
+    (folder / "sweep.py").write_text(SWEEP)
     started = time.monotonic()
     assert start(folder / "sweep.py", str(folder / "runs")).wait() == 0
     return folder / "sweep.py", table(folder / "sweep.py", str(folder / "runs")), time.monotonic() - started
@@ -201,7 +202,7 @@ def test_killed_at_five_moments(bucket, through, only_the_sweep):
     assert sorted(storage.names(f"{there}/trials")) == sorted(trial.hash for trial in found)
     for trial in found:  # none was made twice: of each step there is one record, and one evaluation
         steps = [(record["step"], "loss" in record) for record in progress.read_metrics(running.run_path(trial))]
-        assert len(steps) == len({*steps}) and {step for step, _ in steps} == {*range(1, 7)}
+        assert steps == [(0, False), *((step, True) for step in range(1, 7)), (6, False)]
         assert not storage.names(f"{running.run_path(trial)}/.lock")
 
 

@@ -173,6 +173,7 @@ def test_a_run_on_images_of_a_bucket_is_the_run_on_those_of_a_disk(bucket, faces
         train.train(config(there, num_epochs=6), run, extend_to_epochs=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bucket", ["s3"], indirect=True)
 def test_programs_read_images_of_a_bucket(bucket, faces, on_disk, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

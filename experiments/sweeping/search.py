@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from geodesic.configs import sweeps
 from geodesic.errors import UserError
 from geodesic.experiments.process import lock, progress
-from geodesic.experiments.process.storage import is_remote
+from geodesic.experiments.process.storage import LostError, is_remote
 from geodesic.experiments.sweeping import database, running, trials
 
 _LOOK_SECONDS = 10.0     # between two looks at what a run in a bucket tells
@@ -70,7 +70,7 @@ def run(sweep: sweeps.Sweep, folder: str, storage: str, workers: int, trial_memo
         if remaining > 0:
             study.optimize(objective, n_trials=remaining, n_jobs=workers, catch=(FailedError,), callbacks=[enough])
         finished = study.get_trials(states=[TrialState.COMPLETE])
-    return f"{sweep.search.metric} {study.best_value:.4f} at {trials.label(study.best_params)}" if finished else ""
+        return f"{sweep.search.metric} {study.best_value:.4f} at {trials.label(study.best_params)}" if finished else ""
 
 
 def points(sweep: sweeps.Sweep, folder: str, storage: str) -> list[dict]:
@@ -121,8 +121,10 @@ def _pruner(trial: optuna.Trial, metric: str) -> Callable[[str], bool]:
         nonlocal looked
         if is_remote(run) and time.monotonic() - looked < _LOOK_SECONDS:
             return False
-        looked = time.monotonic()
-        for record in progress.read_metrics(run):
+        looked, records = time.monotonic(), []
+        with contextlib.suppress(LostError):  # nobody is pruned while the bucket is away
+            records = progress.read_metrics(run)
+        for record in records:
             if metric in record and record["step"] not in told:
                 told.add(record["step"])
                 trial.report(record[metric], record["step"])

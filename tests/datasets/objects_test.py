@@ -15,6 +15,8 @@ from geodesic.errors import UserError
 from geodesic.experiments.process import storage
 from tests.datasets import images, streams
 
+once = pytest.mark.parametrize("bucket", ["gs"], indirect=True)  # what s3 is asked for, the others ask it for
+
 
 @pytest.fixture
 def here(bucket, monkeypatch, tmp_path):
@@ -126,6 +128,7 @@ def test_an_object_that_goes_or_changes_is_one_line_and_costs_no_other(here, tmp
     assert there.record_names() == on_disk.record_names()
 
 
+@once
 @pytest.mark.parametrize(("path", "message"), [
     ("/nothing", "no folder 'URL/nothing'"), ("-nowhere/x", "no folder|no file"), ("/a.jpg", "no folder 'URL/a.jpg'"),
     ("/texts", r"no image in 'URL/texts' \(looked for .*; URL/texts: passed over 1 file\(s\) that are not read")])
@@ -136,6 +139,7 @@ def test_folders_that_are_none(here, path, message):
         datasets.build("image_folder", path=f"{here}{path}")
 
 
+@once
 def test_what_no_disk_has_is_no_image(here):
     image = images.encoded(images.pixels(0))
     for name in ("a/0.jpg", "a//1.jpg"):
@@ -182,6 +186,7 @@ def write(path: pathlib.Path) -> None:
             file.write(ROWS.encode())
 
 
+@once
 def test_a_manifest_of_this_machine_may_name_objects_and_not_both(here, tmp_path):
     folder = images.make_folder(tmp_path / "photos", 2, 2)
     storage.send(str(folder), f"{here}/photos")
@@ -194,6 +199,7 @@ def test_a_manifest_of_this_machine_may_name_objects_and_not_both(here, tmp_path
         datasets.build("manifest", path=str(table))
 
 
+@once
 @pytest.mark.parametrize(("path", "error", "message"), [
     ("none.csv", FileNotFoundError, "no manifest 'URL/none.csv'"),
     ("photos", UserError, "URL/photos is a folder of a bucket: expected one table, CSV or Parquet"),
@@ -207,6 +213,7 @@ def test_manifests_that_are_none(here, path, error, message):
         datasets.build("manifest", path=f"{here}/{path}")
 
 
+@once
 def test_a_name_with_a_hash(here, tmp_path):
     storage.write(f"{here}/a#b/0.jpg", images.encoded(images.pixels(0)))
     storage.write(f"{here}/a#b/m#1.csv", b"path,label,split\n0.jpg,x,train\n")
