@@ -17,7 +17,7 @@ from ..errors import UserError
 # as it is estimated: what is really left is up to a few hundred times that where the problem is ill-conditioned.
 _MEMORY, _EVALUATIONS, TOLERANCE = 12, 5000, 1e-9
 # Until so much is left, float32 is exact enough.
-_ROUGH = 1e-6
+_ROUGH = 1e-8
 _ARMIJO, _SMALLEST, _FLAT = 1e-4, 1e-6, 1e-12
 
 

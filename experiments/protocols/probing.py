@@ -25,7 +25,8 @@ from geodesic.experiments.trained.run import Run
 from geodesic.metrics import bootstrap, classification, logistic, retrieval, ridge
 
 CS = np.logspace(-6, 5, 45)
-_COARSE = CS[::4]  # for what is decided before the sweep, and for few labels
+# For what is decided before the sweep, and for few labels: every fourth, less exactly.
+_COARSE, _TOLERANCE = CS[::4], 1e-7
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
 ALPHAS = np.logspace(-4, 4, 33)  # of ridge, in units of the mean square along an axis
 SHOTS, DRAWS = (1, 2, 5, 10), 10
@@ -105,7 +106,8 @@ def probe(run: Run, train: datasets.Source, test: datasets.Source, validation: d
     return Probe(record, np.flatnonzero(readable["test"]), tested.labels, predictions, list(train.class_names))
 
 
-def sweep(train: Rows, validation: Rows, cs=CS) -> tuple[list[dict], logistic.Fit]:
+def sweep(train: Rows, validation: Rows, cs=CS, tolerance: float = logistic.TOLERANCE
+          ) -> tuple[list[dict], logistic.Fit]:
     """The validation accuracy of a logistic regression at each C, ascending, and the best fit; of equals the least C.
 
     Example:
@@ -117,7 +119,7 @@ def sweep(train: Rows, validation: Rows, cs=CS) -> tuple[list[dict], logistic.Fi
       (1.0, 0.1)
     """
     curve, best = [], None
-    for fit in logistic.path(*train, cs):
+    for fit in logistic.path(*train, cs, tolerance=tolerance):
         accuracy = float((fit.predict(validation.values) == validation.labels).mean())
         if best is None or accuracy > max(one["validation"] for one in curve):
             best = fit
@@ -139,7 +141,7 @@ def few_labels(train: Rows, validation: Rows, test: Rows, seed: int = 0, say=lam
         for _ in range(draws):
             order = rng.permutation(len(train.labels))
             kept = np.concatenate([order[train.labels[order] == label][:shot] for label in np.unique(train.labels)])
-            fits.append([*logistic.path(train.values[kept], train.labels[kept], _COARSE, tolerance=1e-7)])
+            fits.append([*logistic.path(train.values[kept], train.labels[kept], _COARSE, tolerance=_TOLERANCE)])
         validated = np.mean([[(fit.predict(validation.values) == validation.labels).mean() for fit in draw]
                              for draw in fits], axis=0)
         best = int(validated.argmax())
@@ -222,7 +224,7 @@ def _choose(candidates: dict[str, tuple[Rows, Rows, Rows]], normalize: str, say)
     tried = []
     for layer, (train, validation, _) in candidates.items():
         for kind in kinds:
-            curve, best = sweep(_normalized(train, kind), _normalized(validation, kind), _COARSE)
+            curve, best = sweep(_normalized(train, kind), _normalized(validation, kind), _COARSE, _TOLERANCE)
             reached = max(one["validation"] for one in curve)
             tried.append({"layer": layer, "normalize": kind, "c": best.c, "validation": reached})
             say(f"layer {layer}, {kind}: validation {reached:.4f} at C {best.c:.2g} of {len(_COARSE)} values")
