@@ -1,8 +1,15 @@
+import signal
+
 import pytest
 
 from geodesic.configs import default
 from geodesic.errors import UserError
+from geodesic.experiments import train
+from geodesic.experiments.checkpoints import checkpoint
+from geodesic.experiments.process import goodput, progress
 from geodesic.experiments.training import early_stop
+from tests.experiments import tiny
+from tests.experiments.train_test import StopAt, one_device  # noqa: F401
 
 
 def options(*early):
@@ -45,3 +52,30 @@ def test_what_never_comes_again_is_refused(early, told):
 def test_nothing_is_the_default():
     early_stop.check(options(), {})
     assert early_stop.reason(options(), [{"step": 1, "map@r": 0.0}] * 9) == ""
+
+
+def digests(folder):
+    with checkpoint.Checkpoints(str(folder)) as checkpoints:
+        _, record = checkpoints.read(lambda name: name == "step")
+        return record["step"], record["digests"]
+
+
+def test_a_run_ends_where_it_would_have_ended_however_often_it_is_stopped(one_device, tmp_path, capsys):  # noqa: F811
+    """The score is 1 from the start, so the third evaluation, of step 4, is the last one."""
+    config = tiny.config(tiny.faces(tmp_path / "faces"), total_steps=20, evaluation__every_epochs=1.0,
+                         optimizer__learning_rate=1e-6, evaluation__early_stop=("recall@1", 2))
+    assert train.train(config, str(tmp_path / "whole"), StopAt()) == 0
+    told = "recall@1 has not been better than 1.0000, of step 0, in 2 evaluations"
+    assert f"stopped early at step 4: {told}" in capsys.readouterr().out
+    assert digests(tmp_path / "whole")[0] == 4 and goodput.read(str(tmp_path / "whole"))["ended"] == "finished"
+    folder = tmp_path / "stopped"
+    for calls in (8, 3, 6):  # in the second evaluation, before the next step, and in the evaluation that ends it
+        assert train.train(config, str(folder), StopAt(calls)) == 128 + signal.SIGTERM
+    assert train.train(config, str(folder), StopAt()) == 0
+    assert digests(folder) == digests(tmp_path / "whole")
+    records = [[(record["step"], record.get("loss"), record.get("recall@1"))
+                for record in progress.read_metrics(str(path))] for path in (folder, tmp_path / "whole")]
+    assert records[0] == records[1]
+    capsys.readouterr()
+    assert train.train(config, str(folder), StopAt()) == 0
+    assert f"is finished: 4 steps, stopped early: {told}. Nothing to do." in capsys.readouterr().out
