@@ -104,4 +104,4 @@ def _print(record: dict) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, alone=True)
+    cli.run(main, define_flags, alone=True, buckets=("workdir", "out"))

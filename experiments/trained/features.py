@@ -63,7 +63,8 @@ def of(run: Run, source: datasets.Source, layers: Iterable[str] = (_EMBEDDING,),
     known = run.layers
     if unknown := [layer for layer in layers if layer not in known]:
         raise UserError(f"{run.config.embedder.name} has no layer {unknown[0]!r}; it has {', '.join(known)}")
-    wanted = {layer: made_by(run, source, layer, pooled=pooled, variables=variables) for layer in layers}
+    alike = made_by(run, source, _EMBEDDING, pooled=pooled, variables=variables)
+    wanted = {layer: alike | {"layer": layer} for layer in layers}
     missing = [layer for layer in wanted if read(folder, wanted[layer]) is None]
     if missing:
         shapes = {layer: known[layer][-1:] if pooled else known[layer] for layer in missing}
