@@ -26,6 +26,10 @@ from geodesic.experiments.process import workdir
 from geodesic.experiments.sweeping import statistics
 from geodesic.experiments.trained import features, network
 
+# Options that decide the result: classes is how many of the first, 0 for all.
+USUAL = {"classes": 0, "layer": "stage4", "image_size": 96, "steps": 150, "batch": 32, "rate": 1e-3, "decay": 0.05,
+         "seeds": 3}
+
 
 def make_head(name: str):
     """The head with the fields of configs/default.py."""
@@ -74,7 +78,8 @@ def top1(head, loss, params: dict, given: dict, labels: np.ndarray) -> float:
 
 def described(rows: dict, record: dict) -> str:
     """The table in Markdown."""
-    lines = ["| head | parameters | top-1 in % | to `linear`, paired [95 % interval] | seconds |", "|---" * 5 + "|"]
+    lines = ["# Heads on frozen features", "",
+             "| head | parameters | top-1 in % | to `linear`, paired [95 % interval] | seconds |", "|---" * 5 + "|"]
     for name, row in rows.items():
         mean, low, high = statistics.paired(*(dict(enumerate(rows[one]["top1"])) for one in (name, "linear"))).interval
         versus = "" if name == "linear" else f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
@@ -82,18 +87,19 @@ def described(rows: dict, record: dict) -> str:
         lines.append(f"| {name} | {row['parameters']:,} | **{100 * np.mean(row['top1']):.1f}** ({each}) | {versus} | "
                      f"{np.mean(row['seconds']):.1f} |")
     environment, options = record["environment"], record["options"]
+    given = "".join(f" --{key}={value}" for key, value in options.items() if value != USUAL[key])
     lines += ["", f"{record['images']} images of {record['classes']} classes, tested on {record['tested']} others; "
                   f"layer {options['layer']} of {record['embedder']} at {options['image_size']} px, frozen; "
                   f"{options['steps']} steps of {options['batch']}, AdamW {options['rate']:g}, decay "
                   f"{options['decay']:g}; seeds 0 to {options['seeds'] - 1}. {environment['devices']}, "
                   f"{environment['machine']}, jax {environment['packages']['jax']}, {environment['date'][:10]}, commit "
-                  f"{environment['commit']}, `python -m benchmarks.heads`."]
+                  f"{environment['commit']}, `python -m benchmarks.heads{given}`. Intervals are over the seeds, and not "
+                  f"over other images to test on."]
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    options = turns.options(__doc__, weights="", train="", test="", classes=0, layer="stage4", image_size=96, steps=150,
-                            batch=32, rate=1e-3, decay=0.05, seeds=3, features="", out="")
+    options = turns.options(__doc__, weights="", train="", test="", features="", out="", **USUAL)
     run = geodesic.load(options.weights, overrides={"input.image_size": options.image_size})
     sources = [datasets.build("image_folder", path=path, classes=(0, options.classes))
                for path in (options.train, options.test)]
@@ -113,9 +119,9 @@ def main() -> None:
             row["top1"].append(top1(head, loss, params, test, sources[1].labels))
             row["seconds"].append(seconds)
             print(f"seed {seed}  {name:<15} top-1 {row['top1'][-1]:.3f}  {seconds:.1f} s", flush=True)
-    record = {"environment": workdir.environment(jax.devices()), "options": vars(options), "images": len(sources[0]),
-              "tested": len(sources[1]), "classes": sources[0].num_classes, "embedder": run.config.embedder.name,
-              "heads": rows}
+    record = {"environment": workdir.environment(jax.devices()), "options": {key: vars(options)[key] for key in USUAL},
+              "images": len(sources[0]), "tested": len(sources[1]), "classes": sources[0].num_classes,
+              "embedder": run.config.embedder.name, "heads": rows}
     print(described(rows, record))
     if options.out:
         out = pathlib.Path(options.out)

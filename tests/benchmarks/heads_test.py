@@ -31,9 +31,9 @@ def test_differences_are_paired():
             "mlp": {"parameters": 2_000, "top1": [0.55, 0.75], "seconds": [3.0, 3.0]}}
     record = {"environment": {"devices": "1 x cpu", "machine": "x", "packages": {"jax": "1"}, "date": "2000-01-01T",
                               "commit": "0"}, "images": 1, "classes": 2, "tested": 3, "embedder": "resnet50",
-              "options": {"layer": "stage4", "image_size": 32, "steps": 1, "batch": 2, "rate": 0.1, "decay": 0.0,
-                          "seeds": 2}}
+              "options": benchmark.USUAL | {"classes": 2}}
     table = benchmark.described(rows, record)
+    assert "`python -m benchmarks.heads --classes=2`" in table
     assert "| linear | 10 | **60.0** (50.0, 70.0) |  | 1.5 |" in table
     assert "| mlp | 2,000 | **65.0** (55.0, 75.0) | +5.0 [+5.0, +5.0] | 3.0 |" in table
 
