@@ -93,8 +93,8 @@ def described(rows: dict, record: dict) -> str:
                   f"{options['steps']} steps of {options['batch']}, AdamW {options['rate']:g}, decay "
                   f"{options['decay']:g}; seeds 0 to {options['seeds'] - 1}. {environment['devices']}, "
                   f"{environment['machine']}, jax {environment['packages']['jax']}, {environment['date'][:10]}, commit "
-                  f"{environment['commit']}, `python -m benchmarks.heads{given}`. Intervals are over the seeds, and not "
-                  f"over other images to test on."]
+                  f"{environment['commit']}, `python -m benchmarks.heads{given}`. Intervals are over the seeds, and "
+                  f"not over other images to test on."]
     return "\n".join(lines) + "\n"
 
 
