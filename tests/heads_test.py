@@ -1,5 +1,7 @@
 """All heads: what they give, what they refuse, and a training step of each under losses of three kinds."""
 
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -159,11 +161,24 @@ def test_below_a_head_a_trunk_can_be_frozen(name):
     assert not any(jax.tree.leaves(unmoved["embedder"])) and not all(jax.tree.leaves(unmoved["loss"]))
 
 
+class StopAfter:
+    """A stop signal that arrives at the n-th time it is asked for."""
+
+    def __init__(self, calls: int):
+        self.calls = calls
+
+    @property
+    def received(self):
+        self.calls -= 1
+        return signal.SIGTERM if self.calls <= 0 else None
+
+
 def test_a_run_with_a_head_is_kept_and_loaded(tmp_path, monkeypatch):
-    """Trained, read back to the same bits, evaluated, embedded, classified."""
+    """Trained, loaded, embedded, classified; stopped and restored, it ends with the same bits."""
     mesh = meshes.make(jax.devices()[:2])
     monkeypatch.setattr(meshes, "make", lambda devices=None: mesh)
-    config = configured("recurrent", task="classification", loss__name="softmax", total_steps=2)
+    config = configured("recurrent", task="classification", loss__name="softmax", total_steps=3,
+                        head__recurrent__dropout=0.3)
     config.train_data.path = config.test_data.path = str(tiny.faces(tmp_path / "faces", 5, 4))
     assert train.train(config, str(tmp_path / "run")) == 0
     run = geodesic.load(str(tmp_path / "run"))
@@ -175,8 +190,13 @@ def test_a_run_with_a_head_is_kept_and_loaded(tmp_path, monkeypatch):
     head = heads.build("recurrent", **SMALL["recurrent"])
     np.testing.assert_allclose(head.apply({"params": run.variables["params"]["head"]}, maps), found, rtol=1e-4,
                                atol=1e-5)
-    assert run.classify(photos).shape == (20, 5)
-    assert train.train(config, str(tmp_path / "run")) == 0  # it is finished, and its configuration is the stored one
+    scores = run.classify(photos)
+    assert scores.shape == (20, 5)
+    assert train.train(config, str(tmp_path / "parts"), StopAfter(2)) == 128 + signal.SIGTERM
+    assert train.train(config, str(tmp_path / "parts")) == 0
+    parts = geodesic.load(str(tmp_path / "parts"))
+    assert parts.digest == run.digest
+    np.testing.assert_array_equal(parts.classify(photos), scores)
 
 
 @pytest.mark.parametrize(("changes", "message"), [
