@@ -18,6 +18,7 @@ PROGRAMS = {
     "inspect_data": "says what is in a source of images, and what is wrong with it",
     "prepare": "writes a source as shards that are read fast",
     "import_weights": "makes public weights into a folder that can be used as a run",
+    "lr_range": "tries learning rates in a short training, and suggests one",
     "plan": "says what a run would need on every device, before any device time is spent",
     "compare": "holds the records of runs against the papers' figures",
     "runs": "lists all runs below a folder: state, step, last scores, goodput",

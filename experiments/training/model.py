@@ -82,9 +82,11 @@ class Model(NamedTuple):
     total_steps: int
 
 
-def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.Mesh) -> Model:
+def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.Mesh,
+          schedule: optax.Schedule | None = None) -> Model:
     """The model of a configuration and its task, of which `network`, `loss` and `targets` are used.
 
+    schedule: the learning rate by step, in place of the configuration's.
     Raises UserError for a name, field or value that the parts do not know.
     """
     limits.check(config)
@@ -92,7 +94,7 @@ def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.
     embedder, size = task.network(config), config.input.image_size
     steps_per_epoch = (config.items_per_epoch or num_examples) / config.batch_size
     total_steps = config.total_steps or max(round(config.num_epochs * steps_per_epoch), 1)
-    schedule = optimizer.make_schedule(config, steps_per_epoch, total_steps)
+    schedule = schedule or optimizer.make_schedule(config, steps_per_epoch, total_steps)
     outputs, variables = network.abstract(embedder, size)
     loss = distillation.distilled(task.loss(config, num_classes, mesh), config.distill)
     embedding_size = network.size_of(outputs)
