@@ -123,6 +123,19 @@ def test_clipping_to_a_norm_is_of_the_whole_embedder_and_not_of_the_loss():
     np.testing.assert_allclose(update["loss"]["prototypes"], -0.5)
 
 
+def test_clipping_the_whole_gradient_follows_that_of_the_embedder():
+    """(3, 4) and 12 have the norm 13; with the embedder clipped to 1 before, (.6, .8) and 12 have sqrt(145)."""
+    params = {"embedder": {"conv1": jnp.array([3.0, 4.0])}, "loss": {"prototypes": jnp.full((1, 1), 12.0)}}
+    for options, scale in (({}, 1 / 13), ({"embedder_clip_norm": 1.0}, 1 / np.sqrt(145))):
+        config = default.get_config()
+        config.optimizer.update(weight_decay=0.0, clip_norm=1.0, **options)
+        made = optimizer.make_optimizer(config.optimizer, optax.constant_schedule(1.0))
+        update, _ = made.update(params, made.init(params), params)
+        embedder = np.array([3.0, 4.0]) / (5 if options else 1)
+        np.testing.assert_allclose(update["embedder"]["conv1"], -scale * embedder, rtol=1e-6)
+        np.testing.assert_allclose(update["loss"]["prototypes"], -scale * 12, rtol=1e-6)
+
+
 def test_the_norm_is_clipped_before_the_numbers():
     """(3, 4) becomes (.6, .8) and then (.6, .7); the other order would make it (.7, .7), whose norm is below 1."""
     params = {"embedder": {"conv1": jnp.array([3.0, 4.0])}, "loss": {"prototypes": jnp.ones((1, 1))}}

@@ -87,6 +87,19 @@ def test_a_part_that_starts_later_starts_as_if_new():
     assert np.median(np.abs(kernels[3] - kernels[2])) == pytest.approx(1e-3, rel=0.01)
 
 
+@pytest.mark.parametrize("start", [0, 2])
+def test_a_rule_that_applies_the_rate_itself_has_that_of_its_step(start):
+    """LARS: the first update of a kernel is its norm times .001 and the rate, of the first step in which it learns."""
+    frozen = (("embedder/stage1_*", start / 2.5),) if start else ()
+    config = tiny.config(optimizer__name="lars", optimizer__learning_rate=1.0, num_epochs=4, optimizer__frozen=frozen,
+                         optimizer__weight_decay=0.0, optimizer__trunk_learning_rate_factor=0.5)
+    found, reported = states(config, start + 1, skip=range(1, start))
+    before, after = (state.params["embedder"]["stage1_block1"]["conv1"]["kernel"] for state in found[-2:])
+    rate = (1 - start / 10) ** 2
+    assert reported[-1]["learning_rate"] == pytest.approx(rate, rel=1e-6)
+    assert np.linalg.norm(after - before) == pytest.approx(0.5 * 1e-3 * rate * np.linalg.norm(before), rel=1e-3)
+
+
 def test_what_lies_below_a_frozen_part_still_learns():
     config = tiny.config(optimizer__frozen=(("embedder/stage2_*", 0), ("embedder/neck", 0)), embedder__neck="bn_fc_bn")
     found, _ = states(config, 1)
