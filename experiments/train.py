@@ -78,6 +78,8 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
     # A run that was started is never kept from its end.
     if hosts.from_first(hosts.is_first() and not resume.has_made_a_step(workdir)):
         task.check(config, source)
+        if config.init_from:
+            init_from.check(model.variables, config.init_from, config)
         for evaluator in watched:
             evaluator.check()
     teacher = distillation.load(config, model, source.class_names, mesh)

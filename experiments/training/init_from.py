@@ -11,21 +11,19 @@ from geodesic.experiments.trained import loading
 from geodesic.experiments.training import model
 
 
+def check(variables: dict, workdir: str, config) -> None:
+    """Raises UserError where `workdir` has another trunk, or other pixels, than the network of these variables."""
+    _read(traverse_util.flatten_dict(variables, sep="/"), workdir, config)
+
+
 def initialise(state, workdir: str, config):
     """A new train state with the trunk of `workdir`: imported weights, or the last checkpoint of a run.
 
     The neck keeps its own start where `workdir` has none of this shape, and a head where `workdir` has not the whole of
-    it. Says what was taken. Raises UserError where the trunks differ.
+    it. Says what was taken. Raises UserError as `check` does.
     """
-    variables = imported.load(workdir, config) if imported.exist(workdir) else _of_run(workdir, config)
-    given = traverse_util.flatten_dict(variables, sep="/")
-    ours = {"params": state.params["embedder"], "batch_stats": state.batch_stats}
-    needed = traverse_util.flatten_dict(ours, sep="/")
-    differing = [path for path in imported.differing(given, needed) if _part(path) not in embedders.ABOVE_TRUNK]
-    if differing:
-        raise UserError(f"init_from {workdir} has another trunk than config.embedder: "
-                        f"{imported.differences(given, needed, differing)}")
-
+    needed = traverse_util.flatten_dict(model.embedder_variables(state), sep="/")
+    given = _read(needed, workdir, config)
     other_head = any(_part(path) == "head" for path in imported.differing(given, needed))
     taken = {path for path, value in needed.items() if imported.shape(given, path) == tuple(value.shape)
              and not (other_head and _part(path) == "head")}
@@ -40,6 +38,17 @@ def initialise(state, workdir: str, config):
     started = state.replace(params={**state.params, "embedder": filled["params"]},
                             batch_stats=filled.get("batch_stats", {}))
     return model.with_average(started) if state.ema else started
+
+
+def _read(needed: dict, workdir: str, config) -> dict:
+    """The arrays of `workdir` by their paths."""
+    variables = imported.load(workdir, config) if imported.exist(workdir) else _of_run(workdir, config)
+    given = traverse_util.flatten_dict(variables, sep="/")
+    differing = [path for path in imported.differing(given, needed) if _part(path) not in embedders.ABOVE_TRUNK]
+    if differing:
+        raise UserError(f"init_from {workdir} has another trunk than config.embedder: "
+                        f"{imported.differences(given, needed, differing)}")
+    return given
 
 
 def _told(workdir: str, needed: dict, taken: set[str]) -> str:

@@ -60,7 +60,8 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh) -
                     f"{config.input.image_size} px" + _output(config, model),
         "loss": f"{config.loss.name} {dict(config.loss[config.loss.name])}, {model.num_classes:,} classes, "
                 f"{count(state.params['loss']):,} parameters",
-        "compute": f"{forward_flops(model) / 1e9:.3f} GFLOP per image forward, about three times that to train",
+        "compute": f"{forward_flops(model) / 1e9:.3f} GFLOP per image forward"
+                   + ("" if any(model.phases.frozen) else ", about three times that to train"),
         "batch": f"{config.batch_size} = {mesh.size} device(s) x {config.accumulation_steps} accumulation step(s) x "
                  f"{config.batch_size // mesh.size // config.accumulation_steps}",
         "steps": f"{model.total_steps:,} ({model.total_steps / model.steps_per_epoch:.1f} epochs of "

@@ -9,11 +9,11 @@ import pytest
 
 from geodesic.errors import UserError
 from geodesic.experiments import tasks, train
-from geodesic.experiments.checkpoints import checkpoint
+from geodesic.experiments.checkpoints import checkpoint, imported
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import progress
 from geodesic.experiments.protocols import evaluation
-from geodesic.experiments.trained import embedding
+from geodesic.experiments.trained import embedding, network
 from geodesic.experiments.training import model
 from tests.experiments import tiny
 
@@ -174,6 +174,20 @@ def test_a_test_set_of_one_image_a_class_is_refused(one_device, tmp_path):
     config = tiny.config(tiny.faces(tmp_path / "faces"))
     config.test_data.path = str(tiny.faces(tmp_path / "test", 5, 1))
     refused(config, tmp_path / "run", "5 images of as many classes: no class has two images")
+
+
+@pytest.mark.parametrize(("change", "rename", "match"), [
+    ({"input__mean": (0.0, 0.0, 0.0)}, False, r"mean"),
+    ({}, True, r"has another trunk than config\.embedder: "),
+])
+def test_weights_that_are_not_for_this_run_are_refused(one_device, tmp_path, change, rename, match):
+    theirs = tiny.config(tiny.faces(tmp_path / "faces"), **change)
+    embedder = network.make_embedder(theirs.embedder, theirs.head)
+    variables = jax.device_get(network.init_embedder(embedder, 16, seed=0))
+    if rename:
+        variables["params"]["other"] = variables["params"].pop(next(iter(variables["params"])))
+    imported.save(str(tmp_path / "weights"), theirs, variables, {})
+    refused(tiny.config(tmp_path / "faces", init_from=str(tmp_path / "weights")), tmp_path / "run", match)
 
 
 def test_one_class_trains_where_the_number_of_classes_is_given(one_device, tmp_path, capsys):
