@@ -26,7 +26,9 @@ def main(name: str, path: str, steps: str, state: str, workers: str) -> None:
     while step < int(steps):
         batch = next(batches)
         step += 1
-        print(step, hashlib.sha256(batch["image"].tobytes() + batch["label"].tobytes()).hexdigest()[:16], flush=True)
+        digest = hashlib.sha256(batch["image"].tobytes() + batch["label"].tobytes()).hexdigest()[:16]
+        sys.stdout.write(f"{step} {digest}\n")  # at once, also where Python does not buffer: no kill cuts a line
+        sys.stdout.flush()
         workdir.write_json(state, batches.get_state())
     batches.close()
 
