@@ -25,7 +25,7 @@ class Detections(NamedTuple):
     Attributes:
         boxes: f[N,4], as x1, y1, x2, y2.
         scores: f[N].
-        classes: int[N], any integers.
+        classes: int[N], any integers; rows of class -1 are padding and left out.
     """
 
     boxes: np.ndarray
@@ -38,7 +38,7 @@ class Truth(NamedTuple):
 
     Attributes:
         boxes: f[G,4], as x1, y1, x2, y2.
-        classes: int[G].
+        classes: int[G]; rows of class -1 are padding and left out.
         crowd: bool[G], None for none: a region of many objects, in which detections count neither as right nor wrong.
         area: f[G], of the objects' outlines, which tells small from large; None takes the boxes' own.
     """
@@ -116,14 +116,14 @@ def match(detections: Sequence[Detections], truths: Sequence[Truth]) -> Matches:
 
 
 def checked(detections: Sequence[Detections], truths: Sequence[Truth]) -> tuple[list[Detections], list[Truth]]:
-    """Checks what was found against what there is to be found, and fills in what may be left out.
+    """Checks what was found and what there is to be found, leaves out padding, and fills in what was not given.
 
     Args:
         detections: of each image.
         truths: of each image.
 
     Returns:
-        Both, as arrays of float64, int64 and bool.
+        Both, as arrays of float64, int64 and bool, without rows of class -1.
 
     Raises:
         UserError: as of `match`.
@@ -137,18 +137,20 @@ def checked(detections: Sequence[Detections], truths: Sequence[Truth]) -> tuple[
     """
     if len(detections) != len(truths):
         raise UserError(f"detections of {len(detections)} images and the truth of {len(truths)}: expected as many")
-    found = [Detections(_boxes(image.boxes, f"image {place}, detections"),
-                        _column(image.scores, image.boxes, "scores", f"image {place}, detections"),
-                        _labels(image.classes, image.boxes, f"image {place}, detections"))
-             for place, image in enumerate(detections)]
-    return found, [_checked_truth(image, f"image {place}, truth") for place, image in enumerate(truths)]
+    return ([_checked_image(image, f"image {place}, detections") for place, image in enumerate(detections)],
+            [_checked_image(image, f"image {place}, truth") for place, image in enumerate(truths)])
 
 
-def _checked_truth(image: Truth, where: str) -> Truth:
+def _checked_image(image: Detections | Truth, where: str) -> Detections | Truth:
     boxes = _boxes(image.boxes, where)
-    crowd = np.zeros(len(boxes), bool) if image.crowd is None else _column(image.crowd, boxes, "crowd", where) != 0
-    area = areas(boxes) if image.area is None else _column(image.area, boxes, "area", where)
-    return Truth(boxes, _labels(image.classes, boxes, where), crowd, area)
+    labels = _labels(image.classes, boxes, where)
+    if isinstance(image, Detections):
+        columns = Detections(boxes, _column(image.scores, boxes, "scores", where), labels)
+    else:
+        crowd = np.zeros(len(boxes), bool) if image.crowd is None else _column(image.crowd, boxes, "crowd", where) != 0
+        area = areas(boxes) if image.area is None else _column(image.area, boxes, "area", where)
+        columns = Truth(boxes, labels, crowd, area)
+    return type(image)(*(column[labels != -1] for column in columns))
 
 
 def _boxes(boxes, where: str) -> np.ndarray:

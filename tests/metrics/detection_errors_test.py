@@ -78,6 +78,18 @@ def test_of_two_that_could_be_mended_the_higher_score_is():
     assert found.gains == pytest.approx(NONE | {"localisation": 0.5, "classification": 0.25})
 
 
+def test_at_the_overlap_itself_it_is_the_place_that_is_wrong():
+    """Half of the object, which is taken: a localisation error, that mending lets vanish."""
+    found = errors((FIRST, 0.9, 1), ([0, 0, 10, 5], 0.8, 1), (SECOND, 0.8, 2))
+    assert found.counts == NONE | {"localisation": 1}
+
+
+def test_what_lies_in_a_crowd_stands_for_no_object():
+    found = detection_errors.errors([detection.Detections([shifted(FIRST, 5)], [0.9], [1])],
+                                    [detection.Truth([FIRST, [0, 0, 20, 20]], [1, 1], crowd=[False, True])])
+    assert (found.ap, found.counts) == (0.0, NONE | {"missed": 1})
+
+
 def test_what_lies_in_a_crowd_is_no_error_and_a_crowd_is_not_missed():
     boxes = [FIRST, SECOND, [101, 101, 105, 105]]
     found = detection_errors.errors([detection.Detections(boxes, [0.9, 0.8, 0.7], [1, 2, 2])],

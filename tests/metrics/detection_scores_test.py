@@ -64,6 +64,17 @@ def test_all_numbers_equal_those_of_pycocotools(block):
                                        [*recall[:, 0].mean(axis=0), recall[:, 3, 2].mean()], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize(("on", "ap50"), [(0, 1), (1, 51 / 101)])
+def test_of_objects_overlapped_alike_the_later_is_taken(on, ap50):
+    """The first detection overlaps both objects by .8, the second only one of them by more than .5."""
+    objects = np.array([[0, 0, 18, 10], [4, 0, 22, 10]])
+    boxes = np.array([[2, 0, 20, 10], [[-3, 0, 15, 10], [7, 0, 25, 10]][on]])
+    found = [(boxes, [0.9, 0.8], [3, 3])] + [(np.zeros((0, 4)), [], [])] * 4
+    truth = [(objects, [3, 3], [0, 0], [180, 180])] + [(np.zeros((0, 4)), [], [], [])] * 4
+    assert detection_scores.summary(matched(found, truth))["ap50"] == pytest.approx(ap50)
+    assert judged(found, truth).stats[1] == pytest.approx(ap50)
+
+
 def test_the_sets_hold_what_they_should():
     """Each trap is in many of the sets, so that the comparison above sees it."""
     counts = dict.fromkeys(("crowds", "ties", "no objects", "no detections", "flat", "too many", "absent"), 0)

@@ -43,6 +43,14 @@ def test_classes_are_kept_apart_and_equals_stay_in_order():
     assert matches.classes[7].images.tolist() == [0, 1] and not matches.classes[7].hits.any()
 
 
+def test_padding_is_left_out():
+    found = detection.Detections(np.concatenate([BOX, np.zeros((2, 4))]), [0.9, 0, 0], [7, -1, -1])
+    matches = detection.match([found], [detection.Truth([*BOX, [0, 0, 0, 0]], [7, -1], [False, True], [50, 0])])
+    assert list(matches.classes) == [7]
+    assert matches.classes[7].hits[0, 0].tolist() == [True]
+    assert matches.classes[7].positives[:, 0].tolist() == [1, 1, 0, 0]
+
+
 @pytest.mark.parametrize(("found", "truth", "message"), [
     (detection.Detections([[5, 5, 3, 9]], [0.5], [7]), detection.Truth(BOX, [7]),
      r"image 1, detections: box \[5.0, 5.0, 3.0, 9.0\] ends before it begins; boxes are x1, y1, x2, y2"),
