@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from geodesic.configs import stored
 from geodesic.errors import UserError
 from geodesic.experiments import tasks
-from geodesic.experiments.process import cli, hosts, workdir
+from geodesic.experiments.process import cli, hosts, storage, workdir
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.reporting import pictures
 from geodesic.experiments.training import data
@@ -59,6 +59,7 @@ def main(config, values) -> int:
     if values.steps < 10 or not 0 < values.lowest < values.highest:
         raise UserError(f"--steps is 10 at least, and --lowest above 0 and below --highest; got {values.steps}, "
                         f"{values.lowest:g} and {values.highest:g}")
+    storage.check(values.workdir)
     rates = np.geomspace(values.lowest, values.highest, values.steps)
     mesh = meshes.make()
     losses = sweep(config, rates, mesh)
