@@ -209,13 +209,15 @@ def _solve(problem: _Problem, c: float, place: np.ndarray, memory: list, toleran
     evaluations = 1
     for exact, allowed in ((False, max(tolerance, _ROUGH)), (True, tolerance)):
         entropy = lambda place, exact=exact: problem.entropy(place, exact)
-        place, loss, count, memory = _descend(entropy, c, penalty, scale, place, memory, allowed)
+        # Where float32 finds nothing lower nearby, float64 goes on.
+        place, loss, count, memory = _descend(entropy, c, penalty, scale, place, memory, allowed,
+                                              _SMALLEST if exact else 0.1)
         evaluations += count
     return place, loss, evaluations, memory
 
 
 def _descend(entropy, c: float, penalty: np.ndarray, scale: np.ndarray, place: np.ndarray, memory: list,
-             tolerance: float):
+             tolerance: float, smallest: float):
     """L-BFGS in places that are divided by `scale`: what `_solve` gives."""
     steps = [step for step in (_scaled(c, penalty, scale, *pair) for pair in memory) if step]
     total, slopes = entropy(place)
@@ -231,7 +233,7 @@ def _descend(entropy, c: float, penalty: np.ndarray, scale: np.ndarray, place: n
             new_place = place + size * direction
             total, new_slopes = entropy(new_place)
             new_value, evaluations = c * total + _half_square(new_place), evaluations + 1
-            if new_value <= value + _ARMIJO * size * slope or evaluations >= _EVALUATIONS or size < _SMALLEST:
+            if new_value <= value + _ARMIJO * size * slope or evaluations >= _EVALUATIONS or size < smallest:
                 break
             # The least of the parabola through both values and the slope.
             size *= float(np.clip(-slope * size / (2 * (new_value - value - slope * size)), 0.1, 0.5))
