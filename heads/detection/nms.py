@@ -126,16 +126,14 @@ def _suppress(boxes: jax.Array, scores: jax.Array, classes: jax.Array, threshold
     if kept < 1:
         raise UserError(f"1 box or more is kept; got {kept}")
 
-    def turn(index, carry):
-        left, places, found = carry
+    def turn(left, _):
         best = jnp.argmax(left)
         score = left[best]
-        places = places.at[index].set(jnp.where(score == -jnp.inf, -1, best.astype(jnp.int32)))
         overlap = jnp.where(classes == classes[best], iou(boxes[best], boxes), 0.0)
-        return lowered(left, overlap).at[best].set(-jnp.inf), places, found.at[index].set(score)
+        place = jnp.where(score == -jnp.inf, -1, best.astype(jnp.int32))
+        return lowered(left, overlap).at[best].set(-jnp.inf), (place, score)
 
-    start = scores, jnp.full(kept, -1, jnp.int32), jnp.full(kept, -jnp.inf, jnp.float32)
-    return jax.lax.fori_loop(0, kept, turn, start)[1:]
+    return jax.lax.scan(turn, scores.astype(jnp.float32), length=kept)[1]
 
 
 def _largest_float32(threshold: float) -> np.float32:

@@ -4,6 +4,9 @@
 
 One program for a batch: decoding, the best candidates of each level, suppression. Of an image in which less is found
 than there is room for, the rest has class -1 and score 0. Scores of a network that gives NaN are NaN.
+
+It is a part of the network's side: where a batch is split over devices, it belongs inside the `jax.shard_map` that the
+network runs in. Outside of it the result is the same, but the search for candidates gathers all scores on every device.
 """
 
 from typing import NamedTuple

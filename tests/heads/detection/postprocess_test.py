@@ -1,13 +1,17 @@
 import functools
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from geodesic.errors import UserError
 from geodesic.heads.detection import postprocess
+from geodesic.losses import detection, detection_targets
 from tests.heads.detection import detection_cases
 
 GOLDEN = pathlib.Path(__file__).parent / "goldens" / "torchvision.npz"
@@ -89,6 +93,45 @@ def test_soft_suppression_finds_more_boxes_with_lower_scores(suppression):
 def test_a_nan_of_the_network_is_seen():
     found = one([[jnp.nan], [2], [1]])
     assert np.isnan(found.scores[0]) and found.classes[0] == 0 and np.isfinite(found.scores[1:]).all()
+
+
+def test_outputs_without_loss_are_read_as_the_true_boxes():
+    """Points, units and order are the same for the loss and for what reads the network."""
+    points = detection_targets.points((96, 128), (8, 16, 32))
+    boxes = jnp.array([[[10.0, 20, 50, 44], [60, 8, 124, 90], [70, 50, 90, 80]], [[0, 0, 120, 90], [0] * 4, [0] * 4]])
+    targets = {"boxes": boxes, "classes": jnp.array([[2, 0, 1], [1, -1, -1]]), "num_boxes": jnp.array([3, 1])}
+    owners = detection_targets.assign(points, boxes, targets["num_boxes"])
+    own = jnp.maximum(owners, 0)
+    sides = detection_targets.distances(points.places, jnp.take_along_axis(boxes, own[..., None], 1))
+    right = jnp.where(owners >= 0, jnp.take_along_axis(targets["classes"], own, 1), -1)[..., None] == jnp.arange(3)
+    values = {"logits": jnp.where(right, 20.0, -20.0), "distances": sides / points.strides[:, None],
+              "centerness": jax.scipy.special.logit(jnp.clip(detection_targets.centerness(sides), 0.01, 0.99))}
+    outputs = {name: jnp.split(value, np.cumsum(points.sizes)[:-1], 1) for name, value in values.items()}
+
+    _, _, scalars = detection.fcos(points, 3).apply({}, {}, outputs, targets, jax.random.key(0))
+    assert abs(scalars["box"]) < 1e-5 and scalars["classification"] < 1e-5
+    found = detect(image_size=(96, 128), kept=5)(outputs, points.places, points.strides)
+    for index, number in enumerate((3, 1)):
+        assert (found.classes[index, number:] == -1).all()
+        order = np.argsort(found.classes[index, :number])
+        expected = np.argsort(targets["classes"][index, :number])
+        np.testing.assert_allclose(found.boxes[index][order], boxes[index][expected], atol=1e-4)
+        assert found.classes[index][order].tolist() == targets["classes"][index][expected].tolist()
+
+
+@pytest.mark.parametrize("suppression", postprocess.SUPPRESSIONS)
+def test_each_device_detects_in_its_own_images(suppression):
+    """Inside jax.shard_map, as networks run."""
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:4])
+    outputs = jax.tree.map(lambda level: jax.device_put(level, NamedSharding(mesh, P("data"))),
+                           detection_cases.outputs())
+    plain = detect(suppression=suppression)
+    split = jax.jit(jax.shard_map(lambda outputs: plain(outputs, *points()), mesh=mesh, in_specs=P("data"),
+                                  out_specs=P("data")))
+    text = split.lower(outputs).compile().as_text()
+    assert not re.search(r"all-gather|all-to-all|all-reduce|collective-permute", text)
+    for one, other in zip(split(outputs), plain(detection_cases.outputs(), *points()), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 def test_values_that_cannot_be():
