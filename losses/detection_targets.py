@@ -114,16 +114,14 @@ def assign(points: Points, boxes: jax.Array, num_boxes: jax.Array, *, radius: fl
 
 def _assign_image(points: Points, boxes: jax.Array, number: jax.Array, radius: float) -> jax.Array:
     boxes = boxes.astype(jnp.float32)
-    own = jnp.arange(boxes.shape[0]) < number
-    boxes = jnp.where(own[:, None], boxes, 0.0)
+    boxes = jnp.where(jnp.arange(boxes.shape[0])[:, None] < number, boxes, 0.0)  # no point lies within padding
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     near = jnp.max(jnp.abs(points.places[:, None] - centres), axis=-1) < radius * points.strides[:, None]
     sides = distances(points.places[:, None], boxes)  # [P,M,4]
     inside, farthest = jnp.min(sides, axis=-1) > 0, jnp.max(sides, axis=-1)
     fits = (farthest > points.lower[:, None]) & (farthest < points.upper[:, None])
-    # The difference is taken of areas that have been rounded, as by torch: not of the product within one operation.
-    areas = jax.lax.optimization_barrier((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-    smallness = jnp.where(near & inside & fits & own, _SENTINEL - areas, 0.0)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    smallness = jnp.where(near & inside & fits, _SENTINEL - areas, 0.0)
     owners = jnp.argmax(smallness, axis=-1).astype(jnp.int32)
     return jnp.where(jnp.max(smallness, axis=-1) < _NO_AREA, -1, owners)
 

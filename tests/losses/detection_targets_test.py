@@ -1,5 +1,6 @@
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -103,6 +104,7 @@ def test_padding_is_no_box_whatever_it_holds():
 def test_centerness():
     sides = jnp.array([[3.0, 3, 3, 3], [1, 2, 4, 8], [0, 1, 2, 1], [-1, 5, 9, 5], [jnp.nan, 1, 1, 1]])
     assert detection_targets.centerness(sides).tolist() == [1, 0.25, 0, 0, 0]
+    assert np.isfinite(jax.grad(lambda sides: detection_targets.centerness(sides).sum())(sides)).all()
 
 
 def test_boxes_that_no_point_learns():
