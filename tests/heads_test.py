@@ -27,7 +27,11 @@ class OneConvolution(Embedder):
         return {"maps": maps, "others": jnp.tanh(maps[:, ::2, ::2])}
 
 
-embedders.EMBEDDERS["one_convolution"] = OneConvolution
+@pytest.fixture(autouse=True)
+def one_convolution(monkeypatch):
+    """The trunk by its name, for as long as a test lasts."""
+    monkeypatch.setitem(embedders.EMBEDDERS, "one_convolution", OneConvolution)
+
 
 SMALL = {
     "linear": {"size": 7},
