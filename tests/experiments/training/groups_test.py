@@ -19,7 +19,8 @@ def moved(params=PARAMS, gradient=0.5, layers=None, **options):
     config = default.get_config()
     config.optimizer.update(weight_decay=0.1, **options)
     rule = optimizer.make_optimizer(config.optimizer, optax.constant_schedule(1.0), layers=layers)
-    update, _ = rule.update(jax.tree.map(lambda p: gradient * p, params), rule.init(params), params)
+    update = jax.jit(lambda params: rule.update(jax.tree.map(lambda p: gradient * p, params), rule.init(params),
+                                                params)[0])(params)
     return {groups.name_of(path): round(-float(leaf.ravel()[0]), 6)
             for path, leaf in jax.tree_util.tree_leaves_with_path(update)}
 
@@ -42,7 +43,7 @@ def test_layer_decay_is_timms():
     i has the factor .5 ** (9 - i)."""
     network = embedders.build("resnet18", embedding_size=4)
     variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    params = {"embedder": jax.tree.map(lambda p: jnp.ones(p.shape), variables["params"]),
+    params = {"embedder": jax.tree.map(lambda p: np.ones(p.shape, np.float32), variables["params"]),
               "loss": {"prototypes": jnp.ones((3, 4))}}
     found = moved(params, layers=embedders.layer_numbers(network, 32), layer_decay=0.5, groups=(("*", 1.0, 0.0),))
     of = lambda name: {value for path, value in found.items() if path.startswith(name)}

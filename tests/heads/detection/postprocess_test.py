@@ -100,7 +100,7 @@ def test_outputs_without_loss_are_read_as_the_true_boxes():
     points = detection_targets.points((96, 128), (8, 16, 32))
     boxes = jnp.array([[[10.0, 20, 50, 44], [60, 8, 124, 90], [70, 50, 90, 80]], [[0, 0, 120, 90], [0] * 4, [0] * 4]])
     targets = {"boxes": boxes, "classes": jnp.array([[2, 0, 1], [1, -1, -1]]), "num_boxes": jnp.array([3, 1])}
-    owners = detection_targets.assign(points, boxes, targets["num_boxes"])
+    owners = jax.jit(functools.partial(detection_targets.assign, points))(boxes, targets["num_boxes"])
     own = jnp.maximum(owners, 0)
     sides = detection_targets.distances(points.places, jnp.take_along_axis(boxes, own[..., None], 1))
     right = jnp.where(owners >= 0, jnp.take_along_axis(targets["classes"], own, 1), -1)[..., None] == jnp.arange(3)
@@ -108,7 +108,7 @@ def test_outputs_without_loss_are_read_as_the_true_boxes():
               "centerness": jax.scipy.special.logit(jnp.clip(detection_targets.centerness(sides), 0.01, 0.99))}
     outputs = {name: jnp.split(value, np.cumsum(points.sizes)[:-1], 1) for name, value in values.items()}
 
-    _, _, scalars = detection.fcos(points, 3).apply({}, {}, outputs, targets, jax.random.key(0))
+    _, _, scalars = jax.jit(detection.fcos(points, 3).apply)({}, {}, outputs, targets, jax.random.key(0))
     assert abs(scalars["box"]) < 1e-5 and scalars["classification"] < 1e-5
     found = detect(image_size=(96, 128), kept=5)(outputs, points.places, points.strides)
     for index, number in enumerate((3, 1)):
