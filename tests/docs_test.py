@@ -6,6 +6,7 @@ import re
 
 import nbclient
 import nbformat
+import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Training and evaluation print much: "..." stands for any of it, and for nothing.
@@ -38,6 +39,7 @@ def test_every_block_of_the_python_page_is_of_python():
     assert text.count("```python") == len(re.findall(r"^```$", text, re.MULTILINE))
 
 
+@pytest.mark.slow
 def test_the_tour_runs_and_shows_its_pictures(tmp_path):
     tour = nbformat.read(ROOT / "docs" / "tour.ipynb", as_version=4)
     nbformat.validate(tour)

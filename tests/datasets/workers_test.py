@@ -26,6 +26,7 @@ def test_batches_come_in_order_and_a_killed_worker_loses_none():
     np.testing.assert_array_equal(np.concatenate(seen), np.arange(36))
 
 
+@pytest.mark.slow
 def test_a_program_ends_after_one_of_its_workers_was_killed():
     """The others have more to do than their queue holds, and would be waited for."""
     program = ("import os, signal; from geodesic.datasets import workers; from tests.datasets import workers_test\n"

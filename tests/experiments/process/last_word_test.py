@@ -58,7 +58,8 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize(("lost", "how"), [(0, signal.SIGKILL), (1, signal.SIGSTOP)])
+@pytest.mark.parametrize(("lost", "how"), [
+    (0, signal.SIGKILL), pytest.param(1, signal.SIGSTOP, marks=pytest.mark.slow)])
 def test_jaxs_own_watch_has_a_last_word(lost, how):
     """Outside of any collective: of process 0 the connection breaks, and of another one the heartbeat does not come."""
     address = free_address()

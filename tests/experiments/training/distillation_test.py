@@ -102,7 +102,8 @@ def test_a_run_that_starts_as_its_teacher_has_no_distillation_loss(teacher, kind
 
 
 @pytest.mark.parametrize("numbers", [(8,), pytest.param((2, 4), marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", ["logits", pytest.param("embedding", marks=pytest.mark.slow), "relations"])
+@pytest.mark.parametrize("kind", ["logits", *(
+    pytest.param(kind, marks=pytest.mark.slow) for kind in ("embedding", "relations"))])
 def test_many_devices_equal_one(teacher, kind, numbers):
     config = student(teacher, kind, embedder__batch_norm="synchronised", distill__weight=0.7)
     expected, state = first_step(config, 1)
