@@ -1,4 +1,4 @@
-"""Every field of a configuration, with its unit and its default.
+"""Every field of a configuration, with its unit and its default; loss_fields.py has those of the section `loss`.
 
 A config file is `get_config()` of this module plus its differences. Configurations are locked: a field
 that is not here cannot be set, from a file or from the command line.
@@ -6,6 +6,8 @@ that is not here cannot be set, from a file or from the command line.
 
 import ml_collections
 from ml_collections import config_dict
+
+from geodesic.configs import loss_fields
 
 ConfigDict = ml_collections.ConfigDict
 
@@ -162,127 +164,6 @@ def _head() -> ConfigDict:
     ))
 
 
-def _loss() -> ConfigDict:
-    """The loss's name, how it is computed, and one section of hyper-parameters for each loss that can be named."""
-    return ConfigDict(dict(
-        name="arcface",                                # a name of losses.LOSSES
-        num_classes=0,                                 # 0 = as many as the training data has
-        chunk_size=0,                                  # classes (pair losses: anchors) at a time on a device; 0 = all
-        sample_rate=1.0,                               # Partial FC: share of the classes in one step's softmax
-        sample_update="all",                           # all | sampled: the prototypes that Partial FC moves
-        memory_size=0,                                 # pair losses: earlier examples to compare with; 0 = none
-        memory_start_step=0,                           # the first step that is remembered
-        **_angular_losses(),
-        **_adaptive_losses(),
-        **_proxy_losses(),
-        **_pair_losses(),
-        combine=dict.fromkeys(                         # name="combine": the weight of each; 0 = not part of it
-            (*_angular_losses(), *_adaptive_losses(), *_proxy_losses(), *_pair_losses(), "softmax"), 0.0),
-        softmax=dict(label_smoothing=0.0),             # share of the target spread over all classes
-        sigmoid=dict(label_smoothing=0.0),             # targets are 1 - half of it, and half of it
-    ))
-
-
-def _angular_losses() -> dict:
-    """The scale multiplies the cosines; margins are in radians unless stated."""
-    return dict(
-        arcface=dict(
-            scale=64.0,
-            margin=0.5,
-            gradient="fallback",                       # full | fallback | easy | detached | clip, past theta + m = pi
-            filter_threshold=config_dict.placeholder(float),  # other classes above this cosine count as 0; None = off
-        ),
-        combined=dict(
-            scale=64.0,
-            margins=(1.0, 0.5, 0.0),                   # factor of the angle, radians, cosine
-        ),
-        cosface=dict(scale=64.0, margin=0.4),          # margin in units of cosine
-        normface=dict(scale=64.0),
-        sphereface=dict(scale=64.0, m1=1.35),          # factor of the angle
-        subcenter_arcface=dict(
-            scale=64.0,
-            margin=0.5,
-            k=3,                                       # prototypes per class
-            gradient="fallback",                       # as of arcface
-        ),
-    )
-
-
-def _adaptive_losses() -> dict:
-    return dict(
-        adacos=dict(dynamic=True),                     # whether the scale follows the batch
-        adaface=dict(
-            scale=64.0,
-            margin=0.4,                                # radians and cosine
-            h=0.333,                                   # share of the norms' deviations between the two
-            t_alpha=0.01,                              # rate of the running mean and deviation of the norms
-        ),
-        curricularface=dict(scale=64.0, margin=0.5),
-        elasticface=dict(
-            scale=64.0,
-            mean=config_dict.placeholder(float),       # of the margin; None = the paper's for that kind
-            std=config_dict.placeholder(float),        # of the margin; None = the paper's for that kind
-            kind="arc",                                # arc (radians) | cos (cosine)
-            plus=False,                                # whether larger margins go to smaller cosines
-        ),
-        magface=dict(
-            scale=64.0,
-            easy_margin=True,                          # no margin where cos <= 0
-            lower_norm=10.0, upper_norm=110.0,         # norms are clipped to these
-            lower_margin=0.45, upper_margin=0.8,       # radians at these norms
-            lambda_g=35.0,                             # weight of the reward for large norms
-        ),
-    )
-
-
-def _proxy_losses() -> dict:
-    """Margins are in units of cosine."""
-    return dict(
-        proxy_anchor=dict(margin=0.1, alpha=32.0),     # alpha multiplies the cosines
-        proxy_nca=dict(
-            scale=1.0,                                 # of squared distances
-            denominator="all",                         # all | others: whether the own proxy is in it
-        ),
-        soft_triple=dict(
-            k=10,                                      # centres per class
-            la=20.0,                                   # multiplies the class similarities
-            gamma=0.1,                                 # temperature among a class's centres
-            tau=0.2,                                   # weight of the distance between a class's centres
-            margin=0.01,
-        ),
-    )
-
-
-def _pair_losses() -> dict:
-    """Margins are cosines, or Euclidean distances of normalised embeddings."""
-    return dict(
-        circle=dict(margin=0.4, gamma=80.0),           # .25 and 256 for faces
-        contrastive=dict(pos_margin=0.0, neg_margin=1.0),  # distances
-        lifted_structure=dict(neg_margin=1.0),         # distance
-        margin_pairs=dict(
-            margin=0.2, beta=1.2,                      # distances
-            mining="distance_weighted",                # all | semi_hard | batch_hard | distance_weighted
-        ),
-        multi_similarity=dict(
-            alpha=2.0, beta=50.0, base=0.5,
-            epsilon=0.1,                               # of its miner, cosine; None = no miner
-        ),
-        n_pairs=dict(l2_weight=0.0),                   # of the mean squared length
-        nt_xent=dict(temperature=0.07),
-        recall_at_k=dict(
-            ks=(1, 2, 4, 8, 16),
-            rank_temperature=1.0,                      # places
-            temperature=0.01,                          # cosine
-        ),
-        smooth_ap=dict(temperature=0.01),              # cosine
-        sup_con=dict(temperature=0.1),
-        triplet=dict(
-            margin=0.2,                                # distance
-            mining="semi_hard",                        # as of margin_pairs
-        ),
-    )
-
-
 def _optimizer() -> ConfigDict:
     return ConfigDict(dict(
         name="sgd",                                    # sgd | adamw | rmsprop | lion | lamb | lars | muon | adafactor
@@ -344,6 +225,52 @@ def _schedule() -> ConfigDict:
     ))
 
 
+def _distill() -> ConfigDict:
+    return ConfigDict(dict(
+        teacher="",         # folder of imported weights or of a run, whose answers are learnt too; "" = none
+        weight=0.5,         # of those in the loss; the loss itself has 1 - weight
+        kind="logits",      # logits | embedding: its direction | relations: the distances between images
+        temperature=4.0,    # logits are divided by it
+    ))
+
+
+def _evaluation() -> ConfigDict:
+    return ConfigDict(dict(
+        every_epochs=0.0,               # during training, from half a step on; 0 = only after the last step
+        weights="ema",                  # of a run with a running average: that, or the last ones: ema | raw
+        early_stop=(),                  # (score, evaluations): the run ends where that score of an evaluation has
+                                        # not been better for so many of them, such as ("map@r", 5); () = never
+        evaluators=(),                  # what a run is watched by, each with its own every_epochs, such as
+                                        # (("test", 0.5), ("knn", 5.0)); () = the task's own
+        batch_size=128,                 # images, over all devices
+        average_horizontal_flips=False, # embed the image and its mirror, and take the mean
+        layer="",                       # embed from this layer, averaged over its map; "" = the embedding itself
+        recall_at=(1, 2, 4, 8),         # k of recall@k, each less than the test images
+        far=(1e-2, 1e-3),               # false accept rates of TAR@FAR
+        pca_components=100,             # of the eigenfaces baseline
+    ))
+
+
+def _run() -> ConfigDict:
+    """How a run is watched and kept. These fields may change when a run is resumed: they do not touch its result."""
+    return ConfigDict(dict(
+        loader_threads=2,               # decode and augment, per host
+        loader_workers=0,               # processes that do it instead, per host; 0 = the threads
+        loader_buffer=8,                # batches prepared ahead
+        log_every_steps=10,
+        profile_steps=0,                # warm steps to trace into WORKDIR/profile, and to tell about; 0 = none
+        trackers=(),                    # services that follow the run, such as ("wandb", "mlflow"): where they
+                                        # write is told by their own environment variables (docs/pods.md)
+        checkpoint_every_steps=100,     # and at the end
+        checkpoints_to_keep=3,          # the newest
+        keep_best="",                   # and the one with the best of this score (map@r, eer ...); "" = no
+        max_rollbacks=10,               # batches of the whole run that may be skipped, for a loss or gradient that
+                                        # is not finite
+        stall_timeout_seconds=1800.0,   # without a step, a batch, or a part of an evaluation: the run ends with
+                                        # status 75 and the stacks of what hangs. Above any compilation; 0 = never
+    ))
+
+
 def get_config() -> ConfigDict:
     """Makes the configuration in which every field has its default, locked.
 
@@ -366,7 +293,7 @@ def get_config() -> ConfigDict:
         sampling=_sampling(),
         embedder=_embedder(),
         head=_head(),
-        loss=_loss(),
+        loss=loss_fields.fields(),
         optimizer=_optimizer(),
         schedule=_schedule(),
         batch_size=128,         # examples per update, over all devices and accumulation steps
@@ -378,41 +305,7 @@ def get_config() -> ConfigDict:
         invalid_data_tolerance_percent=0.0,  # of the training images that may be unreadable: the next of the class
                                 # takes the place of one; past the tolerance the run stops. 0: at the first
         init_from="",           # folder of imported weights or of a run: where the trunk starts; "" = random
-        distill=dict(
-            teacher="",         # folder of imported weights or of a run, whose answers are learnt too; "" = none
-            weight=0.5,         # of those in the loss; the loss itself has 1 - weight
-            kind="logits",      # logits | embedding: its direction | relations: the distances between images
-            temperature=4.0,    # logits are divided by it
-        ),
-        evaluation=dict(
-            every_epochs=0.0,               # during training, from half a step on; 0 = only after the last step
-            weights="ema",                  # of a run with a running average: that, or the last ones: ema | raw
-            early_stop=(),                  # (score, evaluations): the run ends where that score of an evaluation has
-                                            # not been better for so many of them, such as ("map@r", 5); () = never
-            evaluators=(),                  # what a run is watched by, each with its own every_epochs, such as
-                                            # (("test", 0.5), ("knn", 5.0)); () = the task's own
-            batch_size=128,                 # images, over all devices
-            average_horizontal_flips=False, # embed the image and its mirror, and take the mean
-            layer="",                       # embed from this layer, averaged over its map; "" = the embedding itself
-            recall_at=(1, 2, 4, 8),         # k of recall@k, each less than the test images
-            far=(1e-2, 1e-3),               # false accept rates of TAR@FAR
-            pca_components=100,             # of the eigenfaces baseline
-        ),
-        # How a run is watched and kept. These fields may change when a run is resumed: they do not touch its result.
-        run=dict(
-            loader_threads=2,               # decode and augment, per host
-            loader_workers=0,               # processes that do it instead, per host; 0 = the threads
-            loader_buffer=8,                # batches prepared ahead
-            log_every_steps=10,
-            profile_steps=0,                # warm steps to trace into WORKDIR/profile, and to tell about; 0 = none
-            trackers=(),                    # services that follow the run, such as ("wandb", "mlflow"): where they
-                                            # write is told by their own environment variables (docs/pods.md)
-            checkpoint_every_steps=100,     # and at the end
-            checkpoints_to_keep=3,          # the newest
-            keep_best="",                   # and the one with the best of this score (map@r, eer ...); "" = no
-            max_rollbacks=10,               # batches of the whole run that may be skipped, for a loss or gradient that
-                                            # is not finite
-            stall_timeout_seconds=1800.0,   # without a step, a batch, or a part of an evaluation: the run ends with
-                                            # status 75 and the stacks of what hangs. Above any compilation; 0 = never
-        ),
+        distill=_distill(),
+        evaluation=_evaluation(),
+        run=_run(),
     )).lock()

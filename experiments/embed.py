@@ -9,13 +9,12 @@ the format.
 
 import os
 
-import numpy as np
 from absl import flags
 
 from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.process import cli, hosts, progress, storage
-from geodesic.experiments.trained import embedding_file, loading
+from geodesic.experiments.trained import embedding_file, inputs, loading
 from geodesic.metrics import retrieval
 
 # So many paths of a source say whether its images are files.
@@ -43,12 +42,10 @@ def main(config, values) -> int:
     run = loading.load(values.workdir, config)
     with progress.bar("embedding", len(source)) as advance:
         embedded = run.embed_source(source, advance)
-    finite = np.isfinite(embedded.embeddings).all(axis=1)
-    problems = embedded.problems + [f"{source.paths[index]}: its embedding is not finite"
-                                    for index in np.flatnonzero(embedded.readable & ~finite)]
+    kept, problems = inputs.usable(source, embedded.embeddings, embedded.readable, embedded.problems,
+                                   "its embedding is")
     for problem in problems:
         print(f"skipped: {problem}")
-    kept = np.flatnonzero(embedded.readable & finite)
     if not len(kept):
         raise UserError(f"none of the {len(source)} images of {values.images or values.path or values.source} "
                         + ("has a finite embedding: the weights, or the preprocessing, are not those of a trained "

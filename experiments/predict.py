@@ -14,7 +14,6 @@ import json
 import os
 import sys
 
-import numpy as np
 import rich.table
 from absl import flags
 
@@ -51,12 +50,10 @@ def main(config, values) -> int:
     names, how = run.class_names, _probabilities(run, say)
     with progress.bar("predicting", len(source)) as advance:
         found = run.predict_source(source, values.top, how["temperature"] or 1.0, advance)
-    finite = np.isfinite(found.probabilities).all(axis=1)
-    problems = found.problems + [f"{source.paths[index]}: its probabilities are not finite"
-                                 for index in np.flatnonzero(found.readable & ~finite)]
+    kept, problems = inputs.usable(source, found.probabilities, found.readable, found.problems,
+                                   "its probabilities are")
     for problem in problems:
         say(f"skipped: {problem}")
-    kept = np.flatnonzero(found.readable & finite)
     if not len(kept):
         raise UserError(f"none of the {len(source)} pictures of {values.images or values.path or values.source} can be "
                         f"named; nothing written")

@@ -73,6 +73,17 @@ def as_source(images) -> datasets.Source:
     return Images(list(images))
 
 
+def usable(source: datasets.Source, rows: np.ndarray, readable: np.ndarray, problems: list[str], what: str
+           ) -> tuple[np.ndarray, list[str]]:
+    """(the places of images that were read and whose rows [N,...] are finite, a line for each of the others).
+
+    problems: the lines of those that could not be read. what: a row is, such as "its embedding is".
+    """
+    finite = np.isfinite(rows).all(axis=1)
+    lines = [f"{source.paths[index]}: {what} not finite" for index in np.flatnonzero(readable & ~finite)]
+    return np.flatnonzero(readable & finite), problems + lines
+
+
 def _dimensions(image) -> int | None:
     """Of an array of NumPy, jax or the like; None of anything else."""
     return image.ndim if hasattr(image, "ndim") and hasattr(image, "dtype") else None
