@@ -46,15 +46,16 @@ def draw(rows: list[Named], read: Callable[[Named], np.ndarray], title: str = ""
     """Draws a grid of pictures, each with its file's name above it and its likeliest classes below."""
     columns = min(_COLUMNS, len(rows))
     lines = math.ceil(len(rows) / columns)
-    figure = Figure(figsize=(max(2.0 * columns, 6.0), 2.6 * lines + 0.4))
+    figure = Figure(figsize=(max(2.0 * columns, 6.0), 2.6 * lines + 0.4), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for axis in axes:
-        axis.axis("off")
+        axis.set(xticks=[], yticks=[], frame_on=False)
     for axis, row in zip(axes, rows, strict=False):
         axis.imshow(_thumbnail(row, read))
         axis.set_title(_short(os.path.basename(row.path)), fontsize=6, color="tab:blue", parse_math=False)
-        axis.text(0.5, -0.03, "\n".join(f"{_short(name)}  {sure:.2f}" for name, sure in row.classes[:_NAMES]),
-                  fontsize=7, ha="center", va="top", transform=axis.transAxes, parse_math=False)
+        # A label of the axis and not a text below it: the layout leaves room for it.
+        axis.set_xlabel("\n".join(f"{_short(name)}  {sure:.2f}" for name, sure in row.classes[:_NAMES]), fontsize=7,
+                        parse_math=False)
     figure.suptitle(title, fontsize=7, parse_math=False)
     return figure
 

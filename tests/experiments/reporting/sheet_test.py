@@ -40,6 +40,13 @@ def test_names_are_below_their_own_pictures():
     axes = sheet.draw(rows(8), read, "8 pictures").axes
     for place in (0, 7):
         assert axes[place].get_title() == f"$1 <{place}>.jpg"
-        assert axes[place].texts[0].get_text() == "giant panda  0.93\na $very$ <odd> name  0.05"
+        assert axes[place].get_xlabel() == "giant panda  0.93\na $very$ <odd> name  0.05"
         assert axes[place].images[0].get_array()[0, 0, 0] == place
     assert (axes[1].images[0].get_array() == 200).all()  # it has gone
+
+
+def test_names_end_above_the_next_row():
+    figure = sheet.draw(rows(8), lambda row: np.zeros((112, 92, 3), np.uint8))
+    figure.draw_without_rendering()
+    names, title = figure.axes[0].xaxis.label.get_window_extent(), figure.axes[6].title.get_window_extent()
+    assert names.y0 >= title.y1
