@@ -109,13 +109,14 @@ def table(record: dict) -> str:
     lines += [f"| {one['c']:g} | {best(one['ours_seconds'])} | {best(one['peer_seconds'])} | "
               f"{one['loss'] / one['peer_loss'] - 1:+.1e} | {one['same_answers']:.4f} |" for one in record["single"]]
     tight = record["optimum"]
-    lines += ["", f"At C {tight['c']:.3g}, scikit-learn run until its gradient is below 1e-9 ({tight['peer_iterations']:,} "
-              f"iterations, {tight['peer_seconds'][0][0]:.1f} s; ours {tight['ours_seconds'][0][0]:.1f} s): our loss / its "
-              f"loss - 1 is {tight['loss'] / tight['peer_loss'] - 1:+.1e}, and {tight['same_answers']:.4f} of the answers "
-              "for the test images are the same."]
+    (ours, _), (theirs, _) = tight["ours_seconds"][0], tight["peer_seconds"][0]
+    lines += ["", f"At C {tight['c']:.3g}, scikit-learn run until its gradient is below 1e-9 "
+              f"({tight['peer_iterations']:,} iterations, {theirs:.1f} s; ours {ours:.1f} s): our loss / its loss - 1 "
+              f"is {tight['loss'] / tight['peer_loss'] - 1:+.1e}, and {tight['same_answers']:.4f} of the answers for "
+              "the test images are the same."]
     before, after = record["load"]
-    return "\n".join([*lines, "", f"{record['machine']}; load average {before:.1f} before and {after:.1f} after: where it is "
-                      f"above the number of cores, other work shared the machine, and seconds of processor say more. "
+    return "\n".join([*lines, "", f"{record['machine']}; load average {before:.1f} before and {after:.1f} after: above "
+                      f"the number of cores, other work shared the machine, and seconds of processor say more. "
                       f"{record['date']}, commit {record['commit']}.", ""])
 
 
