@@ -1,4 +1,5 @@
-"""Every field of a configuration, with its unit and its default; loss_fields.py has those of the section `loss`.
+"""Every field of a configuration, with its unit and its default; loss_fields.py has those of the section `loss`, and
+detection_fields.py those of `detection`.
 
 A config file is `get_config()` of this module plus its differences. Configurations are locked: a field
 that is not here cannot be set, from a file or from the command line.
@@ -7,7 +8,7 @@ that is not here cannot be set, from a file or from the command line.
 import ml_collections
 from ml_collections import config_dict
 
-from geodesic.configs import loss_fields
+from geodesic.configs import detection_fields, loss_fields
 
 ConfigDict = ml_collections.ConfigDict
 
@@ -26,6 +27,8 @@ ADDED: tuple[str, ...] = (
                                      "augmix_depth", "augmix_alpha", "mixup_alpha", "cutmix_alpha", "mix_probability")),
     *(f"{part}_data.{name}" for part in ("train", "test", "calibration")
       for name in ("test_share", "split_by", "split_seed")),
+    "detection",
+    "loss.fcos",
 )
 
 
@@ -283,7 +286,7 @@ def get_config() -> ConfigDict:
         template="",            # the template whose ranges of values are checked; "" = none
         paper="",               # FILE:ROW of configs/papers that this run reproduces; "" = none
         task="embedding",       # a name of experiments.tasks.TASKS: embedding | classification |
-                                # multilabel
+                                # multilabel | detection
         seed=0,
         train_data=_data(),
         test_data=_data(),      # what is evaluated on: classes never trained on, where generalisation is the question
@@ -293,6 +296,7 @@ def get_config() -> ConfigDict:
         sampling=_sampling(),
         embedder=_embedder(),
         head=_head(),
+        detection=detection_fields.fields(),
         loss=loss_fields.fields(),
         optimizer=_optimizer(),
         schedule=_schedule(),

@@ -21,6 +21,11 @@ def fields() -> config_dict.ConfigDict:
             (*_angular_losses(), *_adaptive_losses(), *_proxy_losses(), *_pair_losses(), "softmax"), 0.0),
         softmax=dict(label_smoothing=0.0),             # share of the target spread over all classes
         sigmoid=dict(label_smoothing=0.0),             # targets are 1 - half of it, and half of it
+        fcos=dict(                                     # of --config.task=detection alone
+            box_loss="giou",                           # giou | diou | ciou
+            alpha=0.25, gamma=2.0,                     # of the focal loss
+            radius=1.5,                                # strides from the centre of a box within which points learn it
+        ),
     ))
 
 

@@ -1,0 +1,26 @@
+"""The fields of the section `detection` of a configuration: the detector of --config.task=detection."""
+
+from ml_collections import config_dict
+
+
+def fields() -> config_dict.ConfigDict:
+    """What a detector sees, what it has above its trunk, and what it makes of its outputs."""
+    return config_dict.ConfigDict(dict(
+        height=416, width=416,  # pixels of what the trunk sees, in which a picture is letterboxed: multiples of the
+                                # coarsest layer's stride
+        max_boxes=100,          # of one training image: more are refused
+        layers=(),              # of the trunk, one for each level; () = the last one of each of its 3 coarsest strides
+        coarser=0,              # levels above these, each of half the size: 2 for large images
+        channels=256,           # of the pyramid and of the towers
+        depth=4,                # convolutions of each of the two towers
+        distances="softplus",   # softplus | relu | exp: what makes distances, in strides, of the network's numbers
+        ranges=(),              # (lower, upper) of each level, pixels that the farthest side of its boxes is away;
+                                # () = 4 and 8 strides
+        offset=0.5,             # of the first point, in strides: the middle of a cell; 0 = its corner
+        smallest_score=0.05,    # what scores less, or as much, is not reported
+        candidates=1000,        # of each level and image that go on to the suppression
+        suppression="hard",     # hard | linear | gaussian: whether lower scores fall away, or shrink
+        threshold=0.6,          # IoU of two boxes of one class above which the lower score is suppressed
+        sigma=0.5,              # gaussian
+        kept=100,               # boxes of an image at most
+    ))
