@@ -1,4 +1,5 @@
-"""Measures a trained run on classes it never saw, beside what the same images score without training.
+"""Measures a trained run on classes it never saw, beside what the same images score without training; one that
+classifies, by its own classifier, and by its embeddings where --also=retrieval asks for it.
 
     geodesic evaluate --workdir=runs/faces [--config.evaluation.recall_at=1,10] [--also=health,clustering]
     geodesic evaluate --workdir=runs/birds --protocol=cub200 --data=CUB_200_2011
@@ -19,7 +20,8 @@ from geodesic.experiments.training import data
 
 def define_flags() -> None:
     flags.DEFINE_integer("step", -1, "Step of the checkpoint to evaluate; -1 is the last one.")
-    flags.DEFINE_bool("baselines", True, "Score raw pixels, eigenfaces and the untrained network too.")
+    flags.DEFINE_bool("baselines", True, "Score the retrieval of raw pixels, eigenfaces and the untrained "
+                      "network too.")
     flags.DEFINE_list("also", [], f"What else to say of the embeddings: {', '.join(run_scores.ALSO)}.")
     flags.DEFINE_bool("overwrite", False, "Replace an evaluation of this run on other test data.")
     follow.define_flags()
@@ -50,7 +52,8 @@ def evaluate(run, *, baselines: bool = True, also: tuple[str, ...] = (), overwri
         scores = run_scores.measure(run, test, baselines=baselines, also=also, progress=advance,
                                     rule="last step" if selected.step is None else "step given by hand")
     path = run_scores.write(run, scores)
-    followed = follow.record_own(run, selected, scores.unit, scores.labels, scores.record["unreadable"], started)
+    followed = scores.record["scores"] and follow.record_own(run, selected, scores.unit, scores.labels,
+                                                             scores.record["unreadable"], started)
     run_scores.print_table(scores.record)
     print(f"written to {path}" + (f" and, with intervals, to {followed}" if followed else ""))
     return scores.record

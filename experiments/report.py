@@ -25,6 +25,7 @@ def define_flags() -> None:
 
 # The headline figures of a classifier.
 _CLASSIFIER = ("top1", "mean_per_class_accuracy", "macro_ap", "calibration_error")
+_NO_RETRIEVAL = '<p class="protocol">Retrieval was not scored: geodesic evaluate --also=retrieval does it.</p>'
 _TEMPLATE = os.path.join(os.path.dirname(__file__), "reporting", "report.html")
 
 
@@ -45,8 +46,9 @@ def render(config, folder: str) -> str:
         _reader(config, dict(zip(paths, arrays["index"].tolist(), strict=True))))
     return page.render(
         _TEMPLATE, f"{config.embedder.name} + {config.loss.name}",
-        protocol=html.escape(f"{run_scores.what_was_tested(measured)}. {measured['protocol']['retrieval']}. "
-                             f"{measured['protocol']['verification']}."),
+        protocol=html.escape(". ".join((run_scores.what_was_tested(measured), *(
+            measured["protocol"][name] for name in ("retrieval", "verification") if name in measured["protocol"])))
+            + "."),
         cards=_cards(measured),
         scores=_scores(measured),
         papers=report_sections.papers(folder),
@@ -62,20 +64,23 @@ def render(config, folder: str) -> str:
 def _drawn(config, folder: str, measured: dict, arrays: dict, tested: galleries.Tested) -> dict[str, str]:
     """The sections that take their time, by name; a bar shows how far they are."""
     untrained = measured["scores"].get("untrained network")  # not every evaluation has the baselines
-    precision = retrieval.rank_self(tested.embeddings, tested.labels).map_at_r
-    decided = galleries.rivals(tested, precision, config.seed)
     sections = {
         "curves": lambda: report_sections.plot(pictures.curves(progress.read_metrics(folder), untrained),
                                                "training curves"),
-        "roc": lambda: report_sections.rates(measured, arrays, tested, config.seed),
         "classification": lambda: classified.render(measured, arrays, tested),
-        "neighbours": lambda: galleries.neighbours(tested, precision, decided, config.seed),
-        "classes": lambda: galleries.classes(tested, precision, decided),
-        "hubs": lambda: galleries.hubs(tested),
         "map": lambda: embedding_map.render(tested.embeddings, tested.labels, tested.paths, tested.class_names,
                                             config.seed, tested.read),
     }
-    drawn = {}
+    drawn = dict.fromkeys(("roc", "neighbours", "classes", "hubs"), _NO_RETRIEVAL)
+    if measured["scores"]:
+        precision = retrieval.rank_self(tested.embeddings, tested.labels).map_at_r
+        decided = galleries.rivals(tested, precision, config.seed)
+        sections |= {
+            "roc": lambda: report_sections.rates(measured, arrays, tested, config.seed),
+            "neighbours": lambda: galleries.neighbours(tested, precision, decided, config.seed),
+            "classes": lambda: galleries.classes(tested, precision, decided),
+            "hubs": lambda: galleries.hubs(tested),
+        }
     with progress.bar("drawing the report", len(sections)) as advance:
         for name, draw in sections.items():
             drawn[name] = draw()
@@ -85,12 +90,12 @@ def _drawn(config, folder: str, measured: dict, arrays: dict, tested: galleries.
 
 def _cards(measured: dict) -> str:
     """The headline figures, each beside the best baseline's, where there are any; of a classifier its own first."""
-    ours = measured["scores"][measured["trained"]]
+    ours = measured["scores"].get(measured["trained"], {})
     others = {name: scores for name, scores in measured["scores"].items() if name != measured["trained"]}
     classifier = measured.get("classification", {}).get("metrics", {})
     cards = [_card(name, classifier[name]["value"]) for name in _CLASSIFIER if name in classifier]
     recall = [name for name in ours if name.startswith("recall@")][:1]
-    for name in ("map@r", *recall, *(name for name in ours if name.startswith("tar@far")), "eer"):
+    for name in ("map@r", *recall, *(name for name in ours if name.startswith("tar@far")), "eer") if ours else ():
         best = min if metrics.lower_is_better(name) else max
         rival = best(others, key=lambda other: others[other][name], default="")
         beside = f"{others[rival][name]:.3f} {html.escape(rival)}" if rival else ""
@@ -104,6 +109,8 @@ def _card(name: str, value: float, beside: str = "") -> str:
 
 
 def _scores(measured: dict) -> str:
+    if not measured["scores"]:
+        return _NO_RETRIEVAL
     names = [name for name, value in measured["scores"][measured["trained"]].items() if isinstance(value, float)]
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     rows = "".join(f'<tr{" class=ours" if row == measured["trained"] else ""}><th>{html.escape(row)}</th>'

@@ -27,9 +27,15 @@ from geodesic.metrics import retrieval
 
 # Said of the training images; the other analyses are of the test images.
 OUTLIERS = "outliers"
-ALSO = (*analyses.ANALYSES, OUTLIERS)
-# Tasks whose runs are scored by their own classifiers too.
+# Of a run that classifies it is told where it is asked for; of others always.
+RETRIEVAL = "retrieval"
+ALSO = (*analyses.ANALYSES, OUTLIERS, RETRIEVAL)
+# Tasks whose runs are scored by their own classifiers.
 _CLASSIFYING = ("classification", "multilabel")
+_RETRIEVAL_PROTOCOL = {
+    "retrieval": "Every image queries all others by cosine; ties by index; map@r of Musgrave et al. 2020",
+    "verification": "All pairs of images by cosine; thresholds exact, not interpolated",
+}
 # Paths that are printed; the record has all.
 _SHOWN = 10
 
@@ -46,7 +52,11 @@ class Scores(NamedTuple):
 
 def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tuple[str, ...] = (),
             rule: str = "last step", progress=lambda images: None) -> Scores:
-    """Embeds the test images, and scores them. also: names of ALSO. rule: how the step was chosen."""
+    """Embeds the test images, and scores them. also: names of ALSO. rule: how the step was chosen.
+
+    A run that classifies is scored by its classifier; by retrieval and verification, and beside baselines, it is only
+    where `scores_retrieval` says so.
+    """
     embedded = run.embed_source(test, progress)
     for problem in embedded.problems:
         print(f"left out of the evaluation: {problem}")
@@ -54,8 +64,8 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
     labels, raw = test.labels[kept], embedded.embeddings[kept]
     unit, name = retrieval.normalized(raw), f"trained, step {run.step}"
     classified = _classified(run, test, embedded) if run.config.task in _CLASSIFYING else None
-    rows = (evaluation.baselines(run, test) if baselines else {}) | {name: raw}
-    with bars.bar("scoring", 2 * len(rows)) as advance:
+    rows = _embeddings(run, test, {name: raw}, baselines) if scores_retrieval(run.config, also) else {}
+    with bars.bar("scoring", 2 * len(rows)) if rows else contextlib.nullcontext() as advance:
         scores = {row: _told(evaluation.score(embeddings, labels, run.config), advance)
                   for row, embeddings in rows.items()}
         curves = {row: _told(evaluation.roc(embeddings, labels), advance) for row, embeddings in rows.items()}
@@ -63,8 +73,7 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
         "protocol": {
             "source": data.describe(run.config.test_data), "images": len(labels), "classes": len(np.unique(labels)),
             "records": identity.identity(test)["records"], "classes_trained_on": _trained_on(run, test),
-            "retrieval": "Every image queries all others by cosine; ties by index; map@r of Musgrave et al. 2020",
-            "verification": "All pairs of images by cosine; thresholds exact, not interpolated", "selected_on": rule,
+            **(_RETRIEVAL_PROTOCOL if rows else {}), "selected_on": rule,
         },
         "seed": run.config.seed, "config_hash": stored.hash_of(run.config), "checkpoint_step": run.step,
         "checkpoint_digest": run.digest, "trained": name, "unreadable": embedded.problems,
@@ -72,7 +81,8 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
         "scores": scores,
     }
     if also:
-        record["also"] = analyses.run([name for name in also if name != OUTLIERS], raw, labels, seed=run.config.seed)
+        of_test = [name for name in also if name in analyses.ANALYSES]
+        record["also"] = analyses.run(of_test, raw, labels, seed=run.config.seed)
     if OUTLIERS in also:
         record["also"][OUTLIERS] = _outliers(run)
     if classified is not None:
@@ -83,6 +93,17 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
               **{f"tar/{row}": curve.tar for row, curve in curves.items()},
               **{f"classified/{name}": values for name, values in (classified.arrays if classified else {}).items()}}
     return Scores(record, unit, labels, arrays, classified)
+
+
+def scores_retrieval(config, also: tuple[str, ...] = ()) -> bool:
+    """Whether an evaluation scores retrieval and verification: of a classifier where --also or `evaluators` ask it."""
+    watched = (name for name, _ in config.evaluation.evaluators)
+    return config.task not in _CLASSIFYING or RETRIEVAL in also or "test" in watched
+
+
+def _embeddings(run: Run, test: datasets.Source, trained: dict, baselines: bool) -> dict[str, np.ndarray]:
+    """Name -> embeddings f[N,D] of the test images: the trained ones, after those without training."""
+    return (evaluation.baselines(run, test) if baselines else {}) | trained
 
 
 def _classified(run: Run, test: datasets.Source, embedded: embedding.Embedded) -> classifying.Own:
@@ -165,6 +186,22 @@ def read_arrays(workdir: str) -> dict[str, np.ndarray]:
 
 
 def print_table(record: dict) -> None:
+    """Retrieval, where it was scored, and what the classifier and the analyses have given."""
+    if record["scores"]:
+        console.plain().print(_scores_table(record))
+    else:
+        print(what_was_tested(record))
+    if "classification" in record:
+        print_classification(record["classification"])
+    for name, found in record.get("also", {}).items():
+        print(f"{name}: {found['what']}")
+        for metric, value in found["scores"].items():
+            print(f"  {metric:<28}{value:.4f}")
+        for path in found.get("paths", [])[:_SHOWN]:
+            print(f"    {path}")
+
+
+def _scores_table(record: dict) -> rich.table.Table:
     """A column for each way to embed, a row for each metric: narrow enough for any terminal."""
     scores = record["scores"]
     table = rich.table.Table(title=what_was_tested(record))
@@ -174,15 +211,7 @@ def print_table(record: dict) -> None:
     for metric, value in scores[record["trained"]].items():
         if isinstance(value, float):
             table.add_row(metric, *(f"{scores[name][metric]:.3f}" for name in scores))
-    console.plain().print(table)
-    if "classification" in record:
-        print_classification(record["classification"])
-    for name, found in record.get("also", {}).items():
-        print(f"{name}: {found['what']}")
-        for metric, value in found["scores"].items():
-            print(f"  {metric:<28}{value:.4f}")
-        for path in found.get("paths", [])[:_SHOWN]:
-            print(f"    {path}")
+    return table
 
 
 def print_classification(found: dict) -> None:

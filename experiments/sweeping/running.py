@@ -115,9 +115,16 @@ def _run_programs(trial: Trial, limits: Limits, stop: Stop, prune, lock: tuple[i
             return {"state": "failed", "reason": reason or f"{program} ended with status {status}",
                     "last_lines": logs.last_lines(trial.folder), "peak_gib": peak}
     evaluation = workdir.read_json(workdir.evaluation_path(run_path(trial)))
-    scores = evaluation["scores"][evaluation["trained"]]
     return {"state": "done", "peak_gib": peak, "environment": evaluation["environment"],
-            "scores": {name: value for name, value in scores.items() if isinstance(value, float)}}
+            "scores": scores_of(evaluation)}
+
+
+def scores_of(evaluation: dict) -> dict[str, float]:
+    """The scores of a record of `evaluate` by name: of a classifier, and of retrieval where it was scored."""
+    classifier = evaluation.get("classification", {}).get("metrics", {})
+    scores = {name: metric["value"] for name, metric in classifier.items()} | (
+        evaluation["scores"].get(evaluation["trained"], {}))
+    return {name: value for name, value in scores.items() if isinstance(value, float)}
 
 
 def _run_program(command: list[str], trial: Trial, limits: Limits, stop: Stop, prune, lock: tuple[int, ...]):

@@ -28,7 +28,7 @@ def workdir(tmp_path_factory):
 
 def test_what_else_can_be_said_of_the_embeddings(workdir, capsys):
     record = geodesic.evaluate(workdir, baselines=False, also=run_scores.ALSO)
-    assert [*record["also"]] == [*run_scores.ALSO]
+    assert [*record["also"]] == [name for name in run_scores.ALSO if name != run_scores.RETRIEVAL]
     for name, found in record["also"].items():
         assert found["what"] and all(isinstance(value, float) for value in found["scores"].values()), name
     found = record["also"]["outliers"]
@@ -126,8 +126,34 @@ def test_a_classifier_is_evaluated_and_reported(classifying, capsys):
         assert run.temperature == found["temperature"] == pytest.approx(confidence.temperature(
             np.log(probabilities), test.labels), rel=1e-3)
     page = report.render(run.config, str(classifying))
-    assert "<h2>Classification</h2>" in page and page.index(">top1</div>") < page.index(">map@r</div>")
+    assert "<h2>Classification</h2>" in page and ">top1</div>" in page
     assert "<h3>Surest errors</h3>" in page and "reliability diagram" in page
+    assert record["scores"] == {} and "map@r" not in told and "--also=retrieval" in page and "map@r" not in page
+
+
+def test_a_classifier_is_scored_by_retrieval_where_it_is_asked(classifying):
+    run = geodesic.load(classifying)
+    record = geodesic.evaluate(run, baselines=False, also=("retrieval",))
+    assert 0 < record["scores"]["trained, step 12"]["map@r"] <= 1 and "top1" in record["classification"]["metrics"]
+    page = report.render(run.config, str(classifying))
+    assert page.index(">top1</div>") < page.index(">map@r</div>")
+    watched = geodesic.load(classifying, overrides={"evaluation.evaluators": (("test", 1.0), ("accuracy", 1.0))})
+    assert run_scores.scores_retrieval(watched.config) and not run_scores.scores_retrieval(run.config)
+
+
+def test_a_classifier_is_scored_on_test_data_of_one_image_a_class(classifying, tmp_path):
+    faces = classifying.parent / "faces"
+    for folder in faces.iterdir():
+        (tmp_path / folder.name).mkdir()
+        first = min(folder.iterdir())
+        shutil.copy(first, tmp_path / folder.name / first.name)
+    run = geodesic.load(classifying, overrides={"test_data.path": str(tmp_path), "test_data.test_share": 0.0,
+                                                "test_data.part": "train"})
+    record = geodesic.evaluate(run, overwrite=True)
+    answers = run.classify(data.test_source(run.config)).argmax(axis=1)
+    assert record["classification"]["metrics"]["top1"]["value"] == np.mean(answers == np.arange(4))
+    with pytest.raises(geodesic.UserError, match="no class has two"):
+        geodesic.evaluate(run, baselines=False, also=("retrieval",), overwrite=True)
 
 
 def test_another_layer_is_evaluated_and_the_classifier_is_asked_with_its_own(classifying):

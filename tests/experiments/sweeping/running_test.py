@@ -35,6 +35,13 @@ def test_a_trial_runs_once(tmp_path):
     assert changed and run(trial) == record and logs.changed(trial.folder) == changed
 
 
+def test_scores_are_of_a_classifier_and_of_retrieval():
+    evaluation = {"trained": "trained, step 2", "scores": {}, "classification": {"metrics": {"top1": {"value": 0.5}}}}
+    assert running.scores_of(evaluation) == {"top1": 0.5}
+    evaluation["scores"] = {"raw pixels": {"map@r": 0.1}, "trained, step 2": {"map@r": 0.25, "queries": 4}}
+    assert running.scores_of(evaluation) == {"top1": 0.5, "map@r": 0.25}
+
+
 def test_failures_say_why_and_spoil_nothing(tmp_path):
     raising, large, bad, good = expand(tmp_path, (0.9, 0.8, "wide", 0.3), seeds=(0,))
     record = run(raising)
