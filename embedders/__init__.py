@@ -20,6 +20,7 @@ from .embedder import ABOVE_TRUNK as ABOVE_TRUNK
 from .inception_bn import InceptionBN
 from .iresnet import IResNet
 from .order import layer_numbers as layer_numbers
+from .places import contributions as contributions
 from .resnet import BasicBlock, BottleneckBlock, ResNet
 from .resnext import ResNeXtBlock
 
