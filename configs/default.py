@@ -23,6 +23,7 @@ ADDED: tuple[str, ...] = (
     *(f"optimizer.{name}" for name in ("lion", "lamb", "lars", "muon", "adafactor", "groups", "layer_decay", "frozen",
                                        "clip_norm", "ema_decay")),
     "distill",
+    "loss.logits_dtype",
     *(f"augment.{name}" for name in ("rand_augment_ops", "rand_augment_magnitude", "augmix_severity", "augmix_chains",
                                      "augmix_depth", "augmix_alpha", "mixup_alpha", "cutmix_alpha", "mix_probability")),
     *(f"{part}_data.{name}" for part in ("train", "test", "calibration")

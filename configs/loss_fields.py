@@ -11,6 +11,7 @@ def fields() -> config_dict.ConfigDict:
         chunk_size=0,                                  # classes (pair losses: anchors) at a time on a device; 0 = all
         sample_rate=1.0,                               # Partial FC: share of the classes in one step's softmax
         sample_update="all",                           # all | sampled: the prototypes that Partial FC moves
+        logits_dtype="float32",                        # float32 | bfloat16: the logits from forward to backward pass
         memory_size=0,                                 # pair losses: earlier examples to compare with; 0 = none
         memory_start_step=0,                           # the first step that is remembered
         **_angular_losses(),

@@ -13,7 +13,7 @@ import inspect
 import jax
 
 from ..errors import UserError
-from . import adaptive, classification, combination, margin, pairs, partial_fc, proxies, ranking, triplets
+from . import adaptive, class_axis, classification, combination, margin, pairs, partial_fc, proxies, ranking, triplets
 from .by_class import is_by_class as is_by_class
 from .class_axis import ClassAxis
 from .labels import Mixed as Mixed
@@ -84,8 +84,8 @@ def hyper_parameters(name: str) -> dict[str, object]:
 
 
 def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None, chunk_size: int = 0,
-          sample_rate: float = 1.0, update: str = "all", memory_size: int = 0, memory_start_step: int = 0,
-          **values) -> Loss:
+          sample_rate: float = 1.0, update: str = "all", logits_dtype: str = "float32", memory_size: int = 0,
+          memory_start_step: int = 0, **values) -> Loss:
     """The named loss.
 
     Args:
@@ -96,6 +96,8 @@ def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None,
       chunk_size: classes (of pair losses: anchors) at a time on one device, 0 for all: the same loss in less memory.
       sample_rate: Partial FC (losses/partial_fc.py), the share of classes in one step's softmax; 1 for pair losses.
       update: Partial FC, what becomes of prototypes that are not sampled, "all" or "sampled"; "all" for pair losses.
+      logits_dtype: what the logits are stored in for the backward pass, "float32" or "bfloat16", for half the memory;
+        "float32" for pair losses.
       memory_size: cross-batch memory (losses/memory.py) of pair losses, in examples; 0 for none.
       memory_start_step: batches before the first one that is remembered.
       **values: the loss's hyper-parameters; those that are left out have their defaults.
@@ -128,13 +130,17 @@ def build(name: str, *, num_classes: int, mesh: jax.sharding.Mesh | None = None,
             raise UserError(f"sample_rate is a share of prototypes, and {name} has none: use 1, got {sample_rate}")
         if update != "all":
             raise UserError(f"update says what becomes of prototypes, and {name} has none: use 'all', got {update!r}")
+        if logits_dtype != "float32":
+            raise UserError(f"logits_dtype is of logits, and {name} has none: use 'float32', got {logits_dtype!r}")
         axis = PairAxis(mesh, chunk_size=chunk_size, memory_size=memory_size, memory_start_step=memory_start_step)
     else:
         if memory_size:
             raise UserError(f"cross-batch memory is for losses of pairs ({', '.join(PAIR_LOSSES)}), not {name}: "
                             f"use memory_size 0")
-        axis = ClassAxis(num_classes, mesh, chunk_size=chunk_size, sample_rate=sample_rate, update=update)
+        axis = ClassAxis(num_classes, mesh, chunk_size=chunk_size, sample_rate=sample_rate, update=update,
+                         logits_dtype=logits_dtype)
         partial_fc.check(axis)
+        class_axis.check(axis)
     return checked(LOSSES[name](axis, **values), num_classes)
 
 

@@ -10,6 +10,7 @@ of:
 * With a sample (losses/partial_fc.py), a device's classes are the sampled ones.
 """
 
+import functools
 from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
@@ -19,8 +20,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
+from ..errors import UserError
+from . import stored
 from .shards import on_shards, psum, whole_batch
-from .similarity import PRECISION, cosines, unit
+from .similarity import PRECISION, cosines, products, unit
 
 # Classes at a time where no chunk size is given. What follows a product makes a few copies of it (the CPU's compiler
 # materialises what it reduces), and this bounds them. Products are kept for the backward pass, not computed again.
@@ -37,6 +40,8 @@ class ClassAxis(NamedTuple):
       chunk_size: classes at a time on one device; 0 takes all at once.
       sample_rate: the share of a device's classes in one step's softmax.
       update: what becomes of classes that are not sampled, one of `partial_fc.UPDATES`.
+      logits_dtype: what the products of embeddings and prototypes, [B,C], are stored in from the forward to the
+        backward pass, one of `stored.DTYPES`. The loss is computed before they are stored, and all sums are float32.
 
     Example:
       >>> from geodesic.losses import class_axis
@@ -51,6 +56,7 @@ class ClassAxis(NamedTuple):
     chunk_size: int = 0
     sample_rate: float = 1.0
     update: str = "all"
+    logits_dtype: str = "float32"
 
     @property
     def shards(self) -> int:
@@ -74,6 +80,22 @@ class ClassAxis(NamedTuple):
         local = self.rows // self.shards
         held = [min(max(self.num_classes - shard * local, 0), local) for shard in range(self.shards)]
         return sum(min(count, self.sampled) for count in held)
+
+
+def check(axis: ClassAxis) -> None:
+    """Raises UserError for an `axis.logits_dtype` that is not in `stored.DTYPES`, and for one where nothing is stored.
+
+    Example:
+      >>> from geodesic.losses import class_axis
+      >>> class_axis.check(class_axis.ClassAxis(10, logits_dtype="float16"))
+      Traceback (most recent call last):
+      geodesic.errors.UserError: unknown logits_dtype 'float16'; known: float32, bfloat16
+    """
+    if axis.logits_dtype not in stored.DTYPES:
+        raise UserError(f"unknown logits_dtype {axis.logits_dtype!r}; known: {', '.join(stored.DTYPES)}")
+    if axis.logits_dtype != "float32" and axis.chunk_size:
+        raise UserError(f"logits_dtype {axis.logits_dtype!r} is of logits that are stored, and with chunk_size "
+                        f"{axis.chunk_size} none are: use chunk_size 0, or logits_dtype 'float32'")
 
 
 class Piece(NamedTuple):
@@ -129,7 +151,7 @@ def scores(axis: ClassAxis, columns: Callable = cosines, normalize: bool = True)
 
     Args:
       axis: the classes.
-      columns: (embeddings [B,D], params) -> scores f32[B,rows].
+      columns: as of `totals`; of all params it gives scores f32[B,rows].
       normalize: whether the embeddings are normalised before they are compared.
 
     Returns:
@@ -161,7 +183,7 @@ def totals(axis: ClassAxis, summarize: Callable[[Piece], Totals], x: jax.Array, 
       labels: i32[B], or multi-hot [B,C].
       rows: arrays [B] or [] that `summarize` finds in its piece.
       sample: of `partial_fc.sample`, the rows that take part; None for all.
-      columns: (x, a piece of the params) -> values [B,c].
+      columns: (x, a piece of the params, the `similarity.products` of both where they are known) -> values [B,c].
 
     Returns:
       The totals over all classes of all devices, on every device.
@@ -186,11 +208,10 @@ def totals(axis: ClassAxis, summarize: Callable[[Piece], Totals], x: jax.Array, 
             labels = whole_batch(axis, labels)
 
         def piece(part):
-            classes, ids = part
-            classes_here = first_class(axis) + ids
-            own = labels[:, None] == classes_here if labels.ndim == 1 else labels[:, ids] > 0
-            valid = (classes_here < axis.num_classes)[None, :]
-            return summarize(Piece(columns(x, classes), own, valid, rows, classes_here))
+            if axis.logits_dtype == "float32":
+                return _summary(axis, summarize, columns, None, (x, *part, labels, rows))
+            of = functools.partial(_summary, axis, summarize, columns)
+            return stored.summary(of, axis.logits_dtype, products(x, part[0]), (None, *part, labels, rows))
 
         return _over_shards(axis, _over_chunks(axis.chunk_size, piece, (classes, ids)))
 
@@ -199,6 +220,16 @@ def totals(axis: ClassAxis, summarize: Callable[[Piece], Totals], x: jax.Array, 
     split = P(axis.name)
     in_specs = (split, split, split if labels.ndim == 1 else P(None, axis.name), P(), split)
     return on_shards(axis, local, in_specs, P())(x, classes, labels, rows, sample)
+
+
+def _summary(axis: ClassAxis, summarize, columns, known: jax.Array | None, given: tuple) -> Totals:
+    """What `summarize` says of some classes. known: their products with x, which then is None."""
+    x, classes, ids, labels, rows = given
+    classes_here = first_class(axis) + ids
+    own = labels[:, None] == classes_here if labels.ndim == 1 else labels[:, ids] > 0
+    valid = (classes_here < axis.num_classes)[None, :]
+    values = columns(x, classes) if known is None else columns(x, classes, known)
+    return summarize(Piece(values, own, valid, rows, classes_here))
 
 
 def target_cosines(axis: ClassAxis, x: jax.Array, classes: dict, labels: jax.Array) -> jax.Array:

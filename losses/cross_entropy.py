@@ -36,7 +36,7 @@ def softmax(axis: ClassAxis, x: jax.Array, classes: dict, labels: jax.Array, neg
       negative: (values [B,c], rows) -> logits [B,c], of classes that are not the label's.
       rows: arrays [B] or [] for `negative`.
       sample: of `partial_fc.sample`.
-      columns: (x, a piece of the params) -> values [B,c].
+      columns: as of `class_axis.totals`.
 
     Returns:
       A `Softmax`.

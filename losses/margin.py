@@ -228,7 +228,7 @@ def subcenter_arcface(axis: ClassAxis, *, scale: float = 64.0, margin: float = 0
     check_arc("subcenter_arcface", margin, gradient)
     if k < 1:
         raise UserError(f"subcenter_arcface: k is the number of prototypes of a class, at least 1; got {k}")
-    closest = lambda x, classes: jnp.max(similarity.cosines(x, classes), axis=-1)
+    closest = lambda *given: jnp.max(similarity.cosines(*given), axis=-1)
     target = lambda cosine: angle.arc_target(cosine, margin, gradient)
     return margin_loss(axis, scale, target, columns=closest, centres=k)
 
@@ -260,7 +260,7 @@ def margin_loss(axis: ClassAxis, scale: float, target: Callable, *, start_cost: 
       start_cost: by how much the target lowers cosines at right angles on average, for `Loss.start_loss`. None where
         there is no estimate.
       filter_threshold: other classes with larger cosines get the logit 0; None filters none.
-      columns: (unit embeddings [B,D], a piece of the params) -> cosines f32[B,c].
+      columns: as of `class_axis.totals`, of unit embeddings [B,D]; it gives cosines f32[B,c].
       centres: prototypes of a class, whose params are then f32[C,centres,D]; None for one, f32[C,D].
 
     Returns:

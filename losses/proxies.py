@@ -135,8 +135,8 @@ def soft_triple(axis: ClassAxis, *, k: int = 10, la: float = 20.0, gamma: float 
     if k < 1:
         raise UserError(f"soft_triple: k is the number of centres of a class, at least 1; got {k}")
 
-    def relaxed(x, classes):
-        cosines = similarity.cosines(x, classes)
+    def relaxed(*given):
+        cosines = similarity.cosines(*given)
         return jnp.sum(jax.nn.softmax(cosines / gamma, axis=-1) * cosines, axis=-1)
 
     def apply(params, state, embeddings, labels, rng):

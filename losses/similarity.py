@@ -43,12 +43,33 @@ def inverse_norm(x: jax.Array) -> jax.Array:
     return lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), EPSILON))
 
 
-def cosines(x: jax.Array, classes: dict) -> jax.Array:
+def products(x: jax.Array, classes: dict) -> jax.Array:
+    """The inner products of embeddings and prototypes.
+
+    Args:
+      x: embeddings f32[B,D].
+      classes: {"prototypes": f32[c,D] or f32[c,K,D]}.
+
+    Returns:
+      f32[B,c] or f32[B,c*K].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import similarity
+      >>> print(similarity.products(jnp.array([[3.0, 4.0]]), {"prototypes": jnp.array([[2.0, 0.0], [0.0, 5.0]])}))
+      [[ 6. 20.]]
+    """
+    w = classes["prototypes"]
+    return jnp.matmul(x, w.reshape(-1, w.shape[-1]).T, precision=PRECISION)
+
+
+def cosines(x: jax.Array | None, classes: dict, known: jax.Array | None = None) -> jax.Array:
     """The cosines of embeddings and prototypes.
 
     Args:
-      x: embeddings of length 1, f32[B,D].
+      x: embeddings of length 1, f32[B,D]; None where the products are known.
       classes: {"prototypes": f32[c,D] or f32[c,K,D]}, of any length.
+      known: their `products`.
 
     Returns:
       f32[B,c] or f32[B,c,K].
@@ -60,18 +81,19 @@ def cosines(x: jax.Array, classes: dict) -> jax.Array:
       [[0.6 0.8]]
     """
     w = classes["prototypes"]
-    products = jnp.matmul(x, w.reshape(-1, w.shape[-1]).T, precision=PRECISION)
+    found = checkpoint_name(products(x, classes), "products") if known is None else known
     # The columns are scaled after the product, so that no normalised copy of [C,D] is kept.
-    products = checkpoint_name(products, "products") * inverse_norm(w).reshape(-1)
-    return products.reshape(x.shape[0], *w.shape[:-1])
+    found = found * inverse_norm(w).reshape(-1)
+    return found.reshape(found.shape[0], *w.shape[:-1])
 
 
-def affine(x: jax.Array, classes: dict) -> jax.Array:
+def affine(x: jax.Array | None, classes: dict, known: jax.Array | None = None) -> jax.Array:
     """The logits of a linear classifier.
 
     Args:
-      x: embeddings f32[B,D].
+      x: embeddings f32[B,D]; None where the products are known.
       classes: {"prototypes": f32[c,D], "bias": f32[c]}.
+      known: their `products`.
 
     Returns:
       f32[B,c].
@@ -82,5 +104,5 @@ def affine(x: jax.Array, classes: dict) -> jax.Array:
       >>> print(similarity.affine(jnp.array([[3.0, 4.0]]), {"prototypes": jnp.eye(2), "bias": jnp.array([0.0, 1.0])}))
       [[3. 5.]]
     """
-    products = jnp.matmul(x, classes["prototypes"].T, precision=PRECISION)
-    return checkpoint_name(products, "products") + classes["bias"]
+    found = checkpoint_name(products(x, classes), "products") if known is None else known
+    return found + classes["bias"]

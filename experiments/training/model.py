@@ -136,17 +136,18 @@ def _named_loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Los
     # A memory counts the parts of an accumulated step, and the configuration steps.
     options, pairs = config.loss, {"memory_size": config.loss.memory_size,
                                    "memory_start_step": config.loss.memory_start_step * config.accumulation_steps}
-    sampling = {"sample_rate": config.loss.sample_rate, "update": config.loss.sample_update}
+    by_class = {"sample_rate": options.sample_rate, "update": options.sample_update,
+                "logits_dtype": options.logits_dtype}
     shared = {"num_classes": num_classes, "mesh": mesh, "chunk_size": options.chunk_size}
     if options.name == "combine":
         weights = {name: weight for name, weight in options.combine.items() if weight}
-        kinds = {name: pairs if name in losses.PAIR_LOSSES else sampling for name in weights}
-        if pairs not in kinds.values() or sampling not in kinds.values():  # what none can do, all refuse
-            kinds = dict.fromkeys(weights, pairs | sampling)
+        kinds = {name: pairs if name in losses.PAIR_LOSSES else by_class for name in weights}
+        if pairs not in kinds.values() or by_class not in kinds.values():  # what none can do, all refuse
+            kinds = dict.fromkeys(weights, pairs | by_class)
         return losses.combine(weights, **shared, hyper_parameters={name: dict(options[name]) for name in weights},
                               options=kinds)
     losses.hyper_parameters(options.name)  # the clear error for an unknown name
-    return losses.build(options.name, **shared, **pairs, **sampling, **dict(options[options.name]))
+    return losses.build(options.name, **shared, **pairs, **by_class, **dict(options[options.name]))
 
 
 def _check_batch(config, mesh: jax.sharding.Mesh) -> None:
