@@ -7,7 +7,7 @@
 from geodesic.configs import sweeps
 
 # A quarter of the quickstart's epochs, and one evaluation, at the end.
-SHORT = {"num_epochs": 15.0, "evaluation.every_epochs": 0.0}
+SHORT = {"num_epochs": 15, "evaluation.every_epochs": 0.0}
 
 
 def get_sweep():
