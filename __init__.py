@@ -22,17 +22,21 @@ _PARTS = ("configs", "datasets", "embedders", "heads", "losses", "metrics")
 def load(workdir, *, step=None, devices=None, overrides=None):
     """The trained model of a workdir, ready for use on this machine, without its training data.
 
-    workdir: the folder of a run, or of weights that `geodesic import_weights` has written. step: of the checkpoint;
+    workdir: the folder of a run, or of weights that `geodesic import_weights` has written; or a file model.onnx or
+    model.stablehlo of `geodesic export`, which the other arguments are not for. step: of the checkpoint;
     default: the newest that is whole. devices: those of jax to use; default: all. overrides: fields of the
     configuration that are to be others, such as {"evaluation.layer": "stage3"}.
 
-    Returns a `geodesic.experiments.trained.run.Run`, with `embed`, `features`, `classify`, `same` and more. Raises
-    FileNotFoundError where there is no run, and UserError where its weights are damaged or a field is not there.
+    Returns a `geodesic.experiments.trained.run.Run`, with `embed`, `features`, `classify`, `same` and more; of a file,
+    a `geodesic.experiments.trained.exported.Exported`, with `embed`, `classify` and `same`. Raises FileNotFoundError
+    where there is no run, and UserError where its weights are damaged or a field is not there.
     """
     from .configs import stored
     from .experiments.process import mesh
-    from .experiments.trained import loading
+    from .experiments.trained import exported, loading
 
+    if str(workdir).endswith(exported.EXTENSIONS):
+        return exported.load(str(workdir))
     config = loading.stored_config(workdir)
     return loading.load(workdir, stored.changed(config, overrides or {}), mesh.make(devices), step)
 

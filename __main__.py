@@ -17,6 +17,7 @@ PROGRAMS = {
     "verify": "decides by that threshold whether two images show one identity",
     "inspect_data": "says what is in a source of images, and what is wrong with it",
     "prepare": "writes a source as shards that are read fast",
+    "export": "writes a model as ONNX, StableHLO or public weights, and proves each file",
     "import_weights": "makes public weights into a folder that can be used as a run",
     "lr_range": "tries learning rates in a short training, and suggests one",
     "plan": "says what a run would need on every device, before any device time is spent",

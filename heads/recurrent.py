@@ -58,7 +58,7 @@ class Recurrent(nn.Module):
         """The hidden state f32[B,hidden_size] after all rows [B,H,C]."""
         cell = CELLS[self.cell](self.hidden_size, name=name)
         # Zeros like the rows vary over devices as the rows do, which a loop wants of its state inside of jax.shard_map.
-        zeros = jnp.zeros_like(rows, shape=(len(rows), self.hidden_size))
+        zeros = jnp.zeros_like(rows, shape=(rows.shape[0], self.hidden_size))
         state, _ = nn.RNN(cell, return_carry=True, reverse=reverse)(
             rows, initial_carry=(zeros, zeros) if self.cell == "lstm" else zeros)
         return state[1] if self.cell == "lstm" else state

@@ -114,7 +114,8 @@ def recognise(state_dict: dict[str, np.ndarray], embedder: str, names: tuple[str
       names: the names of the layouts that fit it, `embedders.PUBLIC_LAYOUTS`.
 
     Returns:
-      (the first of these layouts that the weights have, the prefix of its names in front of them).
+      (the layout of these that the weights have, the prefix of its names in front of them). The first tensor of one
+      may be found inside of the blocks of another, behind a longer prefix: the shortest prefix says which it is.
 
     Raises:
       UserError: the weights have none of these layouts.
@@ -126,9 +127,9 @@ def recognise(state_dict: dict[str, np.ndarray], embedder: str, names: tuple[str
       >>> layout.name, prefix
       ('torchvision', 'model.')
     """
-    for layout in map(LAYOUTS.get, names):
-        if found := prefixes(state_dict, layout):
-            return layout, found[0]
+    found = [(layout, prefix) for layout in map(LAYOUTS.get, names) for prefix in prefixes(state_dict, layout)[:1]]
+    if found:
+        return min(found, key=lambda one: len(one[1]))
     known = ", ".join(f"{name} (has {LAYOUTS[name].first})" for name in names)
     some = ", ".join(list(state_dict)[:3])
     raise UserError(f"these weights are in no layout known for {embedder}: known are {known or 'none'}; "

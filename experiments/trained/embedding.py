@@ -32,13 +32,12 @@ def normalize(images: jax.Array, input) -> jax.Array:
     return (images.astype(jnp.float32) - mean) / std
 
 
-def make_embed_step(embedder, mesh: jax.sharding.Mesh, input, *, layer: str | tuple[str, ...] = "",
-                    pooled: bool = True, average_horizontal_flips: bool = False) -> Callable:
-    """jit'ed (variables, images u8[B,S,S,3] split along B) -> f32[B,D] on every device, not normalised.
+def make_embed(embedder, input, *, layer: str | tuple[str, ...] = "", pooled: bool = True,
+               average_horizontal_flips: bool = False) -> Callable:
+    """(variables, images) -> f32[B,D], not normalised: the mathematics, for any number of images on one device.
 
-    input: that section of a configuration. layer: where the embedding is taken from, averaged over its map; "" is the
-    embedder's own. Of several layers, named in a tuple, it gives each by its name. pooled: False gives the layer's map
-    as it is, f32[B,h,w,C]. average_horizontal_flips: gives the mean of what the image and its mirror give.
+    images: u8[B,S,S,3], or f32[B,S,S,3] as `normalize` gives them where input is None. The other arguments are those of
+    `make_embed_step`.
     """
 
     def pick(named, layer):
@@ -55,15 +54,27 @@ def make_embed_step(embedder, mesh: jax.sharding.Mesh, input, *, layer: str | tu
 
     def mean(one, mirrored):
         # A map of the mirrored image is turned back, so that its places are those of the image.
-        return (one + (mirrored[:, :, ::-1] if mirrored.ndim == 4 else mirrored)) / 2
+        return (one + (jnp.flip(mirrored, 2) if mirrored.ndim == 4 else mirrored)) / 2
 
     def embed(variables, images):
-        images = normalize(images, input)
+        images = images if input is None else normalize(images, input)
         embeddings = one_view(variables, images)
         if average_horizontal_flips:
-            embeddings = jax.tree.map(mean, embeddings, one_view(variables, images[:, :, ::-1]))
+            embeddings = jax.tree.map(mean, embeddings, one_view(variables, jnp.flip(images, 2)))
         return embeddings
 
+    return embed
+
+
+def make_embed_step(embedder, mesh: jax.sharding.Mesh, input, *, layer: str | tuple[str, ...] = "",
+                    pooled: bool = True, average_horizontal_flips: bool = False) -> Callable:
+    """jit'ed (variables, images u8[B,S,S,3] split along B) -> f32[B,D] on every device, not normalised.
+
+    input: that section of a configuration. layer: where the embedding is taken from, averaged over its map; "" is the
+    embedder's own. Of several layers, named in a tuple, it gives each by its name. pooled: False gives the layer's map
+    as it is, f32[B,h,w,C]. average_horizontal_flips: gives the mean of what the image and its mirror give.
+    """
+    embed = make_embed(embedder, input, layer=layer, pooled=pooled, average_horizontal_flips=average_horizontal_flips)
     sharded = jax.shard_map(embed, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS))
     return jax.jit(sharded, out_shardings=NamedSharding(mesh, P()))
 

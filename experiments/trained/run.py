@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -80,6 +81,21 @@ class Run:
         placed = self._placed if variables is None else meshes.replicate(self.mesh, variables)
         return embedding.embed_source(step, placed, source, self.mesh, input=self.config.input, loader=self.config.run,
                                       batch_size=self.config.evaluation.batch_size, progress=progress)
+
+    def export(self, out, formats=("onnx",), *, layer: str | None = None, output: str = "embedding",
+               preprocessing: bool = True, images=None, say: Callable[[str], None] = lambda line: None) -> dict:
+        """Writes the model into the folder `out`, as files that need none of this code, and gives the record of it.
+
+        formats: of onnx, stablehlo and safetensors. layer: of `layers`, averaged over its map; default: the
+        configuration's. output: "embedding" of length 1 as of `embed`, "scores" as of `classify`, or "map", the layer
+        as of `features`. preprocessing: whether the files take uint8 pixels [N,S,S,3], or what `preprocess` gives.
+        images: real pictures, as of `embed`, that the files are compared on; default: the run's test data. say: told
+        of each file. Raises UserError where a file does not give what the run gives; then nothing is written.
+        """
+        from geodesic.experiments.trained import export
+
+        return export.export(self, os.fspath(out), formats, layer=layer, output=output, preprocessing=preprocessing,
+                             images=images, say=say)
 
     def preprocess(self, images) -> np.ndarray:
         """f32[N,S,S,3]: what the embedder is given for these images (as of `embed`), fitted and normalised."""

@@ -1,0 +1,315 @@
+"""Operations as nodes of ONNX, version 17 of its operators.
+
+A map is kept channels first, as ONNX has it, and every array knows the order in which its axes lie: only where an
+operation asks for another order is there a Transpose.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from geodesic.experiments.exporting import trace
+from geodesic.experiments.exporting.trace import Graph, Op, Value
+
+OPSET = 17
+_PLAIN = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min", "pow": "Pow",
+          "sqrt": "Sqrt", "exp": "Exp", "log": "Log", "tanh": "Tanh", "logistic": "Sigmoid", "erf": "Erf", "neg": "Neg",
+          "abs": "Abs", "le": "LessOrEqual", "lt": "Less", "ge": "GreaterOrEqual", "gt": "Greater", "eq": "Equal",
+          "relu": "Relu", "prelu": "PRelu"}
+_REDUCTIONS = {"mean": "ReduceMean", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin", "length": "ReduceL2"}
+_DTYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int32): TensorProto.INT32,
+           np.dtype(np.int64): TensorProto.INT64, np.dtype(np.uint8): TensorProto.UINT8,
+           np.dtype(np.bool_): TensorProto.BOOL}
+
+
+class Lowering:
+    """nodes, weights (name -> array): what has been made so far. `value` says what a `Value` is called."""
+
+    def __init__(self, graph: Graph, input: str, output: str):
+        self.graph, self.nodes, self.weights = graph, [], {}
+        self._users = {}
+        for op in graph.ops:
+            for value in op.inputs:
+                if isinstance(value, Value):
+                    self._users.setdefault(value, []).append(op)
+        # Value -> (name, order): axis order[i] of the value is the i-th of the array.
+        self._made: dict[Value, tuple[str, tuple[int, ...]]] = {graph.input: (input, _natural(graph.input))}
+        # Value -> where each of its features lies in the value, of those that lie in another order.
+        self.shuffled: dict[Value, np.ndarray] = {}
+        self._arrays: dict[bytes, str] = {}
+        self._taken: dict[str, int] = {}
+        self._scope = ""
+        if len(graph.input.shape) == 4:
+            self._made[graph.input] = (self.ordered(graph.input, (0, 3, 1, 2)), (0, 3, 1, 2))
+        for op in graph.ops:
+            self._lower(op)
+        self._scope = ""
+        self.node("Identity", [self.ordered(graph.output, _natural(graph.output))], name=output)
+        self._without_identity(output)
+
+    def node(self, kind: str, inputs: list[str], name: str = "", **attributes) -> str:
+        """Adds a node of one output; gives the output's name."""
+        name = name or self._fresh(f"{self._scope}/{kind}" if self._scope else kind)
+        self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
+        return name
+
+    def array(self, values: np.ndarray, what: str = "value") -> str:
+        """The name of known numbers; the same numbers have one name."""
+        values = np.asarray(values, np.float32 if np.asarray(values).dtype == np.float64 else None)
+        key = f"{values.dtype}{values.shape}".encode() + values.tobytes()
+        if key not in self._arrays:
+            self._arrays[key] = self._fresh(f"{self._scope}/{what}" if self._scope else what)
+            self.weights[self._arrays[key]] = np.ascontiguousarray(values)
+        return self._arrays[key]
+
+    def ordered(self, value: Value, order: tuple[int, ...]) -> str:
+        """The name of a value with its axes in this order."""
+        name, now = self._made[value]
+        if now != order:
+            name = self.node("Transpose", [name], perm=[now.index(axis) for axis in order])
+        return name
+
+    def order(self, value: Value) -> tuple[int, ...]:
+        return self._made[value][1]
+
+    def give(self, op: Op, name: str, order: tuple[int, ...] | None = None) -> None:
+        self._made[op.output] = (name, _natural(op.output) if order is None else order)
+
+    def known(self, values: np.ndarray, order: tuple[int, ...], what: str = "value") -> str:
+        """Known numbers, to be broadcast with a value whose axes lie in this order."""
+        values = np.asarray(values)
+        if values.ndim:
+            values = values.reshape((1,) * (len(order) - values.ndim) + values.shape).transpose(order)
+        if values.size == 1:
+            return self.array(values.reshape(()), what)
+        while values.shape[0] == 1:
+            values = values[0]
+        return self.array(values, what)
+
+    def only_dense(self, value: Value) -> bool:
+        """Whether dense layers alone use this value."""
+        return value is not self.graph.output and all(op.name == "dense" for op in self._users.get(value, []))
+
+    def _lower(self, op: Op) -> None:
+        self._scope = op.where.partition(" (")[0]
+        if op.name in _PLAIN:
+            _elementwise(self, op)
+        elif op.name in _REDUCTIONS:
+            _reduce(self, op)
+        elif op.name in LOWERED:
+            LOWERED[op.name](self, op)
+        else:
+            raise trace.unknown(op.name, op.where)
+
+    def _fresh(self, wanted: str) -> str:
+        self._taken[wanted] = count = self._taken.get(wanted, 0) + 1
+        return wanted if count == 1 else f"{wanted}_{count}"
+
+    def _without_identity(self, output: str) -> None:
+        """The last node gives the output itself, where it can."""
+        last = self.nodes.pop()
+        makers = [node for node in self.nodes if last.input[0] in node.output]
+        if not makers or sum(last.input[0] in node.input for node in self.nodes):
+            self.nodes.append(last)
+        else:
+            makers[0].output[0] = output
+
+
+def _natural(value: Value) -> tuple[int, ...]:
+    return tuple(range(len(value.shape)))
+
+
+def _elementwise(to: Lowering, op: Op, kind: str = "") -> None:
+    order = next(to.order(value) for value in op.inputs if isinstance(value, Value))
+    names = [to.ordered(value, order) if isinstance(value, Value) else to.known(value, order) for value in op.inputs]
+    to.give(op, to.node(kind or _PLAIN[op.name], names), order)
+
+
+def _affine(to: Lowering, op: Op) -> None:
+    """One or two operations as they were written, and more of them as a product and a sum."""
+    x, scale, shift = op.inputs
+    order, chain = to.order(x), op.params["chain"]
+    name = to.ordered(x, order)
+    if len(chain) > 2:
+        chain = [("mul", [x, scale]), ("add", [x, shift])]
+    for kind, inputs in chain:
+        name = to.node(_PLAIN[kind], [name if isinstance(value, Value) else to.known(value, order) for value in inputs])
+    to.give(op, name, order)
+
+
+def _conv(to: Lowering, op: Op) -> None:
+    x, kernel, bias = op.inputs
+    params, spec = op.params, op.params["dimension_numbers"]
+    if params["lhs_dilation"] != (1,) * len(params["lhs_dilation"]) or params["batch_group_count"] != 1:
+        raise trace.unknown("transposed or batch-grouped convolution", op.where)
+    names = [to.ordered(x, spec.lhs_spec), to.array(kernel, "weight")]
+    names += [to.array(bias, "bias")] if np.any(bias) else []
+    to.give(op, to.node("Conv", names, kernel_shape=kernel.shape[2:], strides=params["window_strides"],
+                        pads=_pads(params["padding"]), dilations=params["rhs_dilation"],
+                        group=params["feature_group_count"]), spec.out_spec)
+
+
+def _dense(to: Lowering, op: Op) -> None:
+    x, kernel, bias = op.inputs
+    kernel = kernel[:, to.shuffled[x]] if x in to.shuffled else kernel
+    to.give(op, to.node("Gemm", [to.ordered(x, (0, 1)), to.array(kernel, "weight"), to.array(bias, "bias")], transB=1))
+
+
+def _pads(padding) -> list[int]:
+    return [low for low, _ in padding] + [high for _, high in padding]
+
+
+def _pool(kind: str, **attributes) -> Callable:
+    def lower(to: Lowering, op: Op) -> None:
+        params, order = op.params, (0, 3, 1, 2)
+        outside = [params[key][axis] for key in ("window_dimensions", "window_strides") for axis in (0, 3)]
+        if outside != [1] * 4 or {*params["base_dilation"]} != {1} or {*params["window_dilation"]} != {1}:
+            raise trace.unknown(f"{op.name} over batch or channels, or dilated", op.where)
+        pooled = to.node(kind, [to.ordered(op.inputs[0], order)], kernel_shape=params["window_dimensions"][1:3],
+                         strides=params["window_strides"][1:3], pads=_pads(params["padding"][1:3]), **attributes)
+        to.give(op, pooled, order)
+    return lower
+
+
+def _reduce(to: Lowering, op: Op) -> None:
+    x, axes, kept = op.inputs[0], op.params["axes"], op.params.get("kept", False)
+    order = to.order(x)
+    name = to.ordered(x, order)
+    places = sorted(order.index(axis) for axis in axes)
+    if op.name == "mean" and not kept and order == (0, 3, 1, 2) and places == [2, 3]:
+        to.give(op, to.node("Flatten", [to.node("GlobalAveragePool", [name])]))
+        return
+    left = order if kept else tuple(axis for axis in order if axis not in axes)
+    to.give(op, to.node(_REDUCTIONS[op.name], [name], axes=places, keepdims=int(kept)),
+            tuple(sorted(left).index(axis) for axis in left))
+
+
+def _reduce_sum(to: Lowering, op: Op) -> None:
+    x, axes = op.inputs[0], op.params["axes"]
+    order = to.order(x)
+    places = np.array(sorted(order.index(axis) for axis in axes), np.int64)
+    left = tuple(axis for axis in order if axis not in axes)
+    to.give(op, to.node("ReduceSum", [to.ordered(x, order), to.array(places, "axes")], keepdims=0),
+            tuple(sorted(left).index(axis) for axis in left))
+
+
+def _reshape(to: Lowering, op: Op) -> None:
+    x, shape = op.inputs[0], op.output.shape
+    order = to.order(x)
+    if len(x.shape) == 4 and order == (0, 3, 1, 2) and len(shape) == 2 and shape[0] is None:
+        places = np.arange(math.prod(x.shape[1:])).reshape(x.shape[1:]).transpose(2, 0, 1).reshape(-1)
+        moved = bool((places != np.arange(len(places))).any())
+        if not moved or to.only_dense(op.output):
+            to.give(op, to.node("Flatten", [to.ordered(x, order)]))
+            to.shuffled |= {op.output: places} if moved else {}
+            return
+    before, after = ([axis for axis, size in enumerate(sizes) if size != 1] for sizes in (x.shape, shape))
+    found = _natural(op.output)
+    if [x.shape[axis] for axis in before] == [shape[axis] for axis in after]:  # axes of 1 come or go: all others stay
+        found = tuple(after[before.index(axis)] for axis in order if axis in before)
+        found += tuple(axis for axis in range(len(shape)) if axis not in after)
+    else:
+        order = _natural(x)
+    sizes = np.array([-1 if shape[axis] is None else shape[axis] for axis in found], np.int64)
+    if (sizes == -1).sum() > 1:
+        raise trace.unknown("reshape to several sizes that depend on the batch", op.where)
+    to.give(op, to.node("Reshape", [to.ordered(x, order), to.array(sizes, "shape")]), found)
+
+
+def _expand(to: Lowering, op: Op) -> None:
+    sizes = np.array([1 if size is None else size for size in op.output.shape], np.int64)
+    x = op.inputs[0]
+    to.give(op, to.node("Expand", [to.ordered(x, _natural(x)), to.array(sizes, "shape")]))
+
+
+def _transpose(to: Lowering, op: Op) -> None:
+    order, permutation = to.order(op.inputs[0]), op.params["permutation"]
+    to.give(op, to.ordered(op.inputs[0], order), tuple(permutation.index(axis) for axis in order))
+
+
+def _concatenate(to: Lowering, op: Op) -> None:
+    order = next(to.order(value) for value in op.inputs if isinstance(value, Value))
+    if any(isinstance(value, np.ndarray) for value in op.inputs):
+        raise trace.unknown("concatenate of what depends on no picture", op.where)
+    to.give(op, to.node("Concat", [to.ordered(value, order) for value in op.inputs],
+                        axis=order.index(op.params["dimension"])), order)
+
+
+def _slice(to: Lowering, op: Op) -> None:
+    x, params = op.inputs[0], op.params
+    order, steps = to.order(x), params["strides"] or (1,) * len(x.shape)
+    cut = [axis for axis, size in enumerate(x.shape) if isinstance(size, int)
+           and (params["start_indices"][axis], params["limit_indices"][axis], steps[axis]) != (0, size, 1)]
+    _cut(to, op, [params["start_indices"][axis] for axis in cut], [params["limit_indices"][axis] for axis in cut],
+         [order.index(axis) for axis in cut], [steps[axis] for axis in cut])
+
+
+def _reverse(to: Lowering, op: Op) -> None:
+    axes = [to.order(op.inputs[0]).index(axis) for axis in op.params["dimensions"]]
+    _cut(to, op, [-1] * len(axes), [np.iinfo(np.int64).min] * len(axes), axes, [-1] * len(axes))
+
+
+def _cut(to: Lowering, op: Op, starts, ends, axes, steps) -> None:
+    order = to.order(op.inputs[0])
+    numbers = [to.array(np.array(values, np.int64), what) for values, what in
+               ((starts, "starts"), (ends, "ends"), (axes, "axes"), (steps, "steps"))]
+    to.give(op, to.node("Slice", [to.ordered(op.inputs[0], order), *numbers]), order)
+
+
+def _product(to: Lowering, op: Op) -> None:
+    """Any product of two arrays. What is the same for all images leaves the batch to the other."""
+    (contracted, batched), letters = op.params["dimension_numbers"], iter("abcdefghijklmnopqrstuvwxyz")
+    left, right = ([""] * len(value.shape) for value in op.inputs)
+    for pairs in (batched, contracted):
+        for one, other in zip(*pairs, strict=True):
+            left[one] = right[other] = next(letters)
+    for side in (left, right):
+        side[:] = [letter or next(letters) for letter in side]
+    result = [left[axis] for axis in batched[0]]
+    for side, axes in ((left, (*contracted[0], *batched[0])), (right, (*contracted[1], *batched[1]))):
+        result += [letter for axis, letter in enumerate(side) if axis not in axes]
+    names, terms = [], []
+    for value, side in zip(op.inputs, (left, right), strict=True):
+        if isinstance(value, np.ndarray):
+            same = tuple(axis for axis in batched[0 if side is left else 1] if value.shape[axis] == 1)
+            names.append(to.array(np.squeeze(value, same), "weight"))
+            terms.append("".join(letter for axis, letter in enumerate(side) if axis not in same))
+        else:
+            order = to.order(value)
+            names.append(to.ordered(value, order))
+            terms.append("".join(side[axis] for axis in order))
+    to.give(op, to.node("Einsum", names, equation=f"{terms[0]},{terms[1]}->{''.join(result)}"))
+
+
+def _power(to: Lowering, op: Op) -> None:
+    order = to.order(op.inputs[0])
+    exponent = to.array(np.float32(op.params["y"] if op.name == "integer_pow" else 2))
+    to.give(op, to.node("Pow", [to.ordered(op.inputs[0], order), exponent]), order)
+
+
+def _rsqrt(to: Lowering, op: Op) -> None:
+    order = to.order(op.inputs[0])
+    to.give(op, to.node("Reciprocal", [to.node("Sqrt", [to.ordered(op.inputs[0], order)])]), order)
+
+
+def _choose(to: Lowering, op: Op) -> None:
+    """select_n(which, where false, where true) is Where(which, where true, where false)."""
+    which, no, yes = op.inputs
+    _elementwise(to, Op("where", [which, yes, no], {}, op.output, op.where), "Where")
+
+
+def _convert(to: Lowering, op: Op) -> None:
+    order, dtype = to.order(op.inputs[0]), np.dtype(op.params["new_dtype"])
+    if dtype not in _DTYPES:
+        raise trace.unknown(f"convert_element_type to {dtype}", op.where)
+    to.give(op, to.node("Cast", [to.ordered(op.inputs[0], order)], to=_DTYPES[dtype]), order)
+
+
+LOWERED: dict[str, Callable] = {
+    "affine": _affine, "conv": _conv, "dense": _dense, "dot_general": _product, "reduce_window_max": _pool("MaxPool"),
+    "mean_pool": _pool("AveragePool", count_include_pad=1), "reduce_sum": _reduce_sum, "reshape": _reshape,
+    "squeeze": _reshape, "expand_dims": _reshape, "expand": _expand, "transpose": _transpose,
+    "concatenate": _concatenate, "slice": _slice, "rev": _reverse, "integer_pow": _power, "square": _power,
+    "rsqrt": _rsqrt, "select_n": _choose, "convert_element_type": _convert}

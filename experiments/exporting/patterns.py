@@ -1,0 +1,143 @@
+"""What several operations are together: ReLU and PReLU, means, lengths, convolutions and dense layers with all that is
+multiplied and added to their results, BatchNorm among it.
+
+A pattern replaces the last of its operations; those before it go where nothing else uses them. What is folded into
+weights is worked out in float64.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from geodesic.experiments.exporting.trace import Graph, Op, Value
+
+
+def recognised(graph: Graph) -> Graph:
+    """The graph with patterns in place of operations: relu, prelu, mean, mean_pool, length, conv and dense with a bias,
+    affine."""
+    for replace in (_rectifier, _mean, _length, _layer, _affine, _folded):
+        graph = _replaced(graph, replace)
+    return graph
+
+
+def _replaced(graph: Graph, replace) -> Graph:
+    """The graph in which `replace(op, producers, uses)` has given another operation for some, or None."""
+    ops, producers, uses = [], {}, graph.uses()
+    for op in graph.ops:
+        op = replace(op, producers, uses) or op
+        producers[op.output] = op
+        ops.append(op)
+    return Graph(graph.input, ops, graph.output).without_unused()
+
+
+def _made_by(value, name: str, producers: dict) -> Op | None:
+    op = producers.get(value) if isinstance(value, Value) else None
+    return op if op is not None and op.name == name else None
+
+
+def _is(value, number: float) -> bool:
+    return isinstance(value, np.ndarray) and value.size > 0 and bool((value == number).all())
+
+
+def _split(op: Op) -> tuple[Value, np.ndarray] | None:
+    """(the input that depends on the images, the one that is known) of an operation of two, in either order."""
+    if len(op.inputs) != 2 or sum(isinstance(value, Value) for value in op.inputs) != 1:
+        return None
+    return (*op.inputs,) if isinstance(op.inputs[0], Value) else (*op.inputs[::-1],)
+
+
+def _rectifier(op: Op, producers: dict, uses: dict) -> Op | None:
+    """max(x, 0); where(x <= 0, 0, x); where(x > 0, x, slope * x)."""
+    if op.name == "max" and (given := _split(op)) and _is(given[1], 0):
+        return dataclasses.replace(op, name="relu", inputs=[given[0]])
+    if op.name != "select_n" or len(op.inputs) != 3:
+        return None
+    chosen, otherwise, where_true = op.inputs
+    compared = producers.get(chosen) if isinstance(chosen, Value) else None
+    if compared is None or not _is(compared.inputs[1], 0):
+        return None
+    x = compared.inputs[0]
+    if compared.name in ("le", "lt") and otherwise is x and _is(where_true, 0):
+        return dataclasses.replace(op, name="relu", inputs=[x])
+    sloped = _made_by(otherwise, "mul", producers)
+    if compared.name in ("gt", "ge") and where_true is x and sloped and (given := _split(sloped)) and given[0] is x:
+        return dataclasses.replace(op, name="prelu", inputs=[x, given[1]])
+    return None
+
+
+def _mean(op: Op, producers: dict, uses: dict) -> Op | None:
+    """A sum, or the sum of every window, divided by how many there are."""
+    if op.name != "div" or not (given := _split(op)) or given[0] is not op.inputs[0]:
+        return None
+    summed = _made_by(given[0], "reduce_sum", producers)
+    if summed and _is(given[1], math.prod(summed.inputs[0].shape[axis] or 0 for axis in summed.params["axes"])):
+        return dataclasses.replace(op, name="mean", inputs=summed.inputs, params=summed.params)
+    windows = _made_by(given[0], "reduce_window_sum", producers)
+    if windows and _is(given[1], math.prod(windows.params["window_dimensions"])):
+        return dataclasses.replace(op, name="mean_pool", inputs=windows.inputs, params=windows.params)
+    return None
+
+
+def _length(op: Op, producers: dict, uses: dict) -> Op | None:
+    """The square root of a sum of squares."""
+    if op.name != "sqrt" or not (summed := producers.get(op.inputs[0])):
+        return None
+    kept = summed.name == "reshape" and len(summed.output.shape) > len(summed.inputs[0].shape)
+    reduced = _made_by(summed.inputs[0], "reduce_sum", producers) if kept else summed
+    if reduced is None or reduced.name != "reduce_sum":
+        return None
+    squared = producers.get(reduced.inputs[0])
+    if squared is None or not (squared.name == "square" or (squared.name == "mul" and squared.inputs[0]
+                                                           is squared.inputs[1])):
+        return None
+    return dataclasses.replace(op, name="length", inputs=squared.inputs[:1],
+                               params={"axes": reduced.params["axes"], "kept": kept})
+
+
+def _layer(op: Op, producers: dict, uses: dict) -> Op | None:
+    """A convolution, or a product with a known matrix, as a layer: x, kernel and a bias of zeros."""
+    if op.name == "conv_general_dilated" and isinstance(op.inputs[1], np.ndarray):
+        kernel = op.inputs[1].transpose(op.params["dimension_numbers"].rhs_spec)  # [F,C/groups,K,K]
+        return dataclasses.replace(op, name="conv", inputs=[op.inputs[0], kernel, np.zeros(len(kernel))])
+    if op.name == "dot_general" and isinstance(op.inputs[0], Value) and isinstance(op.inputs[1], np.ndarray):
+        matrix, contracted = op.inputs[1], op.params["dimension_numbers"]
+        if matrix.ndim == 2 and len(op.inputs[0].shape) == 2 and contracted in (
+                (((1,), (0,)), ((), ())), (((1,), (1,)), ((), ()))):
+            matrix = matrix.T if contracted[0][1] == (0,) else matrix  # [D,F]
+            return dataclasses.replace(op, name="dense", inputs=[op.inputs[0], matrix, np.zeros(len(matrix))])
+    return None
+
+
+def _affine(op: Op, producers: dict, uses: dict) -> Op | None:
+    """x * scale + shift, of a chain of sums and products with known numbers for each feature, in float64."""
+    if op.name not in ("add", "sub", "mul", "div") or not (given := _split(op)) or op.output.dtype != np.float32:
+        return None
+    (x, known), reverse = given, isinstance(op.inputs[1], Value)
+    for_each_feature = known.size in (1, x.shape[-1]) and known.shape[-1:] in ((), (known.size,))
+    if not for_each_feature or (op.name == "div" and reverse):
+        return None
+    chain, known = [(op.name, op.inputs)], known.reshape(-1).astype(np.float64)
+    scale, shift = np.ones(1), np.zeros(1)
+    before = _made_by(x, "affine", producers)
+    if before and uses[x] == 1:
+        (x, scale, shift), chain = before.inputs, [*before.params["chain"], *chain]
+    with np.errstate(divide="ignore"):
+        factor = {"mul": known, "div": 1 / known, "add": 1.0, "sub": -1.0 if reverse else 1.0}[op.name]
+    plus = {"add": known, "sub": known if reverse else -known}.get(op.name, 0.0)
+    return dataclasses.replace(op, name="affine", inputs=[x, scale * factor, shift * factor + plus],
+                               params={"chain": chain})
+
+
+def _folded(op: Op, producers: dict, uses: dict) -> Op | None:
+    """What is done to each feature of a layer's result becomes part of the layer."""
+    if op.name != "affine":
+        return None
+    x, scale, shift = op.inputs
+    layer = producers.get(x)
+    if layer is None or layer.name not in ("conv", "dense") or uses[x] != 1:
+        return None
+    _, kernel, bias = layer.inputs
+    factor = np.broadcast_to(scale, bias.shape)
+    kernel = kernel * factor.reshape(-1, *[1] * (kernel.ndim - 1))
+    return dataclasses.replace(layer, inputs=[layer.inputs[0], kernel, bias * factor + shift], output=op.output)

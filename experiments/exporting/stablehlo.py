@@ -1,0 +1,22 @@
+"""The same function by `jax.export`: one file for CPUs, NVIDIA GPUs and TPUs, which jax alone reads."""
+
+from collections.abc import Callable
+
+import jax
+from jax import export
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+# How anybody reads it, in words that the file's record has.
+LOADER = """import jax, numpy as np
+from jax import export
+model = export.deserialize(bytearray(open("model.stablehlo", "rb").read()))
+images = np.zeros({shape}, np.{dtype})
+print(jax.jit(model.call)(images).shape)
+"""
+
+
+def serialized(function: Callable, shape: tuple[int, ...], dtype) -> bytes:
+    """A function of images dtype[B,*shape], for any B, with its weights."""
+    (batch,) = export.symbolic_shape("b")
+    made = export.export(jax.jit(function), platforms=PLATFORMS)(jax.ShapeDtypeStruct((batch, *shape), dtype))
+    return bytes(made.serialize())

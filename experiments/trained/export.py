@@ -1,0 +1,292 @@
+"""A trained model as files that other programs run: ONNX, StableHLO, and public weights as safetensors.
+
+A file is kept where a process of its own, without this code, computes from it what the run computes on its CPU. Beside
+the files lies model.json: what they take and give, where they come from, and how near they came.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from geodesic import datasets
+from geodesic.configs import stored
+from geodesic.datasets import transforms
+from geodesic.embedders.cpu import backend
+from geodesic.embedders.public_weights import pretrained, publish, weight_files
+from geodesic.errors import UserError
+from geodesic.experiments.exporting import parity
+from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.process import storage
+from geodesic.experiments.process import workdir as workdirs
+from geodesic.experiments.trained import embedding, inputs, thresholds
+from geodesic.metrics import retrieval
+
+SCHEMA, VERSION = "geodesic.export", 1
+RECORD = "model.json"
+# Format -> the file, and the packages that it takes to write and to check it.
+FORMATS = {"onnx": ("model.onnx", ("onnx", "onnxruntime")), "stablehlo": ("model.stablehlo", ("flatbuffers",)),
+           "safetensors": ("model.safetensors", ())}
+OUTPUTS = ("embedding", "scores", "map")
+# A picture that everybody can make, for the record's golden pair, and how many of its numbers are kept.
+GOLDEN, GOLDEN_NUMBERS = "pixel (y, x, c) = (7 * y + 13 * x + 101 * c + x * y) mod 256", 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is exported. output: one of OUTPUTS. layer: of `Run.layers`, "" is the embedding."""
+
+    output: str
+    layer: str
+    preprocessing: bool
+
+
+def export(run, out: str, formats: Iterable[str] = ("onnx",), *, layer: str | None = None, output: str = "embedding",
+           preprocessing: bool = True, images=None, say: Callable[[str], None] = lambda line: None) -> dict:
+    """Writes a run's model into the folder `out`, which must be new or empty; gives the record that lies beside it.
+
+    Arguments are those of `Run.export`. Raises UserError for what cannot be exported, and where a file does not give
+    what the run gives; then nothing is written.
+    """
+    formats = tuple(formats)
+    _check(run, out, formats, output)
+    run = _with(run, {} if layer is None else {"evaluation.layer": layer})
+    wanted = Wanted(output, "" if output == "scores" else run.config.evaluation.layer, preprocessing)
+    record, contents, expected = _record(run, wanted), {}, {}
+    source = _pictures(run, images)
+    for kind in formats:
+        name, begun = FORMATS[kind][0], time.perf_counter()
+        if kind == "safetensors":
+            contents[name], facts = _weights(run, wanted)
+        else:
+            dtype = "float32" if kind == "onnx" else run.config.embedder.dtype
+            expected.setdefault(dtype, _expected(run, wanted, source, dtype))
+            contents[name], facts = _graph(run, wanted, kind, dtype, record["model"]["checkpoint"])
+            facts["seconds"] = round(time.perf_counter() - begun, 2)
+            found = _proven(name, contents[name], *expected[dtype])
+            facts["parity"] = found._asdict() | {"allowed": {"relative": parity.RELATIVE,
+                                                             "one_minus_cosine": parity.COSINE}}
+        facts = {"sha256": hashlib.sha256(contents[name]).hexdigest(), "bytes": len(contents[name]), **facts}
+        record["files"][name] = facts
+        say(f"{name}: {describe(facts)}")
+    if expected:
+        record["golden"] = _golden(run, wanted)
+    for name, content in contents.items():
+        storage.write(os.path.join(out, name), content)
+    workdirs.write_json(os.path.join(out, RECORD), record)
+    return record
+
+
+def describe(facts: dict) -> str:
+    """A file of a record in a line."""
+    parts = [f"{facts['bytes'] / 2**20:.1f} MiB"]
+    parts += [f"{facts['nodes']} nodes of ONNX {facts['opset']}"] if "nodes" in facts else []
+    parts += [f"in the layout of {facts['layout']}"] if "layout" in facts else []
+    parts += [f"without {', '.join(facts['left_out'])}, which it has no place for"] if facts.get("left_out") else []
+    if found := facts.get("parity"):
+        parts.append(f"{found['runtime']} on {found['pictures']} pictures: greatest relative difference "
+                     f"{found['relative']:.1e}, 1 - cosine {found['one_minus_cosine']:.1e}")
+    return ", ".join(parts)
+
+
+def _check(run, out: str, formats: tuple[str, ...], output: str) -> None:
+    """All that can be said before any work."""
+    if unknown := [kind for kind in formats if kind not in FORMATS] or (not formats and ["none"]):
+        raise UserError(f"unknown format {unknown[0]!r}; known: {', '.join(FORMATS)}")
+    if output not in OUTPUTS:
+        raise UserError(f"output is one of {', '.join(OUTPUTS)}; got {output!r}")
+    if run.config.task == "detection":
+        raise UserError("a detector cannot be exported: its trunk can, as a run of another task")
+    missing = [name for kind in formats for name in FORMATS[kind][1] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"exporting {', '.join(formats)} needs {' and '.join(missing)}: pip install 'geodesic[export]'")
+    if storage.names(out):
+        raise UserError(f"{out} is not empty: choose another --out")
+    if output == "scores":
+        run.classifier  # noqa: B018, which raises where there is none
+    if "safetensors" in formats:
+        publish.layout_of(run.config.embedder.name, run.embedder)
+
+
+def _with(run, fields: dict, embedder=None, mesh=None):
+    """The run with other values of its configuration, and with another form of its network."""
+    return type(run)(run.workdir, stored.changed(run.config, fields), mesh or run.mesh, embedder or run.embedder,
+                     run.variables, run.step)
+
+
+def _pictures(run, images) -> datasets.Source:
+    """Pictures to compare on: the given ones, or the run's test data, so many as are looked at, of all parts."""
+    if images is None:
+        try:
+            options = dict(run.config.test_data)
+            source = datasets.build(**options | {"classes": tuple(options["classes"])})
+        except (OSError, UserError) as error:
+            raise UserError(f"the run's test data cannot be read ({error}): give --images, real pictures that the "
+                            f"files are compared on") from error
+    else:
+        source = inputs.as_source(images)
+    places = np.unique(np.linspace(0, len(source) - 1, parity.PICTURES).astype(int))
+    return datasets.Records(source, places)
+
+
+def _expected(run, wanted: Wanted, source: datasets.Source, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """(images as the file takes them, what it should give): by the run's own program, on the CPU."""
+    try:
+        mesh = meshes.make(jax.devices("cpu")[:1])
+    except RuntimeError as error:
+        raise UserError("files are compared on the CPU, which jax does not have here: set JAX_PLATFORMS=cuda,cpu or "
+                        "the like") from error
+    # Sums of bfloat16 depend on the form of a convolution: there it is the exported one.
+    reference = _with(run, {}, run.embedder.clone(dtype=dtype) if dtype == "float32" else _native(run, dtype), mesh)
+    with backend.compiling_for("tpu" if dtype != "float32" else backend.name()):
+        found = reference.embed_source(source, layer=wanted.layer, pooled=wanted.output != "map")
+    places = np.flatnonzero(found.readable)
+    if len(places) < 2:
+        raise UserError(f"{len(places)} of {len(source)} pictures can be read: give --images, real pictures that the "
+                        f"files are compared on")
+    rows = found.embeddings[places]
+    if wanted.output == "scores":
+        rows = run.classifier.predict(rows)
+    elif wanted.output == "embedding":
+        rows = retrieval.normalized(rows)
+    pixels = np.stack([transforms.eval_view(source[int(place)], run.config.input) for place in places])
+    return _as_taken(run, wanted, pixels), rows
+
+
+def _as_taken(run, wanted: Wanted, pixels: np.ndarray) -> np.ndarray:
+    """Pixels u8[N,S,S,3] as the file takes them."""
+    options = run.config.input
+    return pixels if wanted.preprocessing else (
+        (pixels.astype(np.float32) - np.float32(options.mean)) / np.float32(options.std))
+
+
+def _native(run, dtype: str):
+    """The network with convolutions in the form that all compilers know."""
+    fields = {"convolution": "native", "dtype": dtype}
+    if getattr(run.embedder, "stem", "") == "space_to_depth":
+        fields["stem"] = "imagenet"  # the same parameters and values
+    return run.embedder.clone(**fields)
+
+
+def make_function(run, wanted: Wanted, dtype: str) -> Callable:
+    """The function of images that is exported, with its weights; to be traced for an accelerator."""
+    config, variables = run.config, jax.tree.map(np.asarray, run.variables)
+    embed = embedding.make_embed(
+        _native(run, dtype), config.input if wanted.preprocessing else None, layer=wanted.layer,
+        pooled=wanted.output != "map", average_horizontal_flips=config.evaluation.average_horizontal_flips)
+    loss, params = run.classifier if wanted.output == "scores" else (None, None)
+
+    def function(images):
+        with backend.compiling_for("tpu"):
+            rows = embed(variables, images)
+        if loss is not None:
+            scores = loss.scores(params, rows)
+            return scores if loss.probabilities is None else loss.probabilities(scores)
+        if wanted.output == "map":
+            return rows
+        length = jnp.sqrt(jnp.sum(rows * rows, axis=-1, keepdims=True))
+        return rows / jnp.maximum(length, np.finfo(np.float32).tiny)
+
+    return function
+
+
+def _graph(run, wanted: Wanted, kind: str, dtype: str, checkpoint: str) -> tuple[bytes, dict]:
+    """(the file of one of the formats that compute, facts about it)."""
+    shape, taken = (run.config.input.image_size,) * 2 + (3,), np.uint8 if wanted.preprocessing else np.float32
+    function = make_function(run, wanted, dtype)
+    if kind == "stablehlo":
+        from geodesic.experiments.exporting import stablehlo
+
+        loader = stablehlo.LOADER.format(shape=(1, *shape), dtype=np.dtype(taken).name)
+        return stablehlo.serialized(function, shape, taken), {"dtype": dtype, "platforms": stablehlo.PLATFORMS,
+                                                              "loader": loader.splitlines()}
+    from geodesic.experiments.exporting import lower, write
+
+    model = write.onnx_model(function, shape, taken, wanted.output, {"checkpoint": checkpoint, "record": RECORD})
+    return model.SerializeToString(), {"dtype": dtype, "opset": lower.OPSET, "nodes": len(model.graph.node)}
+
+
+def _proven(name: str, content: bytes, images: np.ndarray, expected: np.ndarray) -> parity.Parity:
+    """Raises UserError where the file does not give what is expected."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, name)
+        storage.write(path, content)
+        found = parity.measure(path, images, expected)
+    parity.check(found, name)
+    return found
+
+
+def _weights(run, wanted: Wanted) -> tuple[bytes, dict]:
+    """(public weights, facts about them), read again by the importer and the same to the bit."""
+    head, name = None, run.config.embedder.name
+    if wanted.output == "scores" and {*run.classifier.params} == {"prototypes", "bias"}:
+        head = {"kernel": run.classifier.params["prototypes"].T, "bias": run.classifier.params["bias"]}
+    made = publish.convert(run.variables, name, run.embedder, head)
+    images = made.layout.preprocessing
+    content = publish.safetensors(made.tensors, {"format": "pt", "checkpoint": run.digest})
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.safetensors")
+        storage.write(path, content)
+        again = pretrained.inspect(weight_files.read(path), name)
+    ours = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(again.variables)}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(run.variables):
+        key = jax.tree_util.keystr(path)
+        if not key.startswith(("['params']['neck']", "['params']['head']", "['batch_stats']['neck']")) and (
+                np.asarray(leaf).tobytes() != np.asarray(ours.get(key)).tobytes()):
+            raise AssertionError(f"{key} is not read as it was written")
+    return content, {"layout": made.layout.name, "tensors": len(made.tensors), "left_out": made.left_out,
+                     "channel_order": images.channel_order}
+
+
+def _golden(run, wanted: Wanted) -> dict:
+    """A picture that everybody can make, and what the model gives for it."""
+    size = run.config.input.image_size
+    y, x, c = np.ogrid[:size, :size, :3]
+    picture = ((7 * y + 13 * x + 101 * c + x * y) % 256).astype(np.uint8)[None]
+    given = _as_taken(run, wanted, picture)
+    with jax.default_device(jax.devices("cpu")[0]):
+        output = np.asarray(jax.jit(make_function(run, wanted, "float32"))(given))
+    return {"picture": GOLDEN, "sha256": hashlib.sha256(given.tobytes()).hexdigest(),
+            "output": [float(f"{number:.7g}") for number in output.reshape(-1)[:GOLDEN_NUMBERS]],
+            "numbers": output.size}
+
+
+def _record(run, wanted: Wanted) -> dict:
+    """model.json before any file is in it."""
+    options, taken = run.config.input, np.dtype(np.uint8 if wanted.preprocessing else np.float32)
+    layer, known = wanted.layer or "embedding", run.layers
+    if layer not in known:
+        raise UserError(f"{run.config.embedder.name} has no layer {layer!r}; it has {', '.join(known)}")
+    shape = known[layer]
+    scores = wanted.output == "scores"
+    if wanted.output != "map":
+        shape = (len(run.classifier.params["prototypes"]) if scores else shape[-1],)
+    flips = run.config.evaluation.average_horizontal_flips
+    return {
+        "schema": SCHEMA, "version": VERSION,
+        "model": run.classifier_identity if scores else run.identity,
+        "input": {"name": "images", "dtype": taken.name, "shape": ["batch", options.image_size, options.image_size, 3],
+                  "channels": "last, red first", "preprocessing_inside": wanted.preprocessing,
+                  "fit": options.fit, "resize_size": options.resize_size, "mean": list(options.mean),
+                  "std": list(options.std)},
+        "output": {"name": wanted.output, "shape": ["batch", *shape], "layer": wanted.layer,
+                   "normalized": wanted.output == "embedding", "mirror_averaged": flips,
+                   "probabilities": scores and run.classifier.loss.probabilities is not None},
+        "class_names": run.class_names if scores else None,
+        "thresholds": _thresholds(run) if wanted.output == "embedding" else [],
+        "files": {}, "made": workdirs.environment(run.mesh.devices.reshape(-1).tolist())}
+
+
+def _thresholds(run) -> list[dict]:
+    """Those that `geodesic calibrate` has set for this very model and layer."""
+    try:
+        return thresholds.entries(run.workdir) if thresholds.load(run.workdir, run.identity) else []
+    except UserError:  # of another checkpoint, layer or preprocessing
+        return []
