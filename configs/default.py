@@ -1,5 +1,5 @@
 """Every field of a configuration, with its unit and its default; loss_fields.py has those of the section `loss`, and
-detection_fields.py those of `detection`.
+detection_fields.py those of `detection`, box_fields.py those of `box_augment`.
 
 A config file is `get_config()` of this module plus its differences. Configurations are locked: a field
 that is not here cannot be set, from a file or from the command line.
@@ -8,7 +8,7 @@ that is not here cannot be set, from a file or from the command line.
 import ml_collections
 from ml_collections import config_dict
 
-from geodesic.configs import detection_fields, loss_fields
+from geodesic.configs import box_fields, detection_fields, loss_fields
 
 ConfigDict = ml_collections.ConfigDict
 
@@ -29,6 +29,7 @@ ADDED: tuple[str, ...] = (
     *(f"{part}_data.{name}" for part in ("train", "test", "calibration")
       for name in ("test_share", "split_by", "split_seed")),
     "detection",
+    "box_augment",
     "loss.fcos",
 )
 
@@ -298,6 +299,7 @@ def get_config() -> ConfigDict:
         embedder=_embedder(),
         head=_head(),
         detection=detection_fields.fields(),
+        box_augment=box_fields.fields(),
         loss=loss_fields.fields(),
         optimizer=_optimizer(),
         schedule=_schedule(),

@@ -14,10 +14,13 @@ import functools
 from ..errors import UserError
 from . import identity, splits
 from .batches import eval_batches, train_batches
+from .box_batches import detection_batches, detection_eval_batches
+from .boxes import BoxFiles
 from .decoding import decode, from_pillow, problem
 from .source import Classes, Files, Fold, Records, Source, parted, remarks
 from .sources import (
     arrays,
+    coco,
     ijb,
     image_folder,
     manifest,
@@ -26,7 +29,9 @@ from .sources import (
     pairs,
     retrieval_sets,
     rotated,
+    voc,
     webdataset,
+    yolo,
 )
 from .sources.array_record import ArrayRecord
 from .sources.hugging_face import HuggingFace
@@ -56,6 +61,9 @@ SOURCES = {
     "in_shop": retrieval_sets.load_in_shop,
     "pair_images": PairImages,
     "ijb": ijb.Ijb,
+    "coco": coco.load,
+    "voc": voc.load,
+    "yolo": yolo.load,
 }
 
 # Sources that are one data set each. Another one's name does not say which images it reads.
@@ -109,6 +117,9 @@ def build(name: str, *, path: str = "", classes: tuple[int, int] = (0, 0), folds
     source = SOURCES[name](path)
     for remark in remarks(source):
         _say(remark)
+    if isinstance(source, BoxFiles) and (tuple(classes) != (0, 0) or folds or (test_share and split_by == "classes")):
+        raise UserError(f"{name} {path} has pictures of several classes each: they are not cut by classes or folds. "
+                        f"test_share sets pictures aside")
     source = source if tuple(classes) == (0, 0) else Classes(source, *classes)
     if test_share:
         return splits.split(source, test_share, split_by, split_seed, part)
@@ -133,6 +144,7 @@ def build_pairs(name: str, *, path: str) -> Pairs:
     return PAIRS[name](path)
 
 
-__all__ = ["CREDITS", "DATA_SETS", "FIND_THEMSELVES", "PAIRS", "SOURCES", "ArrayRecord", "Classes", "Files", "Fold",
-           "Pairs", "Records", "Source", "build", "build_pairs", "decode", "eval_batches", "from_pillow", "identity",
-           "parted", "problem", "remarks", "train_batches"]
+__all__ = ["CREDITS", "DATA_SETS", "FIND_THEMSELVES", "PAIRS", "SOURCES", "ArrayRecord", "BoxFiles", "Classes",
+           "Files", "Fold", "Pairs", "Records", "Source", "build", "build_pairs", "decode", "detection_batches",
+           "detection_eval_batches", "eval_batches", "from_pillow", "identity", "parted", "problem", "remarks",
+           "train_batches"]

@@ -18,7 +18,7 @@ from . import buckets, crops, mixing, order, transforms, workers
 from .source import Source, fetch
 
 # "Without end", for an iterator: more batches than a run has steps.
-_FOREVER = 2 ** 40
+FOREVER = 2 ** 40
 
 
 class TrainBatches:
@@ -27,7 +27,7 @@ class TrainBatches:
     Its state is the number of the next global batch, and nothing else: not a matter of hosts, threads or workers.
     """
 
-    def __init__(self, load: "_TrainLoader", iterate: Callable[[Callable], Iterator[dict]], first_step: int):
+    def __init__(self, load: "Loader", iterate: Callable[[Callable], Iterator[dict]], first_step: int):
         self._load, self._iterate = load, iterate
         self._step, self._batches = first_step, None
 
@@ -57,50 +57,40 @@ class TrainBatches:
         self._batches = None
 
 
-class _TrainLoader:
-    """A function (first step, local place) -> an example. It travels to loader processes, with the source."""
+class Loader:
+    """A function (first step, local place) -> an example. It travels to loader processes, with the source.
 
-    def __init__(self, source: Source, input, augment, sampling, batch_size: int, parts: int, seed: int,
-                 process_index: int, process_count: int, tolerance_percent: float, tags: bool):
+    What an example is, a part of it says: `_at`, and of which records, `_records`.
+    """
+
+    def __init__(self, source: Source, sampling, batch_size: int, parts: int, seed: int, process_index: int,
+                 process_count: int, tolerance_percent: float):
         self._source, self._seed, self._parts = source, seed, parts
-        self._process, self.local_size = process_index, _local_size(batch_size, process_count, parts)
+        self._process, self.local_size = process_index, local_size(batch_size, process_count, parts)
         self._part_size, self._local_part_size = batch_size // parts, self.local_size // parts
         self._order = order.make(source.labels, seed, batch_size, sampling, parts)
-        self._tolerance, self._tags = tolerance_percent, tags
-        self._input, self._augment = _plain(input), _plain(augment)
-        self._pair = mixing.LastTwo() if mixing.is_on(augment) else None
-        if self._pair and self._part_size < 2:
-            raise UserError(f"mixup and cutmix take two images of an accumulation part, and batch_size {batch_size} in "
-                            f"{parts} has one: use a larger batch, or augment.mixup_alpha=0 and augment.cutmix_alpha=0")
+        self._tolerance = tolerance_percent
 
     def __call__(self, first_step: int, place: int) -> dict:
         if place % self.local_size == 0:
-            fetch(self._source, lambda: [self._order.record(self._position(first_step, one))
-                                         for one in range(place, place + self.local_size)])
-        position = self._position(first_step, place)
-        if not self._pair:
-            return self._example(position)
-        return mixing.mixed(self._pair.get(position, self._example),
-                            self._pair.get(mixing.partner(position, self._part_size), self._example),
-                            np.random.default_rng((self._seed, 3, position)), self._augment)
+            fetch(self._source, lambda: [record for one in range(place, place + self.local_size)
+                                         for record in self._records(self._position(first_step, one))])
+        return self._at(self._position(first_step, place))
 
-    def _example(self, position: int) -> dict:
-        index = self._order.record(position)
+    def _records(self, position: int) -> list[int]:
+        return [self._order.record(position)]
+
+    def _first_readable(self, index: int, make: Callable[[dict], dict]) -> tuple[dict, int]:
+        """(what is made of a record, which one): of that at `index`, or of the first of its stand-ins."""
         for tried, stand_in in enumerate(stand_ins(self._source.labels, index)):
             try:
-                record = self._source[stand_in]
-                image = transforms.train_view(record, np.random.default_rng((self._seed, 1, position)), self._input,
-                                              self._augment)
+                return make(self._source[stand_in]), stand_in
             except buckets.UnreachableError:
                 raise
             except (ValueError, OSError) as error:
                 # All that were tried are bad: once they are more than may be, there is no use in trying on.
                 if 100 * (tried + 1) > self._tolerance * len(self._source):
                     raise self._too_many(error, tried) from error
-                continue
-            example = {"image": image, "label": np.int32(record["label"]),
-                       "replaced": np.int64(index if stand_in != index else -1)}
-            return example | {"tags": np.asarray(record["tags"], bool)} if self._tags else example
         raise UserError("no training image can be read")
 
     def _position(self, first_step: int, place: int) -> int:
@@ -113,6 +103,35 @@ class _TrainLoader:
             return UserError(str(error))
         return UserError(f"{tried + 1} of {len(self._source)} training images, more than "
                          f"invalid_data_tolerance_percent {self._tolerance:g}, cannot be read; the last: {error}")
+
+
+class _TrainLoader(Loader):
+    def __init__(self, source: Source, input, augment, sampling, batch_size: int, parts: int, seed: int,
+                 process_index: int, process_count: int, tolerance_percent: float, tags: bool):
+        super().__init__(source, sampling, batch_size, parts, seed, process_index, process_count, tolerance_percent)
+        self._input, self._augment, self._tags = plain(input), plain(augment), tags
+        self._pair = mixing.LastTwo() if mixing.is_on(augment) else None
+        if self._pair and self._part_size < 2:
+            raise UserError(f"mixup and cutmix take two images of an accumulation part, and batch_size {batch_size} in "
+                            f"{parts} has one: use a larger batch, or augment.mixup_alpha=0 and augment.cutmix_alpha=0")
+
+    def _at(self, position: int) -> dict:
+        if not self._pair:
+            return self._example(position)
+        return mixing.mixed(self._pair.get(position, self._example),
+                            self._pair.get(mixing.partner(position, self._part_size), self._example),
+                            np.random.default_rng((self._seed, 3, position)), self._augment)
+
+    def _example(self, position: int) -> dict:
+        index = self._order.record(position)
+        example, stand_in = self._first_readable(index, lambda record: self._made(record, position))
+        return example | {"replaced": np.int64(index if stand_in != index else -1)}
+
+    def _made(self, record: dict, position: int) -> dict:
+        rng = np.random.default_rng((self._seed, 1, position))
+        example = {"image": transforms.train_view(record, rng, self._input, self._augment),
+                   "label": np.int32(record["label"])}
+        return example | {"tags": np.asarray(record["tags"], bool)} if self._tags else example
 
 
 def stand_ins(labels: np.ndarray, index: int) -> Iterator[int]:
@@ -174,7 +193,7 @@ def train_batches(source: Source, *, input, augment, sampling, batch_size: int, 
     transforms.check_options(input, augment)
     load = _TrainLoader(source, input, augment, sampling, batch_size, parts, seed, process_index, process_count,
                         tolerance_percent, tags)
-    return TrainBatches(load, functools.partial(_iterate, count=_FOREVER, size=load.local_size, threads=threads,
+    return TrainBatches(load, functools.partial(iterate, count=FOREVER, size=load.local_size, threads=threads,
                                                 processes=workers, buffer=buffer), first_step)
 
 
@@ -200,38 +219,52 @@ def eval_batches(source: Source, *, input, batch_size: int, process_index: int, 
     """
     crops.check_input(input)
     load = _EvalLoader(source, input, batch_size, process_index, process_count)
-    return _iterate(load, math.ceil(len(source) / batch_size), load.local_size, threads, workers, buffer)
+    return iterate(load, math.ceil(len(source) / batch_size), load.local_size, threads, workers, buffer)
 
 
-class _EvalLoader:
-    """A function local place -> an example. It travels to loader processes, with the source."""
+class EvalLoader:
+    """A function local place -> an example. It travels to loader processes, with the source.
 
-    def __init__(self, source: Source, input, batch_size: int, process_index: int, process_count: int):
-        self._source, self._input, self._global_size = source, _plain(input), batch_size
-        self._process, self.local_size = process_index, _local_size(batch_size, process_count)
+    `_element` is that of padding, with its "index" and "mask", and `_seen` what an image adds to it.
+    """
+
+    def __init__(self, source: Source, batch_size: int, process_index: int, process_count: int):
+        self._source, self._global_size = source, batch_size
+        self._process, self.local_size = process_index, local_size(batch_size, process_count)
 
     def __call__(self, place: int) -> dict:
         batch, row = divmod(place, self.local_size)
         index = batch * self._global_size + self._process * self.local_size + row
         if not row:
             fetch(self._source, lambda: range(index, min(index + self.local_size, len(self._source))))
-        size = self._input.image_size
-        element = {"image": np.zeros((size, size, 3), np.uint8), "label": np.int32(-1), "index": np.int64(-1),
-                   "mask": np.bool_(False)}
+        element = self._element(index if index < len(self._source) else -1)
         if index >= len(self._source):
             return element
-        element["index"] = np.int64(index)
-        element["label"] = np.int32(self._source.labels[index])
         try:
-            image = transforms.eval_view(self._source[index], self._input)
+            return element | self._seen(self._source[index]) | {"mask": np.bool_(True)}
         except buckets.UnreachableError:
             raise
         except (ValueError, OSError):
             return element
-        return {**element, "image": image, "mask": np.bool_(True)}
 
 
-def _local_size(batch_size: int, process_count: int, parts: int = 1) -> int:
+class _EvalLoader(EvalLoader):
+    def __init__(self, source: Source, input, batch_size: int, process_index: int, process_count: int):
+        super().__init__(source, batch_size, process_index, process_count)
+        self._input = plain(input)
+
+    def _element(self, index: int) -> dict:
+        size = self._input.image_size
+        return {"image": np.zeros((size, size, 3), np.uint8),
+                "label": np.int32(self._source.labels[index] if index >= 0 else -1), "index": np.int64(index),
+                "mask": np.bool_(False)}
+
+    def _seen(self, record: dict) -> dict:
+        return {"image": transforms.eval_view(record, self._input)}
+
+
+def local_size(batch_size: int, process_count: int, parts: int = 1) -> int:
+    """Examples of a batch that one process makes. Raises UserError where they do not divide."""
     if batch_size < 1 or batch_size % process_count:
         raise UserError(f"batch_size {batch_size} does not divide into {process_count} processes: use a multiple of it")
     if parts < 1 or batch_size % (process_count * parts):
@@ -240,12 +273,12 @@ def _local_size(batch_size: int, process_count: int, parts: int = 1) -> int:
     return batch_size // process_count
 
 
-def _plain(section):
+def plain(section):
     """A ConfigDict takes microseconds for each of its fields, many times an image: its fields as plain attributes."""
     return types.SimpleNamespace(**section) if hasattr(section, "keys") else section
 
 
-def _iterate(load: Callable[[int], dict], count: int, size: int, threads: int, processes: int,
+def iterate(load: Callable[[int], dict], count: int, size: int, threads: int, processes: int,
              buffer: int) -> Iterator[dict]:
     """Makes `count` batches of `size` examples. Threads and processes make whole batches: a hand-over for each example
     would cost as much as a small image.

@@ -90,6 +90,16 @@ def from_pillow(image: PIL.Image.Image) -> np.ndarray:
     return _upright(_to_rgb(image), _orientation(image))
 
 
+def upright_size(image: PIL.Image.Image) -> tuple[int, int]:
+    """(height, width) of a Pillow image once it is upright, of which no pixel is read.
+
+    Example:
+        >>> upright_size(PIL.Image.new("L", (4, 2)))
+        (2, 4)
+    """
+    return (image.width, image.height) if _orientation(image) in (5, 6, 7, 8) else (image.height, image.width)
+
+
 def problem(source, index: int) -> str:
     """Says why image `index` of a source cannot be read, in a line that names it."""
     try:

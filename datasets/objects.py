@@ -31,6 +31,10 @@ class Objects:
     def __init__(self, files: list[buckets.File]):
         self._files, self._ahead = files, Ahead()
 
+    def take(self, places: Iterable[int]) -> "Objects":
+        """Those at these places."""
+        return Objects([self._files[place] for place in places])
+
     def read(self, index: int) -> bytes:
         """The whole of an image's object."""
         content = self._ahead.get(int(index))

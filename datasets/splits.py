@@ -6,6 +6,7 @@ import os
 import numpy as np
 
 from ..errors import UserError
+from .boxes import BoxFiles
 from .source import ClassSubset, Records, Source
 
 BY, PARTS = ("images", "classes"), ("train", "test")
@@ -53,7 +54,10 @@ def split(source: Source, share: float, by: str, seed: int, part: str) -> Source
             aside[places[_drawn(lines, share)]] = True
     if not aside.any():
         raise UserError("the images cannot be split: no class has two of them")
-    kept = Records(source, np.flatnonzero(aside == (part == "test")))
+    places = np.flatnonzero(aside == (part == "test"))
+    if isinstance(source, BoxFiles):  # either side shows all classes
+        return source.subset(places)
+    kept = Records(source, places)
     return ClassSubset(kept, np.unique(kept.labels))
 
 

@@ -131,14 +131,14 @@ def _augment(image: np.ndarray, draws: Draws, rng: np.random.Generator, options,
     if options.brightness or options.contrast:
         image = photometry.shift(image, draws.brightness * options.brightness, draws.contrast * options.contrast)
     if any(options.color_jitter) and draws.jitter < options.color_jitter_probability:
-        image = _jitter(image, draws, options)
+        image = jitter(image, draws, options)
     if draws.grey < options.grayscale:
         image = photometry.grey(image)
     if draws.blur < options.blur:
-        image = photometry.blur(image, _within(options.blur_sigma, draws.blur_sigma))
+        image = photometry.blur(image, within(options.blur_sigma, draws.blur_sigma))
     if draws.low_resolution < options.low_resolution:
         share, shrink, enlarge = draws.low_resolution_choices
-        image = photometry.lower_resolution(image, _within(options.low_resolution_side, share), shrink, enlarge)
+        image = photometry.lower_resolution(image, within(options.low_resolution_side, share), shrink, enlarge)
     image = np.ascontiguousarray(image)
     if draws.erasing < options.erasing:
         image = _erase(image, draws, rng, options, inputs)
@@ -156,8 +156,9 @@ def _policies(image: np.ndarray, rng: np.random.Generator, options) -> np.ndarra
     return image
 
 
-def _jitter(image: np.ndarray, draws: Draws, options) -> np.ndarray:
-    *factors, hue = (_within((max(centre - amount, low), centre + amount), draw) for amount, draw, centre, low in
+def jitter(image: np.ndarray, draws, options) -> np.ndarray:
+    """Changes the colours by draws.jitter_amounts and jitter_order, as far as options.color_jitter says."""
+    *factors, hue = (within((max(centre - amount, low), centre + amount), draw) for amount, draw, centre, low in
                      zip(options.color_jitter, draws.jitter_amounts, (1, 1, 1, 0), (0, 0, 0, -0.5), strict=True))
     return photometry.jitter(image, *factors, hue, np.argsort(draws.jitter_order))
 
@@ -179,7 +180,8 @@ def _erase(image: np.ndarray, draws: Draws, rng: np.random.Generator, options, i
     return image
 
 
-def _within(bounds: tuple[float, float], draw: float) -> float:
+def within(bounds: tuple[float, float], draw: float) -> float:
+    """A number between two bounds, by a draw of 0..1."""
     return bounds[0] + draw * (bounds[1] - bounds[0])
 
 

@@ -48,6 +48,9 @@ def main(config, values) -> int:
     if values.short_side < 0 or not 1 <= values.quality <= 100 or values.shards < 0 or values.threads < 1:
         raise UserError("--short_side and --shards are not negative, --quality is 1..100, --threads at least 1")
     source = datasets.build(values.source, path=values.path)
+    if isinstance(source, datasets.BoxFiles):
+        raise UserError(f"{values.source} {values.path} has pictures with boxes, which prepared shards do not hold: "
+                        f"train on it as it is")
     shards = min(values.shards or -(-len(source) // _PER_SHARD), len(source))
     request = {"source": values.source, "path": values.path and storage.absolute(values.path), "images": len(source),
                "classes": source.num_classes, "short_side": values.short_side, "quality": values.quality,

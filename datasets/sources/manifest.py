@@ -1,4 +1,7 @@
-"""A table of images: CSV or Parquet with the columns path and label or labels, perhaps split, box and landmarks."""
+"""A table of images: CSV or Parquet with the columns path and label or labels, perhaps split, box and landmarks.
+
+One with the columns labels and boxes is a source of pictures with several boxes each: box_table.py.
+"""
 
 import os
 from collections.abc import Sequence
@@ -8,8 +11,9 @@ import pyarrow as pa
 
 from ...errors import UserError
 from .. import buckets
+from ..boxes import BoxFiles
 from ..source import Files, parted
-from . import class_names, regions, tables, text_labels
+from . import box_table, class_names, regions, tables, text_labels
 from .text_labels import SEPARATOR, refuse
 
 
@@ -65,7 +69,7 @@ class Manifest(Files):
         return pa.table(found)
 
 
-def load(path: str) -> Manifest:
+def load(path: str) -> Manifest | BoxFiles:
     """Opens the rows of a manifest; `FILE#SPLIT` keeps those of one split. Paths are relative to the manifest, or URLs.
 
     label: the text that stands there, without the blanks around it; or labels: several, parted by "|" (in Parquet also
@@ -80,6 +84,9 @@ def load(path: str) -> Manifest:
     table = tables.read(path, [*named.values()]).rename_columns([*named])
     column = "label" if "label" in named else "labels"
     rows, remarks = _rows(path, table, split)
+    if "boxes" in named:
+        kept = table["path"].take(pa.array(rows, pa.int64()))
+        return box_table.load(path, table, _paths(path, rows, kept), rows, remarks)
     table = table.take(pa.array(rows, pa.int64())) if split else table
     files = _paths(path, rows, table["path"])
     several, by_value = text_labels.read(path, rows, table[column], column, remarks)
@@ -102,11 +109,12 @@ def _named(path: str, header: list[str], split: str) -> dict[str, str]:
     """What is read -> the name of its column as it stands there, which may have blanks around it."""
     stripped = [name.strip() for name in header]
     column = "labels" if "labels" in stripped and "label" not in stripped else "label"
+    regional = ("boxes",) if column == "labels" and "boxes" in stripped else regions.columns(stripped)
     for name in ("path", column, *(("split",) if split else ())):
         if name not in stripped:
             raise UserError(f"{path} has no column {name!r}; it has {', '.join(stripped)}"
                             + (" (columns are parted by commas)" if len(stripped) == 1 else ""))
-    wanted = ("path", column, *(("split",) if split else ()), *regions.columns(stripped))
+    wanted = ("path", column, *(("split",) if split else ()), *regional)
     named = {name: header[stripped.index(name)] for name in wanted if name in stripped}
     twice = [name for name in named if stripped.count(name) > 1]
     if twice:

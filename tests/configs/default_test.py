@@ -6,8 +6,8 @@ import pytest
 from geodesic.configs import default, stored
 
 CONFIGS = sorted(path for path in pathlib.Path("configs").rglob("*.py")
-                 if path.stem not in ("__init__", "stored", "protocols", "limits", "loss_fields")
-                 and path.parent.name != "sweeps")
+                 if path.stem not in ("__init__", "stored", "protocols", "limits")
+                 and not path.stem.endswith("_fields") and path.parent.name != "sweeps")
 
 
 def load(path: pathlib.Path):
