@@ -18,12 +18,12 @@ import numpy as np
 from absl import flags
 
 from geodesic import datasets
-from geodesic.datasets import buckets, crops, duplicates
+from geodesic.datasets import box_views, buckets, crops, duplicates
 from geodesic.datasets.source import fetch
 from geodesic.datasets.sources import array_record
 from geodesic.errors import UserError
 from geodesic.experiments.process import cli, hosts, progress, workdir
-from geodesic.experiments.reporting import views
+from geodesic.experiments.reporting import boxes, views
 from geodesic.experiments.training import data
 
 # How much of a long list the report and the file have.
@@ -52,8 +52,10 @@ def main(config, values) -> int:
     record = {name: describe(source, seen[name]) for name, source in parts.items()}
     record["duplicates"] = compare(parts, seen, values.distance)
     path = os.path.join(values.out, "inspection.json")
-    sheets = {"samples.png": samples(parts, seen)} | (
-        {"views.png": views.draw(config, parts["train"])} if "train" in parts else {})
+    with_boxes = {name: source for name, source in parts.items() if isinstance(source, datasets.BoxFiles)}
+    sheets = {"samples.png": boxes.samples(with_boxes, seen) if with_boxes else samples(parts, seen)}
+    if "train" in parts:
+        sheets["views.png"] = (boxes.views if "train" in with_boxes else views.draw)(config, parts["train"])
     hosts.first_does(lambda: workdir.write_json(path, record))
     for name, sheet in sheets.items():
         drawn = cv2.imencode(".png", sheet[:, :, ::-1])[1].tobytes()
@@ -75,6 +77,7 @@ def look(source: datasets.Source, name: str, threads: int) -> list[dict]:
             record = source[index]
             image = datasets.decode(record)
             regions = crops.remarks(record, *image.shape[:2])
+            box_views.check_size(record, *image.shape[:2])
             crops.cut({**record, "image": image}, crops.whole, None)
         except buckets.UnreachableError:
             raise
@@ -99,15 +102,18 @@ def look(source: datasets.Source, name: str, threads: int) -> list[dict]:
 
 
 def describe(source: datasets.Source, seen: list[dict]) -> dict:
-    """What is to be said of one part of the data by itself."""
-    counts = np.bincount(source.labels, minlength=source.num_classes)
+    """What is to be said of one part of the data by itself. An image with boxes is of all classes that it shows."""
+    has_boxes = isinstance(source, datasets.BoxFiles)
+    counts = (boxes.pictures_of_each_class(source) if has_boxes else
+              np.bincount(source.labels, minlength=source.num_classes))
+    labels = source.boxes.classes if has_boxes else source.labels
     read = [image for image in seen if "problem" not in image]
     problems = [image["problem"] for image in seen if "problem" in image]
     single = [source.class_names[label] for label in np.flatnonzero(counts == 1)]
     spread = lambda values: [float(value) for value in np.quantile(values, (0, 0.5, 1))] if len(values) else []
     result = {
         "images": len(source), "classes": source.num_classes,
-        "labels": [int(source.labels.min()), int(source.labels.max())],
+        "labels": [int(labels.min()), int(labels.max())] if len(labels) else [0, 0],
         "classes_without_image": int((counts == 0).sum()), "classes_with_one_image": len(single),
         "one_image": single[:_LISTED], "images_per_class": spread(counts[counts > 0]),
         "heights": spread([image["height"] for image in read]), "widths": spread([image["width"] for image in read]),
@@ -117,7 +123,7 @@ def describe(source: datasets.Source, seen: list[dict]) -> dict:
     }
     if isinstance(source, datasets.ArrayRecord):
         result["damaged_shards"] = array_record.damaged_shards(source.folder)
-    return result
+    return result | ({"boxes": boxes.describe(source, seen)} if has_boxes else {})
 
 
 def compare(parts: dict, seen: dict, distance: int) -> dict:
@@ -179,6 +185,8 @@ def report(record: dict) -> None:
         print(f"  {part['unreadable']:,} unreadable" + _first(part["unreadable_images"]))
         if part["regions"]:
             print("  images with a " + ", ".join(f"{what}: {count:,}" for what, count in part["regions"].items()))
+        for line in boxes.lines(part["boxes"]) if "boxes" in part else ():
+            print(f"  {line}")
         for shard in part.get("damaged_shards", []):
             print(f"  damaged: {shard} (another sha256 than the manifest's)")
     what = {"files": "the same file", "pixels": "the same pixels", "near": "nearly the same"}

@@ -5,6 +5,7 @@ import types
 import pytest
 
 from geodesic import datasets
+from geodesic.configs import default
 from geodesic.experiments import inspect_data
 from tests.datasets import images
 from tests.experiments import tiny
@@ -67,6 +68,41 @@ def test_shares_are_counted_and_the_sheet_shows_what_is_seen(tmp_path, capsys):
     sheet = datasets.decode({"image": (tmp_path / "out" / "samples.png").read_bytes(), "path": "x"})
     assert (sheet[20:116, :96] == 255).all()
     assert "box in shares of the sides: 1" in capsys.readouterr().out
+
+
+def coco(folder, name, pictures, **more):
+    """A file of COCO's form: a picture of 64 x 64 pixels each, with a box."""
+    folder.mkdir(exist_ok=True)
+    for place in pictures:
+        (folder / f"{place}.png").write_bytes(images.encoded(images.pixels(2000 + place, 64, 64), "PNG"))
+    (folder / name).write_text(json.dumps({
+        "images": [{"id": place, "file_name": f"{place}.png"} | more for place in pictures],
+        "categories": [{"id": 3, "name": "ant"}, {"id": 8, "name": "bee"}],
+        "annotations": [{"image_id": place, "category_id": 8, "bbox": [place, 2, 40, 30]} for place in pictures]}))
+    return str(folder / name)
+
+
+def test_boxes_are_counted_and_drawn(tmp_path, capsys):
+    config = default.get_config()
+    config.detection.height, config.detection.width, config.batch_size = 32, 64, 4
+    for part, pictures in (("train", range(5)), ("test", range(4, 6))):
+        config[f"{part}_data"].name, config[f"{part}_data"].path = "coco", coco(tmp_path, f"{part}.json", pictures)
+    status, record = run(tmp_path / "out", config)
+    assert status == 1 and record["duplicates"]["pixels"]["across"] == 1
+    assert record["train"]["boxes"]["of_class"] == {"ant": [0, 0], "bee": [5, 5]}
+    assert record["train"]["classes_without_image"] == 1 and record["train"]["images_per_class"] == [5, 5, 5]
+    assert "5 boxes, 0 of them crowds" in capsys.readouterr().out
+    for name, shape in (("samples", (20 + 2 * 320, 1216, 3)), ("views", (20 + 4 * 170, 1216, 3))):
+        drawn = datasets.decode({"image": (tmp_path / "out" / f"{name}.png").read_bytes(), "path": "x"})
+        assert drawn.shape == shape
+
+
+def test_a_picture_of_another_size_than_its_boxes_cannot_be_read(tmp_path):
+    path = coco(tmp_path, "x.json", range(2), width=64, height=48)
+    _, record = run(tmp_path / "out", source="coco", path=path)
+    assert record["data"]["unreadable"] == 2
+    line = "0.png: it has 64 x 64 pixels, upright, and its boxes are of 64 x 48"
+    assert line in record["data"]["unreadable_images"][0]
 
 
 def test_what_was_passed_over_is_told(tmp_path, capsys):
