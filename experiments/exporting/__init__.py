@@ -2,7 +2,7 @@
 
     trace      the function's jaxpr, flat, with what depends on no image computed: a `Graph` of operations
     patterns   what several operations are together: a ReLU, a mean, a convolution with its BatchNorm
-    lower      operations as nodes of ONNX
+    lower      operations as nodes of ONNX, which nodes.py names and orders
     write      the ONNX file
     stablehlo  the same function by `jax.export`
     parity     a file, run in a fresh process without this code, against the function

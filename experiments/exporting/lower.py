@@ -1,16 +1,13 @@
-"""Operations as nodes of ONNX, version 17 of its operators.
-
-A map is kept channels first, as ONNX has it, and every array knows the order in which its axes lie: only where an
-operation asks for another order is there a Transpose.
-"""
+"""Operations as nodes of ONNX, version 17 of its operators."""
 
 import math
 from collections.abc import Callable
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from geodesic.experiments.exporting import trace
+from geodesic.experiments.exporting.nodes import MAP, Nodes, natural
 from geodesic.experiments.exporting.trace import Graph, Op, Value
 
 OPSET = 17
@@ -24,110 +21,31 @@ _DTYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int32): TensorPr
            np.dtype(np.bool_): TensorProto.BOOL}
 
 
-class Lowering:
-    """nodes, weights (name -> array): what has been made so far. `value` says what a `Value` is called."""
-
-    def __init__(self, graph: Graph, input: str, output: str):
-        self.graph, self.nodes, self.weights = graph, [], {}
-        self._users = {}
-        for op in graph.ops:
-            for value in op.inputs:
-                if isinstance(value, Value):
-                    self._users.setdefault(value, []).append(op)
-        # Value -> (name, order): axis order[i] of the value is the i-th of the array.
-        self._made: dict[Value, tuple[str, tuple[int, ...]]] = {graph.input: (input, _natural(graph.input))}
-        # Value -> where each of its features lies in the value, of those that lie in another order.
-        self.shuffled: dict[Value, np.ndarray] = {}
-        self._arrays: dict[bytes, str] = {}
-        self._taken: dict[str, int] = {}
-        self._scope = ""
-        if len(graph.input.shape) == 4:
-            self._made[graph.input] = (self.ordered(graph.input, (0, 3, 1, 2)), (0, 3, 1, 2))
-        for op in graph.ops:
-            self._lower(op)
-        self._scope = ""
-        self.node("Identity", [self.ordered(graph.output, _natural(graph.output))], name=output)
-        self._without_identity(output)
-
-    def node(self, kind: str, inputs: list[str], name: str = "", **attributes) -> str:
-        """Adds a node of one output; gives the output's name."""
-        name = name or self._fresh(f"{self._scope}/{kind}" if self._scope else kind)
-        self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
-        return name
-
-    def array(self, values: np.ndarray, what: str = "value") -> str:
-        """The name of known numbers; the same numbers have one name."""
-        values = np.asarray(values, np.float32 if np.asarray(values).dtype == np.float64 else None)
-        key = f"{values.dtype}{values.shape}".encode() + values.tobytes()
-        if key not in self._arrays:
-            self._arrays[key] = self._fresh(f"{self._scope}/{what}" if self._scope else what)
-            self.weights[self._arrays[key]] = np.ascontiguousarray(values)
-        return self._arrays[key]
-
-    def ordered(self, value: Value, order: tuple[int, ...]) -> str:
-        """The name of a value with its axes in this order."""
-        name, now = self._made[value]
-        if now != order:
-            name = self.node("Transpose", [name], perm=[now.index(axis) for axis in order])
-        return name
-
-    def order(self, value: Value) -> tuple[int, ...]:
-        return self._made[value][1]
-
-    def give(self, op: Op, name: str, order: tuple[int, ...] | None = None) -> None:
-        self._made[op.output] = (name, _natural(op.output) if order is None else order)
-
-    def known(self, values: np.ndarray, order: tuple[int, ...], what: str = "value") -> str:
-        """Known numbers, to be broadcast with a value whose axes lie in this order."""
-        values = np.asarray(values)
-        if values.ndim:
-            values = values.reshape((1,) * (len(order) - values.ndim) + values.shape).transpose(order)
-        if values.size == 1:
-            return self.array(values.reshape(()), what)
-        while values.shape[0] == 1:
-            values = values[0]
-        return self.array(values, what)
-
-    def only_dense(self, value: Value) -> bool:
-        """Whether dense layers alone use this value."""
-        return value is not self.graph.output and all(op.name == "dense" for op in self._users.get(value, []))
-
-    def _lower(self, op: Op) -> None:
-        self._scope = op.where.partition(" (")[0]
+def lowered(graph: Graph, input: str, output: str) -> Nodes:
+    """The nodes of a graph. input, output: what these arrays are called. Raises UserError for an operation that no
+    operator is known for."""
+    to = Nodes(graph, input)
+    for op in graph.ops:
+        to.scope = op.where.partition(" (")[0]
         if op.name in _PLAIN:
-            _elementwise(self, op)
+            _elementwise(to, op)
         elif op.name in _REDUCTIONS:
-            _reduce(self, op)
-        elif op.name in LOWERED:
-            LOWERED[op.name](self, op)
+            _reduce(to, op)
+        elif op.name in _OTHERS:
+            _OTHERS[op.name](to, op)
         else:
             raise trace.unknown(op.name, op.where)
-
-    def _fresh(self, wanted: str) -> str:
-        self._taken[wanted] = count = self._taken.get(wanted, 0) + 1
-        return wanted if count == 1 else f"{wanted}_{count}"
-
-    def _without_identity(self, output: str) -> None:
-        """The last node gives the output itself, where it can."""
-        last = self.nodes.pop()
-        makers = [node for node in self.nodes if last.input[0] in node.output]
-        if not makers or sum(last.input[0] in node.input for node in self.nodes):
-            self.nodes.append(last)
-        else:
-            makers[0].output[0] = output
+    to.finish(output)
+    return to
 
 
-def _natural(value: Value) -> tuple[int, ...]:
-    return tuple(range(len(value.shape)))
-
-
-def _elementwise(to: Lowering, op: Op, kind: str = "") -> None:
+def _elementwise(to: Nodes, op: Op, kind: str = "") -> None:
     order = next(to.order(value) for value in op.inputs if isinstance(value, Value))
     names = [to.ordered(value, order) if isinstance(value, Value) else to.known(value, order) for value in op.inputs]
     to.give(op, to.node(kind or _PLAIN[op.name], names), order)
 
 
-def _affine(to: Lowering, op: Op) -> None:
+def _affine(to: Nodes, op: Op) -> None:
     """One or two operations as they were written, and more of them as a product and a sum."""
     x, scale, shift = op.inputs
     order, chain = to.order(x), op.params["chain"]
@@ -139,7 +57,7 @@ def _affine(to: Lowering, op: Op) -> None:
     to.give(op, name, order)
 
 
-def _conv(to: Lowering, op: Op) -> None:
+def _conv(to: Nodes, op: Op) -> None:
     x, kernel, bias = op.inputs
     params, spec = op.params, op.params["dimension_numbers"]
     if params["lhs_dilation"] != (1,) * len(params["lhs_dilation"]) or params["batch_group_count"] != 1:
@@ -151,7 +69,7 @@ def _conv(to: Lowering, op: Op) -> None:
                         group=params["feature_group_count"]), spec.out_spec)
 
 
-def _dense(to: Lowering, op: Op) -> None:
+def _dense(to: Nodes, op: Op) -> None:
     x, kernel, bias = op.inputs
     kernel = kernel[:, to.shuffled[x]] if x in to.shuffled else kernel
     to.give(op, to.node("Gemm", [to.ordered(x, (0, 1)), to.array(kernel, "weight"), to.array(bias, "bias")], transB=1))
@@ -162,8 +80,8 @@ def _pads(padding) -> list[int]:
 
 
 def _pool(kind: str, **attributes) -> Callable:
-    def lower(to: Lowering, op: Op) -> None:
-        params, order = op.params, (0, 3, 1, 2)
+    def lower(to: Nodes, op: Op) -> None:
+        params, order = op.params, MAP
         outside = [params[key][axis] for key in ("window_dimensions", "window_strides") for axis in (0, 3)]
         if outside != [1] * 4 or {*params["base_dilation"]} != {1} or {*params["window_dilation"]} != {1}:
             raise trace.unknown(f"{op.name} over batch or channels, or dilated", op.where)
@@ -173,12 +91,12 @@ def _pool(kind: str, **attributes) -> Callable:
     return lower
 
 
-def _reduce(to: Lowering, op: Op) -> None:
+def _reduce(to: Nodes, op: Op) -> None:
     x, axes, kept = op.inputs[0], op.params["axes"], op.params.get("kept", False)
     order = to.order(x)
     name = to.ordered(x, order)
     places = sorted(order.index(axis) for axis in axes)
-    if op.name == "mean" and not kept and order == (0, 3, 1, 2) and places == [2, 3]:
+    if op.name == "mean" and not kept and order == MAP and places == [2, 3]:
         to.give(op, to.node("Flatten", [to.node("GlobalAveragePool", [name])]))
         return
     left = order if kept else tuple(axis for axis in order if axis not in axes)
@@ -186,7 +104,7 @@ def _reduce(to: Lowering, op: Op) -> None:
             tuple(sorted(left).index(axis) for axis in left))
 
 
-def _reduce_sum(to: Lowering, op: Op) -> None:
+def _reduce_sum(to: Nodes, op: Op) -> None:
     x, axes = op.inputs[0], op.params["axes"]
     order = to.order(x)
     places = np.array(sorted(order.index(axis) for axis in axes), np.int64)
@@ -195,10 +113,10 @@ def _reduce_sum(to: Lowering, op: Op) -> None:
             tuple(sorted(left).index(axis) for axis in left))
 
 
-def _reshape(to: Lowering, op: Op) -> None:
+def _reshape(to: Nodes, op: Op) -> None:
     x, shape = op.inputs[0], op.output.shape
     order = to.order(x)
-    if len(x.shape) == 4 and order == (0, 3, 1, 2) and len(shape) == 2 and shape[0] is None:
+    if len(x.shape) == 4 and order == MAP and len(shape) == 2 and shape[0] is None:
         places = np.arange(math.prod(x.shape[1:])).reshape(x.shape[1:]).transpose(2, 0, 1).reshape(-1)
         moved = bool((places != np.arange(len(places))).any())
         if not moved or to.only_dense(op.output):
@@ -206,30 +124,30 @@ def _reshape(to: Lowering, op: Op) -> None:
             to.shuffled |= {op.output: places} if moved else {}
             return
     before, after = ([axis for axis, size in enumerate(sizes) if size != 1] for sizes in (x.shape, shape))
-    found = _natural(op.output)
+    found = natural(op.output)
     if [x.shape[axis] for axis in before] == [shape[axis] for axis in after]:  # axes of 1 come or go: all others stay
         found = tuple(after[before.index(axis)] for axis in order if axis in before)
         found += tuple(axis for axis in range(len(shape)) if axis not in after)
     else:
-        order = _natural(x)
+        order = natural(x)
     sizes = np.array([-1 if shape[axis] is None else shape[axis] for axis in found], np.int64)
     if (sizes == -1).sum() > 1:
         raise trace.unknown("reshape to several sizes that depend on the batch", op.where)
     to.give(op, to.node("Reshape", [to.ordered(x, order), to.array(sizes, "shape")]), found)
 
 
-def _expand(to: Lowering, op: Op) -> None:
+def _expand(to: Nodes, op: Op) -> None:
     sizes = np.array([1 if size is None else size for size in op.output.shape], np.int64)
     x = op.inputs[0]
-    to.give(op, to.node("Expand", [to.ordered(x, _natural(x)), to.array(sizes, "shape")]))
+    to.give(op, to.node("Expand", [to.ordered(x, natural(x)), to.array(sizes, "shape")]))
 
 
-def _transpose(to: Lowering, op: Op) -> None:
+def _transpose(to: Nodes, op: Op) -> None:
     order, permutation = to.order(op.inputs[0]), op.params["permutation"]
     to.give(op, to.ordered(op.inputs[0], order), tuple(permutation.index(axis) for axis in order))
 
 
-def _concatenate(to: Lowering, op: Op) -> None:
+def _concatenate(to: Nodes, op: Op) -> None:
     order = next(to.order(value) for value in op.inputs if isinstance(value, Value))
     if any(isinstance(value, np.ndarray) for value in op.inputs):
         raise trace.unknown("concatenate of what depends on no picture", op.where)
@@ -237,7 +155,7 @@ def _concatenate(to: Lowering, op: Op) -> None:
                         axis=order.index(op.params["dimension"])), order)
 
 
-def _slice(to: Lowering, op: Op) -> None:
+def _slice(to: Nodes, op: Op) -> None:
     x, params = op.inputs[0], op.params
     order, steps = to.order(x), params["strides"] or (1,) * len(x.shape)
     cut = [axis for axis, size in enumerate(x.shape) if isinstance(size, int)
@@ -246,19 +164,19 @@ def _slice(to: Lowering, op: Op) -> None:
          [order.index(axis) for axis in cut], [steps[axis] for axis in cut])
 
 
-def _reverse(to: Lowering, op: Op) -> None:
+def _reverse(to: Nodes, op: Op) -> None:
     axes = [to.order(op.inputs[0]).index(axis) for axis in op.params["dimensions"]]
     _cut(to, op, [-1] * len(axes), [np.iinfo(np.int64).min] * len(axes), axes, [-1] * len(axes))
 
 
-def _cut(to: Lowering, op: Op, starts, ends, axes, steps) -> None:
+def _cut(to: Nodes, op: Op, starts, ends, axes, steps) -> None:
     order = to.order(op.inputs[0])
     numbers = [to.array(np.array(values, np.int64), what) for values, what in
                ((starts, "starts"), (ends, "ends"), (axes, "axes"), (steps, "steps"))]
     to.give(op, to.node("Slice", [to.ordered(op.inputs[0], order), *numbers]), order)
 
 
-def _product(to: Lowering, op: Op) -> None:
+def _product(to: Nodes, op: Op) -> None:
     """Any product of two arrays. What is the same for all images leaves the batch to the other."""
     (contracted, batched), letters = op.params["dimension_numbers"], iter("abcdefghijklmnopqrstuvwxyz")
     left, right = ([""] * len(value.shape) for value in op.inputs)
@@ -283,31 +201,31 @@ def _product(to: Lowering, op: Op) -> None:
     to.give(op, to.node("Einsum", names, equation=f"{terms[0]},{terms[1]}->{''.join(result)}"))
 
 
-def _power(to: Lowering, op: Op) -> None:
+def _power(to: Nodes, op: Op) -> None:
     order = to.order(op.inputs[0])
     exponent = to.array(np.float32(op.params["y"] if op.name == "integer_pow" else 2))
     to.give(op, to.node("Pow", [to.ordered(op.inputs[0], order), exponent]), order)
 
 
-def _rsqrt(to: Lowering, op: Op) -> None:
+def _rsqrt(to: Nodes, op: Op) -> None:
     order = to.order(op.inputs[0])
     to.give(op, to.node("Reciprocal", [to.node("Sqrt", [to.ordered(op.inputs[0], order)])]), order)
 
 
-def _choose(to: Lowering, op: Op) -> None:
+def _choose(to: Nodes, op: Op) -> None:
     """select_n(which, where false, where true) is Where(which, where true, where false)."""
     which, no, yes = op.inputs
     _elementwise(to, Op("where", [which, yes, no], {}, op.output, op.where), "Where")
 
 
-def _convert(to: Lowering, op: Op) -> None:
+def _convert(to: Nodes, op: Op) -> None:
     order, dtype = to.order(op.inputs[0]), np.dtype(op.params["new_dtype"])
     if dtype not in _DTYPES:
         raise trace.unknown(f"convert_element_type to {dtype}", op.where)
     to.give(op, to.node("Cast", [to.ordered(op.inputs[0], order)], to=_DTYPES[dtype]), order)
 
 
-LOWERED: dict[str, Callable] = {
+_OTHERS: dict[str, Callable] = {
     "affine": _affine, "conv": _conv, "dense": _dense, "dot_general": _product, "reduce_window_max": _pool("MaxPool"),
     "mean_pool": _pool("AveragePool", count_include_pad=1), "reduce_sum": _reduce_sum, "reshape": _reshape,
     "squeeze": _reshape, "expand_dims": _reshape, "expand": _expand, "transpose": _transpose,

@@ -18,7 +18,7 @@ from geodesic.errors import UserError
 # Primitives that are a function of their own, in this parameter of theirs.
 _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "custom_jvp_call": "call_jaxpr",
           "custom_vjp_call": "call_jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr"}
-_SAME = ("stop_gradient", "copy", "copy_p")
+_SAME = ("stop_gradient", "copy", "copy_p", "name")
 
 
 @dataclasses.dataclass(eq=False)

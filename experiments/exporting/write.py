@@ -23,7 +23,7 @@ def onnx_model(function: Callable, shape: tuple[int, ...], dtype, output: str,
     operator is known for, and for weights that no ONNX file can hold.
     """
     graph = patterns.recognised(trace.trace(function, shape, dtype))
-    made = lower.Lowering(graph, "images", output)
+    made = lower.lowered(graph, "images", output)
     size = sum(values.nbytes for values in made.weights.values())
     if size > _MOST_BYTES:
         raise UserError(f"an ONNX file holds 2 GiB, and these weights are {size / 2**30:.1f} GiB: export stablehlo")

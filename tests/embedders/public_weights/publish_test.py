@@ -40,7 +40,7 @@ def check_round_trip(name, fields, layout, known=None, size=32):
     jax.tree.map(lambda one, other: np.testing.assert_equal(one.tobytes(), other.tobytes()), found.variables, variables)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if "groups" in name else ())
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if "torchvision" in name else ())
                                   for name in CASES])
 def test_what_is_written_is_read_as_it_was(name):
     embedder, fields, layout = CASES[name]

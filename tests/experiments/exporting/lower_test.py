@@ -83,7 +83,7 @@ ABOVE = {
     "attention_pool": {"head": heads.build("attention_pool", num_queries=2, num_heads=2, width=8, size=4)},
 }
 
-SHORT = ("pooling average_max", "pooling flatten", "neck layer_norm", "mlp", "gru", "attention_pool")
+SHORT = ("pooling average_max", "neck layer_norm", "gru", "attention_pool")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in SHORT else pytest.mark.slow)
