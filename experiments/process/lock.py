@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import socket
+import sys
 
 from geodesic.errors import UserError
 from geodesic.experiments.process import lease, storage
@@ -12,10 +13,11 @@ from geodesic.experiments.process import workdir as workdirs
 
 
 @contextlib.contextmanager
-def held(folder: str):
+def held(folder: str, waits: bool = False):
     """Holds the lock of a workdir, which is created. The system lets go of it when the process ends, however it ends.
 
-    Raises UserError, naming the holder, where another run has it. In a bucket it is a lease (lease.py).
+    Raises UserError, naming the holder, where another run has it; waits: for that to end, after a line, instead. In a
+    bucket it is a lease (lease.py).
     """
     if storage.is_remote(folder):
         with lease.held(folder):
@@ -25,7 +27,7 @@ def held(folder: str):
     # Not inherited by the loader's workers: they may outlive a killed run.
     descriptor = os.open(os.path.join(folder, workdirs.LOCK), os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _lock(descriptor, folder)
+        _lock(descriptor, folder, waits)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
@@ -47,11 +49,15 @@ def is_held(folder: str) -> bool:
     return any(name in words for words in held)
 
 
-def _lock(descriptor: int, folder: str) -> None:
+def _lock(descriptor: int, folder: str, waits: bool) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+        if waits:
+            print(f"{folder} is in use by {holder}: waiting for it to end", file=sys.stderr, flush=True)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            return
         raise UserError(f"{folder} is in use by {holder}: a second run there would destroy it. Wait for it to end, "
                         f"or give another --workdir") from error
     except OSError as error:

@@ -14,6 +14,7 @@ from geodesic.configs import stored
 from geodesic.datasets import transforms
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import checkpoint, imported
+from geodesic.experiments.galleries import gallery
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.trained import classes, classifier, embedding, inputs, network, temperature, thresholds
 from geodesic.metrics import retrieval
@@ -93,6 +94,18 @@ class Run:
         of each file. Raises UserError where a file does not give what the run gives; then nothing is written.
         """
         from geodesic.experiments.trained import export
+    def source(self, images) -> datasets.Source:
+        """The source that `embed` makes of what it is given."""
+        return inputs.as_source(images)
+
+    def gallery(self, path, **options) -> gallery.Gallery:
+        """The gallery in a folder, whether it is there already or not, with this run as its model.
+
+        options: of `Gallery`, say and stop. Its methods are create, add, remove, update, search, rows, export, compact,
+        check and migrate (docs/gallery.md).
+        """
+        return gallery.Gallery(path, self, **options)
+
 
         return export.export(self, os.fspath(out), formats, layer=layer, output=output, preprocessing=preprocessing,
                              images=images, say=say)

@@ -1,0 +1,221 @@
+"""Keeps a gallery of pictures: adds, removes, and finds who or what a picture shows. docs/gallery.md shows every verb.
+
+    geodesic gallery create  --workdir=runs/faces --gallery=people --images=photos [--vectors=float16]
+    geodesic gallery add     --workdir=runs/faces --gallery=people --images=more
+    geodesic gallery update  --workdir=runs/faces --gallery=people [--remove_vanished]
+    geodesic gallery remove  --gallery=people photos/ann/3.jpg photos/bob
+    geodesic gallery search  --workdir=runs/faces --gallery=people --images=query.jpg [--sheet=found.html]
+    geodesic gallery list    --gallery=people [--format=json]
+    geodesic gallery export  --gallery=people --out=people.parquet
+    geodesic gallery compact --gallery=people [--index=ivf_pq]
+    geodesic gallery check   --gallery=people [--workdir=runs/faces]
+    geodesic gallery migrate --workdir=runs/better --gallery=people
+
+A gallery is bound to the model that made it, and every other one is refused. What was committed stays, whatever ends
+the command; the same command goes on. Exit status: 0; 1 of an error, and where `check` finds one; 130 or 143 where a
+signal stopped it.
+"""
+
+import sys
+
+from absl import flags
+
+from geodesic import datasets
+from geodesic.errors import UserError
+from geodesic.experiments.galleries import approximate, exporting, table, vectors
+from geodesic.experiments.galleries.gallery import Gallery
+from geodesic.experiments.process import cli, hosts, workdir
+from geodesic.experiments.process.stop_signal import StopSignal
+from geodesic.experiments.reporting import found, pictures
+from geodesic.experiments.trained import inputs, loading
+
+VERBS = ("create", "add", "remove", "update", "search", "list", "export", "compact", "check", "migrate")
+_OF_A_MODEL = ("create", "add", "update", "search", "migrate")
+_SHOWN = 5  # of skipped and vanished pictures, in a table's last lines
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("gallery", "", "Folder of the gallery.")
+    flags.DEFINE_string("images", "", "A picture, a folder of pictures with its sub-folders, or a manifest (.csv, "
+                        ".parquet, FILE#SPLIT), whose column id names the rows.")
+    flags.DEFINE_string("source", "", "In place of --images: name of a source (docs/data.md).")
+    flags.DEFINE_string("path", "", "Folder or file of --source.")
+    flags.DEFINE_enum("vectors", "", ["", *vectors.KINDS], "create, migrate: how vectors are stored; default: float32, "
+                      "or as they were.")
+    flags.DEFINE_integer("k", 10, "search: neighbours of each picture.")
+    flags.DEFINE_float("threshold", None, "search: below this cosine a picture is unknown; default: as `geodesic "
+                       "calibrate` has set.")
+    flags.DEFINE_float("far", 0.0, "search: the threshold of this false accept rate; 0 = of the smallest there is.")
+    flags.DEFINE_enum("index", "", ["", *approximate.KINDS], "compact: make such an approximate index; search: ask it.")
+    flags.DEFINE_float("recall", approximate.RECALL, "An index that finds less of the true 10 or 100 neighbours is "
+                       "refused.")
+    flags.DEFINE_integer("probes", approximate.PROBES, "compact: parts of the index that a query looks into.")
+    flags.DEFINE_bool("remove_vanished", False, "update, migrate: remove the rows whose pictures have gone.")
+    flags.DEFINE_bool("pictures", True, "check: look at the pictures too.")
+    flags.DEFINE_enum("format", "", ["", *found.FORMATS], "search, list: how it is told; default: by the extension of "
+                      "--out, else table.")
+    flags.DEFINE_string("out", "", "search, list: file to write to, in place of printing; export: the .parquet file.")
+    flags.DEFINE_string("sheet", "", "search: where to put the pictures that were found: a .png file, or a .html page "
+                        "that opens offline.")
+
+
+def main(config, values, arguments: list[str]) -> int:
+    hosts.must_be_alone("geodesic gallery")
+    verb, *names = arguments or [""]
+    if verb not in VERBS:
+        raise UserError(f"a gallery knows {', '.join(VERBS)}; got {verb!r}" if verb else
+                        f"what is to be done? geodesic gallery {'|'.join(VERBS)} --gallery=...")
+    if names and verb != "remove":
+        raise UserError(f"unexpected argument {names[0]!r}: every option is --name=value")
+    _check(verb, values)
+    run = loading.load(values.workdir, config) if values.workdir else None
+    with StopSignal() as signals:
+        say = lambda line: print(line, file=sys.stderr if verb in ("search", "list") else sys.stdout, flush=True)
+        gallery = Gallery(values.gallery, run, say=say, stop=lambda: signals.received is not None)
+        status = _VERBS[verb](gallery, values, names) or 0
+        return 128 + signals.received if signals.received else status
+
+
+def _check(verb: str, values) -> None:
+    """Raises UserError for what can be seen before a model is loaded."""
+    table.require()
+    if verb in _OF_A_MODEL and not values.workdir:
+        raise UserError(f"--workdir=... is required: geodesic gallery {verb} needs the model")
+    if verb != "create":
+        table.open_table(values.gallery)
+    if values.images and values.source:
+        raise UserError("--images=... or --source=... with --path=..., and not both")
+    if values.path and not values.source:
+        raise UserError("--path needs --source: how is it to be read?")
+    if verb in ("add", "search") and not (values.images or values.source):
+        raise UserError("--images=... is required, or --source=... with --path=...")
+    if values.sheet and not values.sheet.endswith(found.EXTENSIONS):
+        raise UserError(f"--sheet is a .png or a .html file; got {values.sheet!r}")
+    if verb == "export":
+        exporting.check_extension(values.out)
+
+
+def _images(values):
+    return datasets.build(values.source, path=values.path) if values.source else values.images or None
+
+
+def _create(gallery: Gallery, values, _) -> None:
+    images = _images(values)
+    images = images and gallery.source(images)  # it is looked for before anything is written
+    gallery.create(values.vectors or "float32")
+    print(f"gallery in {gallery.path}, of {gallery.run!r}, vectors in {gallery.info['vectors']}")
+    if images is not None:
+        _tell(gallery, gallery.add(images))
+
+
+def _add(gallery: Gallery, values, _) -> None:
+    _tell(gallery, gallery.add(_images(values)))
+
+
+def _update(gallery: Gallery, values, _) -> None:
+    if values.source:
+        raise UserError("update looks at pictures where the rows say they are: --images=... is a folder, or nothing")
+    _tell(gallery, gallery.update(values.images or None, remove_vanished=values.remove_vanished))
+
+
+def _remove(gallery: Gallery, _, names: list[str]) -> None:
+    if not names:
+        raise UserError("what is to be removed? geodesic gallery remove --gallery=... ID_OR_PICTURE_OR_FOLDER ...")
+    print(f"{gallery.remove(names):,} row(s) removed, {len(gallery):,} left; geodesic gallery compact takes them off "
+          f"the disk too")
+
+
+def _search(gallery: Gallery, values, _) -> None:
+    written = found.format_of(values.format, values.out)
+    source = gallery.source(_images(values))
+    gallery.check_bound()
+    embedded = gallery.run.embed_source(source)
+    kept, problems = inputs.usable(source, embedded.embeddings, embedded.readable, embedded.problems,
+                                   "its embedding is")
+    for problem in problems:
+        gallery.say(f"skipped: {problem}")
+    if not len(kept):
+        raise UserError(f"no picture of {values.images or values.path} can be read")
+    results = gallery.find(embedded.embeddings[kept], [source.paths[place] for place in kept], values.k,
+                           threshold=values.threshold, far=values.far, index=values.index, recall=values.recall)
+    limit = gallery.threshold(values.threshold, values.far)
+    how = ("no threshold: nothing is called unknown; geodesic calibrate sets one, or --threshold" if limit is None else
+           f"unknown: the nearest row has a cosine below {limit:.4f}")
+    if values.index:
+        how += f"; {approximate.describe(approximate.check(gallery.path, values.index, values.recall))}"
+    _write(found.text(results, written, how), values.out, gallery.say)
+    if values.sheet:
+        places = {source.paths[place]: place for place in kept}
+        read = lambda path: datasets.decode(source[places[path]]) if path in places else pictures.read_file(path)
+        found.write(values.sheet, results, read, how)
+        gallery.say(f"pictures in {values.sheet}")
+
+
+def _list(gallery: Gallery, values, _) -> None:
+    _write(found.rows_text(gallery.rows(), found.format_of(values.format, values.out)), values.out, gallery.say)
+
+
+def _export(gallery: Gallery, values, _) -> None:
+    print(f"{gallery.export(values.out):,} row(s) in {values.out}")
+
+
+def _compact(gallery: Gallery, values, _) -> None:
+    made = gallery.compact(values.index, recall=values.recall, probes=values.probes)
+    print(f"{len(gallery):,} row(s) in few files" + (f"; {approximate.describe(made)}" if made else ""))
+
+
+def _check_all(gallery: Gallery, values, _) -> int:
+    checked = gallery.check(look=values.pictures)
+    for line in checked.problems:
+        print(f"wrong: {line}")
+    _some("changed", checked.changed, "geodesic gallery update embeds them anew")
+    _some("vanished", checked.vanished, "geodesic gallery update --remove_vanished removes them")
+    looked = (f"; pictures: {len(checked.unchanged):,} as they were, {len(checked.changed):,} changed, "
+              f"{len(checked.vanished):,} vanished" if values.pictures else "")
+    anew = "" if checked.cosine is None else f"; embedded anew, the least cosine of some is {checked.cosine:.4f}"
+    print(f"{checked.rows:,} row(s), {len(checked.problems)} of them wrong{looked}{anew}")
+    return 1 if checked.problems else 0
+
+
+def _migrate(gallery: Gallery, values, _) -> None:
+    done = gallery.migrate(_images(values), dtype=values.vectors, remove_vanished=values.remove_vanished)
+    if done.stopped:
+        print(f"stopped: {gallery.path} is as it was, and the same command goes on")
+        return
+    _some("vanished", done.removed, "their rows were removed")
+    print(f"{done.rows:,} row(s), now of {gallery.run!r}; of a row's {done.neighbours} nearest neighbours "
+          f"{done.overlap:.3f} are what they were (mean of {done.sampled:,} rows)")
+
+
+def _tell(gallery: Gallery, change) -> None:
+    for line in change.skipped:
+        print(f"skipped: {line}")
+    _some("vanished", change.vanished, "their rows were removed" if change.removed else
+          "their rows stay; geodesic gallery update --remove_vanished removes them")
+    parts = [f"{getattr(change, name):,} {what}" for name, what in (
+        ("added", "added"), ("changed", "embedded anew, as they had changed"), ("renamed", "with other words"),
+        ("removed", "removed"), ("unchanged", "as they were")) if getattr(change, name) or name == "added"]
+    print(("stopped, and the same command goes on: " if change.stopped else "") + ", ".join(parts)
+          + f"; {len(gallery):,} row(s) in {gallery.path}")
+
+
+def _some(what: str, names, then: str) -> None:
+    if names:
+        more = f", and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+        print(f"{what}: {', '.join(names[:_SHOWN])}{more}: {then}")
+
+
+def _write(text: str, out: str, say) -> None:
+    if out:
+        workdir.write_atomically(out, text.encode(errors="replace"))
+        say(f"written to {out}")
+    else:
+        print(text, end="", flush=True)
+
+
+_VERBS = dict(zip(VERBS, (_create, _add, _remove, _update, _search, _list, _export, _compact, _check_all, _migrate),
+                  strict=True))
+
+if __name__ == "__main__":
+    cli.run(main, define_flags, required=("gallery",), takes=f"{'|'.join(VERBS)} [ID_OR_PICTURE_OR_FOLDER ...]",
+            alone=True, buckets=("workdir", "out", "sheet"))

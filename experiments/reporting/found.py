@@ -1,0 +1,128 @@
+"""What queries have found in a gallery: as a table, CSV or JSON, and as pictures, a .png sheet or a .html page."""
+
+import base64
+import csv
+import html
+import io
+import json
+import os
+
+import rich.table
+
+from geodesic.experiments.process import console, storage, workdir
+from geodesic.experiments.reporting import page, pictures
+
+FORMATS, EXTENSIONS = ("table", "csv", "json"), (".png", ".html")
+# Queries of a page, and hits of each: more than anyone looks at.
+_QUERIES, _HITS = 200, 12
+_TEMPLATE = os.path.join(os.path.dirname(__file__), "found.html")
+
+
+def format_of(given: str, out: str) -> str:
+    """The one that is asked for, else by the extension of the file, else a table."""
+    extension = os.path.splitext(out)[1].removeprefix(".")
+    return given or (extension if extension in FORMATS else "table")
+
+
+def text(results, written: str, how: str) -> str:
+    """results: of `Gallery.search`. how: a line on what "unknown" means."""
+    if written == "json":
+        return json.dumps({"unknown": how, "queries": [
+            {"query": one.query, "answer": one.answer, "hits": [
+                {"rank": rank, **hit._asdict()} for rank, hit in enumerate(one.hits, start=1)]}
+            for one in results]}, indent=2) + "\n"
+    if written == "csv":
+        return _csv(("query", "answer", "rank", "id", "path", "label", "cosine", "known"), (
+            (one.query, one.answer or "", rank, hit.id, hit.path, hit.label, f"{hit.cosine:.6f}",
+             "" if hit.known is None else "yes" if hit.known else "no")
+            for one in results for rank, hit in enumerate(one.hits, start=1)))
+    return _table(results, how)
+
+
+def rows_text(rows: list[dict], written: str) -> str:
+    """rows: of `Gallery.rows`."""
+    if written == "json":
+        return json.dumps(rows, indent=2) + "\n"
+    if written == "csv":
+        return _csv(("id", "path", "label", "metadata", "digest"), (
+            (row["id"], row["path"], row["label"], json.dumps(row["metadata"]), row["digest"]) for row in rows))
+    root, short = _below([row["path"] for row in rows])
+    table = rich.table.Table()
+    for name in ("id", "picture", "label", "metadata"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        words = ", ".join(f"{name} {value}" for name, value in row["metadata"].items())
+        path = short(row["path"])
+        table.add_row(path if row["id"] == row["path"] else row["id"], "" if row["id"] == row["path"] else path,
+                      row["label"], words)
+    return (f"paths are below {root}\n" if root else "") + _shown(table) + f"{len(rows):,} row(s)\n"
+
+
+def write(path: str, results, read: pictures.Reader, how: str) -> None:
+    """The pictures, whole or not at all. read: from a query's or a row's path to its pixels."""
+    if path.endswith(".html"):
+        shown = results[:_QUERIES]
+        more = f"the first {len(shown)} of {len(results):,} queries; " if len(results) > len(shown) else ""
+        content = page.render(_TEMPLATE, os.path.splitext(os.path.basename(path))[0], what=html.escape(more + how),
+                              rows="\n".join(_row(one, read) for one in shown)).encode()
+    else:
+        sheet = pictures.contact_sheet([(one.query, [(hit.path, hit.cosine) for hit in one.hits[:_HITS]])
+                                        for one in results if one.hits])
+        content = pictures.png(sheet)
+    workdir.write_atomically(path, content)
+
+
+def _row(one, read: pictures.Reader) -> str:
+    answer = "" if one.answer is None else f"<b>{html.escape(one.answer)}</b>"
+    cells = [_cell(one.query, "query", os.path.basename(one.query), "", read)]
+    cells += [_cell(hit.path, {None: "plain", True: "hit", False: "miss"}[hit.known],
+                    hit.label or os.path.basename(hit.path) or hit.id, f"{hit.cosine:.3f}", read)
+              for hit in one.hits[:_HITS]]
+    return f'  <div class="row"><div class="answer">{answer}</div>{"".join(cells)}</div>'
+
+
+def _cell(path: str, kind: str, name: str, cosine: str, read: pictures.Reader) -> str:
+    buffer = io.BytesIO()
+    pictures.thumbnail(path, 112, read).save(buffer, "JPEG", quality=85)
+    return (f'<figure class="found {kind}" title="{html.escape(path)}"><img alt="" '
+            f'src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+            f"<figcaption><b>{cosine}</b> {html.escape(name)}</figcaption></figure>")
+
+
+def _table(results, how: str) -> str:
+    root, short = _below([path for one in results for path in (one.query, *(hit.path for hit in one.hits))])
+    known = any(one.answer is not None for one in results)
+    table = rich.table.Table()
+    for name, justify in (("query", "left"), *((("answer", "left"),) if known else ()), ("rank", "right"),
+                          ("cosine", "right"), ("label", "left"), ("row", "left")):
+        table.add_column(name, justify=justify, overflow="fold")
+    for one in results:
+        for rank, hit in enumerate(one.hits, start=1):
+            first = [short(one.query), *([one.answer] if known else [])] if rank == 1 else [""] * (1 + known)
+            table.add_row(*first, str(rank), f"{hit.cosine:.4f}", hit.label, short(hit.path) or hit.id,
+                          end_section=rank == len(one.hits))
+    return (f"paths are below {root}\n" if root else "") + _shown(table) + f"{how}\n"
+
+
+def _below(paths: list[str]):
+    """(the folder that all of the files share, or "", a function that leaves it out of a path)."""
+    files = {path for path in paths if os.path.isabs(path) or storage.is_remote(path) or storage.exists(path)}
+    root = storage.common_folder(files) if files else ""
+    if not root:
+        return "", lambda path: path
+    return root, lambda path: (storage.absolute(path).removeprefix(os.path.join(root, "")) if path in files else path)
+
+
+def _shown(table: rich.table.Table) -> str:
+    shown = console.plain()
+    with shown.capture() as captured:
+        shown.print(table)
+    return captured.get()
+
+
+def _csv(head: tuple, rows) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return buffer.getvalue()
