@@ -14,7 +14,7 @@ from geodesic.configs import limits
 from geodesic.datasets import mixing
 from geodesic.errors import UserError
 from geodesic.experiments.trained import network
-from geodesic.experiments.training import distillation, groups, optimizer, phases
+from geodesic.experiments.training import distillation, groups, optimizer, phases, rules
 from geodesic.experiments.training.sharding import state_shardings
 
 
@@ -90,6 +90,7 @@ def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.
     Raises UserError for a name, field or value that the parts do not know.
     """
     limits.check(config)
+    rules.check_sampling(config)
     _check_batch(config, mesh)
     embedder, size = task.network(config), config.input.image_size
     steps_per_epoch = (config.items_per_epoch or num_examples) / config.batch_size

@@ -13,7 +13,7 @@ from geodesic.errors import UserError
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.trained import network
 from geodesic.experiments.trained.classifier import Classifier
-from geodesic.experiments.training import model, optimizer
+from geodesic.experiments.training import model, optimizer, rules, unsampled
 
 
 class Trained(NamedTuple):
@@ -39,6 +39,7 @@ def train(config, values: np.ndarray, labels: np.ndarray, num_classes: int = 0) 
     if values.ndim != 2 or labels.shape != values.shape[:1]:
         raise UserError(f"features of {values.shape} and labels of {labels.shape}: expected [N,D] and [N]")
     classes, size = num_classes or int(labels.max()) + 1, config.batch_size
+    rules.check_sampling(config)
     mesh = meshes.make(jax.devices()[:1])
     per_epoch = len(labels) / size
     steps = config.total_steps or max(round(config.num_epochs * per_epoch), 1)
@@ -68,11 +69,11 @@ def _step(loss, rule: optax.GradientTransformation, seed: int):
         rng = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), index), 0)  # as of an update's only part
 
         def value(learning):
-            found, new, _ = loss.apply(learning, state, rows, {"label": labels}, rng)
+            found, new, _ = loss.apply(learning, unsampled.clear_sampled(state), rows, {"label": labels}, rng)
             return found, new
 
         (found, new), gradient = jax.value_and_grad(value, has_aux=True)(params["loss"])
-        updates, moments = rule.update({"embedder": {}, "loss": gradient}, moments, params)
-        return optax.apply_updates(params, updates), new, moments, found
+        params, moments = unsampled.update(rule, {"embedder": {}, "loss": gradient}, moments, params, new)
+        return params, new, moments, found
 
     return step

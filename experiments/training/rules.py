@@ -12,9 +12,18 @@ import optax
 
 from geodesic import losses
 from geodesic.errors import UserError
+from geodesic.experiments.training.unsampled import hide_unsampled
 
 # Rules that apply the learning rate themselves, since what they remember has it in it.
 WITH_RATE = ("lars",)
+
+
+def check_sampling(config) -> None:
+    """Raises UserError for a rule that spoils prototypes without a gradient, where Partial FC leaves them some."""
+    if config.optimizer.name == "lion" and config.loss.sample_rate != 1 and config.loss.sample_update == "all":
+        raise UserError("optimizer lion moves every number by the whole learning rate, so prototypes that a step has "
+                        "not sampled would run on where their last gradients pointed: use "
+                        "--config.loss.sample_update=sampled, loss.sample_rate 1, or another optimizer")
 
 
 def make(options, decay: optax.GradientTransformation, schedule: optax.Schedule,
@@ -43,12 +52,12 @@ def make(options, decay: optax.GradientTransformation, schedule: optax.Schedule,
         case "lion":
             return optax.chain(optax.scale_by_lion(options.lion.b1, options.lion.b2), decay)
         case "lamb":
-            return _blind_to_padding(num_classes, optax.chain(
+            return _of_learning_rows(num_classes, optax.chain(
                 optax.scale_by_adam(**options.lamb), decay, optax.scale_by_trust_ratio()))
         case "lars":
             trust = optax.scale_by_trust_ratio(trust_coefficient=options.lars.trust_coefficient)
             matrices = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
-            return _blind_to_padding(num_classes, optax.chain(
+            return _of_learning_rows(num_classes, optax.chain(
                 decay, optax.masked(trust, matrices), optax.scale_by_learning_rate(schedule),
                 optax.trace(options.lars.momentum, options.lars.nesterov)))
         case "muon":
@@ -61,8 +70,13 @@ def make(options, decay: optax.GradientTransformation, schedule: optax.Schedule,
                             f"adafactor")
 
 
-def _blind_to_padding(num_classes: int | None, rule: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The rule for which padding is 0: how much of it there is depends on the number of devices, and no norm may."""
+def _of_learning_rows(num_classes: int | None,
+                      rule: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """The rule for which padding is 0, and what Partial FC's `sampled` update leaves alone.
+
+    How much padding there is depends on the number of devices, and no norm may. What is sampled is in the `loss_state`
+    that an update may be given.
+    """
     def is_class(leaf):
         return (jnp.arange(len(leaf)) < num_classes).reshape(-1, *[1] * (leaf.ndim - 1))
 
@@ -70,10 +84,13 @@ def _blind_to_padding(num_classes: int | None, rule: optax.GradientTransformatio
         return jax.tree_util.tree_map_with_path(
             lambda path, leaf: jnp.where(is_class(leaf), leaf, 0) if losses.is_by_class(path, leaf) else leaf, tree)
 
-    if num_classes is None:
-        return rule
-    return optax.GradientTransformation(
-        rule.init, lambda updates, state, params: rule.update(clear(updates), state, clear(params)))
+    def update(updates, state, params, *, loss_state=None, **_):
+        if num_classes is not None:
+            updates, params = clear(updates), clear(params)
+        state, params = hide_unsampled(loss_state or {}, (state, params))
+        return rule.update(updates, state, params)
+
+    return optax.GradientTransformationExtraArgs(rule.init, update)
 
 
 def _adam(options) -> optax.GradientTransformation:

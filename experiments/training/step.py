@@ -17,7 +17,7 @@ from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process.mesh import AXIS
 from geodesic.experiments.trained.embedding import normalize
 from geodesic.experiments.training.model import Model, TrainState, abstract_state
-from geodesic.experiments.training.unsampled import clear_sampled, keep_unsampled
+from geodesic.experiments.training.unsampled import clear_sampled, update
 
 
 def make_train_step(model: Model, mesh: jax.sharding.Mesh) -> Callable:
@@ -39,9 +39,8 @@ def train_step(state: TrainState, batch: dict, *, model: Model, mesh: jax.shardi
     """
     rng = jax.random.fold_in(jax.random.key(model.seed), state.step)
     gradients, batch_stats, loss_state, scalars = gradient(state, batch, rng, model=model, mesh=mesh)
-    updates, opt_state = model.optimizer.update(gradients, _scheduled(state.opt_state, state.step), state.params)
-    params = optax.apply_updates(state.params, updates)
-    params, opt_state = keep_unsampled(loss_state, (params, opt_state), (state.params, state.opt_state))
+    params, opt_state = update(model.optimizer, gradients, _scheduled(state.opt_state, state.step), state.params,
+                               loss_state)
     ema = average(state, params, batch_stats, model.ema_decay) if model.ema_decay else {}
     norm = optax.tree.norm(gradients["embedder"])
     finite = [jnp.isfinite(scalars["loss"]), jnp.isfinite(norm),

@@ -8,9 +8,10 @@ import pytest
 from flax import linen as nn
 
 from geodesic.configs import default
+from geodesic.errors import UserError
 from geodesic.experiments import tasks
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.training import model, unsampled
+from geodesic.experiments.training import model, optimizer, unsampled
 from geodesic.experiments.training import step as steps
 
 CLASSES = 40
@@ -24,9 +25,9 @@ class Flat(nn.Module):
         return nn.Dense(8)(images.reshape(images.shape[0], -1))
 
 
-def make(name, update, rule, accumulation_steps):
+def make(name, update, rule, accumulation_steps, ema_decay=0.0):
     config = default.get_config()
-    config.optimizer.name = rule
+    config.optimizer.update(name=rule, ema_decay=ema_decay)
     config.loss.update(name=name, sample_rate=0.5, sample_update=update)
     config.input.image_size = 2
     config.accumulation_steps = accumulation_steps
@@ -34,7 +35,7 @@ def make(name, update, rule, accumulation_steps):
     mesh = meshes.make(jax.devices()[:2])
     config.update(num_epochs=3)
     config.optimizer.learning_rate, config.schedule.name = 0.1, "constant"
-    task = tasks.get("embedding")._replace(network=lambda config: Flat())
+    task = tasks.get("embedding")._replace(network=lambda *_: Flat())
     return model.build(config, task, CLASSES, config.batch_size, mesh), mesh
 
 
@@ -68,6 +69,54 @@ def test_sampled_leaves_the_others_bit_identical(name, rule, accumulation_steps)
         for path, values in by_class(state).items():
             np.testing.assert_array_equal(values[~mask], before[path][~mask], err_msg=path)
             assert np.all(np.any((values != before[path]).reshape(CLASSES, -1), axis=1)[mask]), path
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adamw", "rmsprop", "lion", "lamb", "lars", "muon", "adafactor"])
+def test_an_update_is_that_of_the_sampled_rows_alone(rule):
+    """As in Partial FC's first code, whose optimizer is given the sampled weights and what it remembers of them."""
+    config, rng = default.get_config(), np.random.default_rng(0)
+    config.optimizer.update(name=rule, learning_rate=0.1, weight_decay=0.1)
+    rule = optimizer.make_optimizer(config.optimizer, optax.constant_schedule(0.1))
+    normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+    params = {"embedder": {"conv1": {"kernel": normal(3, 3, 4, 8)}}, "loss": {"prototypes": normal(12, 6)}}
+    found = alone = params, rule.init(params)
+    is_rows = lambda leaf: leaf.shape == (12, 6)
+    for _ in range(3):
+        rows = np.sort(rng.choice(12, 5, replace=False))
+        mask = jnp.zeros(12, bool).at[rows].set(True)
+        gradients = jax.tree.map(lambda leaf: normal(*leaf.shape), params)
+        gradients["loss"]["prototypes"] *= mask[:, None]
+        found = unsampled.update(rule, gradients, *found[::-1], {"sampled": {"prototypes": mask}})
+        part = lambda tree, rows=rows: jax.tree.map(lambda leaf: leaf[rows] if is_rows(leaf) else leaf, tree)
+        updates, state = rule.update(part(gradients), part(alone[1]), part(alone[0]))
+        new = optax.apply_updates(part(alone[0]), updates), state
+        alone = jax.tree.map(lambda old, new, rows=rows: old.at[rows].set(new) if is_rows(old) else new, alone, new)
+        for (path, ours), theirs in zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(alone),
+                                        strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6, err_msg=jax.tree_util.keystr(path))
+
+
+def test_an_average_is_of_all_rows():
+    """a + (1 - d) (w - a), whether w has moved or not; what has never moved is its own average, bit for bit."""
+    built, mesh = make("arcface", "sampled", "sgd", 1, ema_decay=0.5)
+    state, train_step = model.init_state(built, mesh), steps.make_train_step(built, mesh)
+    of = lambda tree: np.asarray(tree["loss"]["prototypes"])
+    start, ever = of(state.params), np.zeros(CLASSES, bool)
+    for seed in range(3):
+        before = of(state.ema["params"])
+        state, _ = train_step(state, batch(built, mesh, seed)[0])
+        ever |= np.asarray(state.loss_state["sampled"]["prototypes"])
+        share = 1 - min(0.5, (1 + seed) / (10 + seed))
+        np.testing.assert_allclose(of(state.ema["params"]), before + share * (of(state.params) - before), rtol=1e-6)
+    assert 0 < ever.sum() < CLASSES
+    np.testing.assert_array_equal(of(state.ema["params"])[~ever], start[~ever])
+    assert np.all(np.any(of(state.ema["params"]) != start, axis=1)[ever])
+
+
+def test_lion_is_refused_where_rows_without_a_gradient_would_run_on():
+    with pytest.raises(UserError, match=r"lion moves every number .* use --config\.loss\.sample_update=sampled"):
+        make("arcface", "all", "lion", 1)
+    make("arcface", "sampled", "lion", 1)
 
 
 def test_all_moves_every_prototype():
