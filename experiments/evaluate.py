@@ -12,8 +12,9 @@ import time
 
 from absl import flags
 
+from geodesic.errors import UserError
 from geodesic.experiments.process import cli, progress
-from geodesic.experiments.protocols import follow, run_scores, selection
+from geodesic.experiments.protocols import detecting, follow, run_scores, selection
 from geodesic.experiments.trained import loading
 from geodesic.experiments.training import data
 
@@ -46,16 +47,33 @@ def evaluate(run, *, baselines: bool = True, also: tuple[str, ...] = (), overwri
     """
     started, selected = time.monotonic(), selected or selection.last()
     test = data.test_source(run.config)
+    rule = "last step" if selected.step is None else "step given by hand"
+    if run.config.task == "detection":
+        return _detections(run, test, rule, also, overwrite)
     if not overwrite:
         run_scores.check_replaceable(run.workdir, test)
     with progress.bar("embedding", len(test)) as advance:
         scores = run_scores.measure(run, test, baselines=baselines, also=also, progress=advance,
-                                    rule="last step" if selected.step is None else "step given by hand")
+                                    rule=rule)
     path = run_scores.write(run, scores)
     followed = scores.record["scores"] and follow.record_own(run, selected, scores.unit, scores.labels,
                                                              scores.record["unreadable"], started)
     run_scores.print_table(scores.record)
     print(f"written to {path}" + (f" and, with intervals, to {followed}" if followed else ""))
+    return scores.record
+
+
+def _detections(run, test, rule: str, also: tuple[str, ...], overwrite: bool) -> dict:
+    """`evaluate` of a detector. Raises UserError where more is asked of its embeddings, which it has not."""
+    if also:
+        raise UserError(f"--also={','.join(also)} is of embeddings, and {run.workdir} is a detector")
+    if not overwrite:
+        run_scores.check_replaceable(run.workdir, test)
+    with progress.bar("detecting", len(test)) as advance:
+        scores = detecting.measure(run, test, rule=rule, progress=advance)
+    path = run_scores.write_files(run.workdir, scores.record, scores.arrays)
+    run_scores.print_table(scores.record)
+    print(f"written to {path}")
     return scores.record
 
 

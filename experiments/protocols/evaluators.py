@@ -15,11 +15,12 @@ from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.process import hosts
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.protocols import analyses, classifying, evaluation
+from geodesic.experiments.protocols import analyses, classifying, detecting, evaluation
+from geodesic.experiments.trained import detecting as detections
 from geodesic.experiments.trained import embedding, network
 from geodesic.experiments.training import early_stop
 from geodesic.experiments.training.model import Model, TrainState, embedder_variables
-from geodesic.metrics import multilabel
+from geodesic.metrics import detection_scores, multilabel
 
 
 class UnscoredError(UserError):
@@ -40,11 +41,13 @@ class View:
     """A run at one step, as evaluators see it. The test images are embedded when they are first asked for, once.
 
     state: the train state. embedded: of the test images, with what `embed` has left out as unreadable.
-    patient: a context in which nobody expects a beat of the process's heart, for work of process 0.
+    patient: a context in which nobody expects a beat of the process's heart, for work of process 0. progress: to be
+    told of the images of each batch, by evaluators that go through them themselves.
     """
 
-    def __init__(self, state: TrainState, embed: Callable, patient: Callable):
-        self.state, self._embed, self._patient = state, embed, patient
+    def __init__(self, state: TrainState, embed: Callable, patient: Callable,
+                 progress: Callable[[int], None] = lambda images: None):
+        self.state, self.progress, self._embed, self._patient = state, progress, embed, patient
 
     @functools.cached_property
     def embedded(self) -> embedding.Embedded:
@@ -172,6 +175,28 @@ def trained_labels(train: datasets.Source, test: datasets.Source) -> np.ndarray:
     return np.array([place[name] for name in test.class_names])[test.labels]
 
 
+def detection(subject: Subject) -> Evaluator:
+    """Boxes, by COCO's rules. The images are gone through anew, as they come letterboxed."""
+    config, mesh, test = subject.config, subject.mesh, subject.test
+    if config.task != "detection":
+        raise UserError(f"the evaluator detection is of --config.task=detection; got {config.task}")
+    places = detecting.class_places(subject.train.class_names, test.class_names)
+    step = detections.make_detect_step(subject.model.embedder, mesh, config)
+
+    def score(view: View) -> dict:
+        try:
+            found = detections.detect_source(step, embedder_variables(view.state), test, mesh, config=config,
+                                             progress=view.progress)
+        except UserError as error:
+            raise UnscoredError(str(error)) from error
+        for problem in found.problems:
+            print(f"left out of the evaluation: {problem}", flush=True)
+        return view.scored_by_first(lambda: detecting.scores(found, test, places))
+
+    return Evaluator("detection", detection_scores.NAMES, score, {"AP": "ap", "AP50": "ap50", "AP75": "ap75"},
+                     functools.partial(detecting.check_boxes, test, config.test_data))
+
+
 def _analysis(name: str, subject: Subject) -> Evaluator:
     """An analysis of `geodesic evaluate --also`, of the test images; its scores are known when they are there."""
     def score(view: View) -> dict:
@@ -189,6 +214,7 @@ EVALUATORS: dict[str, Callable[[Subject], Evaluator]] = {
     "accuracy": accuracy,
     **{name: functools.partial(_analysis, name) for name in analyses.ANALYSES},
     "average_precision": average_precision,
+    "detection": detection,
 }
 
 

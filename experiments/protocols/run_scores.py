@@ -19,7 +19,7 @@ from geodesic.errors import UserError
 from geodesic.experiments.process import console, hosts, storage
 from geodesic.experiments.process import progress as bars
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.protocols import analyses, classifying, evaluation, follow
+from geodesic.experiments.protocols import analyses, classifying, detecting, evaluation, follow
 from geodesic.experiments.trained import embedding, temperature
 from geodesic.experiments.trained.run import Run
 from geodesic.experiments.training import data
@@ -159,14 +159,20 @@ def check_replaceable(workdir: str, test: datasets.Source) -> None:
 def write(run: Run, scores: Scores) -> str:
     """Where the record lies now. Whole or not at all. The temperature of a classifier is kept for `predict`."""
     workdir = run.workdir
-    buffer, path = io.BytesIO(), workdirs.evaluation_path(workdir)
-    np.savez(buffer, **scores.arrays)
-    hosts.first_does(lambda: workdirs.write_atomically(workdirs.evaluation_arrays_path(workdir), buffer.getvalue()))
-    hosts.first_does(lambda: workdirs.write_json(path, scores.record))
+    path = write_files(workdir, scores.record, scores.arrays)
     if scores.classified and scores.classified.temperature is not None:
         origin = {name: scores.record["protocol"][name] for name in ("source", "images", "classes", "records")}
         hosts.first_does(lambda: temperature.save(workdir, run.classifier_identity, scores.classified.temperature,
                                                   origin))
+    return path
+
+
+def write_files(workdir: str, record: dict, arrays: dict[str, np.ndarray]) -> str:
+    """Where the record lies now; beside it lies what `report` draws from."""
+    buffer, path = io.BytesIO(), workdirs.evaluation_path(workdir)
+    np.savez(buffer, **arrays)
+    hosts.first_does(lambda: workdirs.write_atomically(workdirs.evaluation_arrays_path(workdir), buffer.getvalue()))
+    hosts.first_does(lambda: workdirs.write_json(path, record))
     return path
 
 
@@ -186,7 +192,10 @@ def read_arrays(workdir: str) -> dict[str, np.ndarray]:
 
 
 def print_table(record: dict) -> None:
-    """Retrieval, where it was scored, and what the classifier and the analyses have given."""
+    """Boxes of a detector; else retrieval, where it was scored, and what the classifier and the analyses have given."""
+    if "detection" in record:
+        detecting.print_scores(record)
+        return
     if record["scores"]:
         console.plain().print(_scores_table(record))
     else:

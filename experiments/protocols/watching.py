@@ -53,7 +53,7 @@ class Evaluation:
         What cannot be scored is told in a line, and the run goes on. metrics: where the scores are written.
         """
         self.problem, scores = "", {}
-        view = View(averaged(state) if self._average else state, self._embed, self._watch.patient)
+        view = View(averaged(state) if self._average else state, self._embed, self._watch.patient, self._after_batch)
         for evaluator in self.due(step):
             try:
                 with self._watch.phase("evaluation"):

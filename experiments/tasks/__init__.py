@@ -6,7 +6,7 @@ A task of one's own is a file here that makes a `Task`, and a line in TASKS.
 """
 
 from geodesic.errors import UserError
-from geodesic.experiments.tasks import classification, embedding, multilabel
+from geodesic.experiments.tasks import classification, detection, embedding, multilabel
 from geodesic.experiments.tasks.task import Task as Task
 
 # Name -> Task; config.task is one of the names.
@@ -14,6 +14,7 @@ TASKS: dict[str, Task] = {
     "embedding": embedding.TASK,
     "classification": classification.TASK,
     "multilabel": multilabel.TASK,
+    "detection": detection.TASK,
 }
 
 

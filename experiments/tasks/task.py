@@ -16,8 +16,8 @@ class Task(NamedTuple):
         a function of (seed, step) whatever the hosts, devices and workers. It has `get_state`, `set_state` and `close`,
         as `training.data.CountedBatches`.
       targets: (config) -> name -> shape and dtype of a target of one image, or a tree of them.
-      network: (config) -> a Flax module, apply(variables, images f32[B,S,S,3], train=...) -> outputs, an array [B,...]
-        or a tree of them. Each device applies it to its share of the batch.
+      network: (config, num_classes) -> a Flax module, apply(variables, images f32[B,H,W,3], train=...) -> outputs, an
+        array [B,...] or a tree of them. Each device applies it to its share of the batch.
       loss: (config, num_classes, mesh) -> a `losses.Loss` whose apply(params, state, outputs, targets, rng) is given
         the outputs and the targets of the whole batch, as arrays or trees of them.
       evaluators: names of `protocols.evaluators.EVALUATORS` that a run is watched by where its configuration names

@@ -11,7 +11,7 @@ from geodesic.experiments.checkpoints import checkpoint, imported
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import storage
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.trained import average, network
+from geodesic.experiments.trained import average, detector, network
 from geodesic.experiments.trained.run import Run
 
 _EMBEDDER, _STATISTICS = "params/embedder/", "batch_stats/"
@@ -28,14 +28,19 @@ def load(workdir: str, config=None, mesh: jax.sharding.Mesh | None = None, step:
     workdir = os.fspath(workdir)
     storage.check(workdir)
     config = stored_config(workdir) if config is None else config
-    embedder = network.make_embedder(config.embedder, config.head)
+    # How many classes a detector has, its weights say.
+    embedder = None if config.task == "detection" else network.make_embedder(config.embedder, config.head)
     if imported.exist(workdir):
+        if embedder is None:
+            raise UserError(f"{workdir} holds imported weights, and no detector: train one with --config.init_from="
+                            f"{workdir}")
         if step is not None:
             raise UserError(f"{workdir} holds imported weights: it has no checkpoint of step {step}")
         variables, at = imported.load(workdir, config), 0
         imported.check_complete(variables, embedder, config, workdir)
     else:
         variables, at = embedder_variables(workdir, config, step)
+        embedder = embedder or detector.make(config, detector.count_classes(variables))
         _check_model(variables, embedder, config, f"the checkpoint of step {at} in {workdir!r}")
     return Run(workdir, config, mesh or meshes.make(), embedder, variables, at)
 
@@ -64,8 +69,7 @@ def embedder_variables(workdir: str, config, step: int | None = None) -> tuple[d
 
 
 def _check_model(variables: dict, embedder, config, what: str) -> None:
-    size = config.input.image_size
-    _, wanted = network.abstract(embedder, size)
+    _, wanted = network.abstract(embedder, network.image_size(config))
     given, needed = (traverse_util.flatten_dict(tree, sep="/") for tree in (variables, wanted))
     differing = imported.differing(given, needed)
     if differing:

@@ -35,7 +35,14 @@ def make_head(options) -> nn.Module:
     return heads.build(options.name, **(dict(options[options.name]) if options.name in heads.HEADS else {}))
 
 
-def init_embedder(embedder: nn.Module, image_size: int, seed: int) -> dict:
+def image_size(config) -> int | tuple[int, int]:
+    """Pixels of what the network of a configuration sees: the side of a square, or the height and width of a
+    detector's images. All functions here take either.
+    """
+    return (config.detection.height, config.detection.width) if config.task == "detection" else config.input.image_size
+
+
+def init_embedder(embedder: nn.Module, image_size: int | tuple[int, int], seed: int) -> dict:
     """{"params", "batch_stats"} of an embedder before its first step: a function of the run's seed alone."""
     rng, _ = split(seed)
     return {"batch_stats": {}} | _init(embedder, image_size, rng)[1]
@@ -47,7 +54,7 @@ def split(seed: int) -> tuple[jax.Array, jax.Array]:
     return embedder_rng, loss_rng
 
 
-def abstract(embedder: nn.Module, image_size: int) -> tuple[Any, dict]:
+def abstract(embedder: nn.Module, image_size: int | tuple[int, int]) -> tuple[Any, dict]:
     """(outputs of two images, variables): their shapes and dtypes, of which nothing is computed."""
     outputs, variables = jax.eval_shape(functools.partial(_init, embedder, image_size), jax.random.key(0))
     return outputs, {"batch_stats": {}} | variables
@@ -58,9 +65,12 @@ def size_of(outputs) -> int:
     return outputs.shape[-1] if hasattr(outputs, "shape") else 0
 
 
-def layers(embedder: nn.Module, image_size: int) -> dict[str, tuple[int, ...]]:
-    """The named layers of an embedder, each with the shape that it gives for one image. Nothing is computed."""
-    images = jax.ShapeDtypeStruct((2, image_size, image_size, 3), jnp.float32)
+def layers(embedder: nn.Module, image_size: int | tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """The named layers of an embedder, each with the shape that it gives for one image. Nothing is computed.
+
+    What a detector gives in place of an embedding is no layer.
+    """
+    images = jax.ShapeDtypeStruct(_shape(image_size), jnp.float32)
     variables = jax.eval_shape(lambda rng, images: embedder.init(rng, images, train=False), jax.random.key(0), images)
     order = []
 
@@ -70,9 +80,15 @@ def layers(embedder: nn.Module, image_size: int) -> dict[str, tuple[int, ...]]:
         return named
 
     shapes = jax.eval_shape(features, variables, images)
-    return {name: tuple(shapes[name].shape[1:]) for name in order}
+    return {name: tuple(shapes[name].shape[1:]) for name in order if hasattr(shapes[name], "shape")}
 
 
-def _init(embedder: nn.Module, image_size: int, rng: jax.Array):
+def _init(embedder: nn.Module, image_size: int | tuple[int, int], rng: jax.Array):
     """(embeddings of two blank images, variables)."""
-    return embedder.init_with_output(rng, jnp.zeros((2, image_size, image_size, 3), jnp.float32), train=False)
+    return embedder.init_with_output(rng, jnp.zeros(_shape(image_size), jnp.float32), train=False)
+
+
+def _shape(image_size: int | tuple[int, int]) -> tuple[int, int, int, int]:
+    """Of two images."""
+    height, width = image_size if isinstance(image_size, tuple) else (image_size, image_size)
+    return 2, height, width, 3

@@ -16,7 +16,16 @@ from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import checkpoint, imported
 from geodesic.experiments.galleries import gallery
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.trained import classes, classifier, embedding, inputs, network, temperature, thresholds
+from geodesic.experiments.trained import (
+    classes,
+    classifier,
+    detecting,
+    embedding,
+    inputs,
+    network,
+    temperature,
+    thresholds,
+)
 from geodesic.metrics import retrieval
 
 
@@ -49,8 +58,10 @@ class Run:
         self._step_of = functools.lru_cache(maxsize=8)(self._make_step)
 
     def __repr__(self) -> str:
-        return (f"<geodesic run {self.workdir!r}, step {self.step}: {self.config.embedder.name}, "
-                f"{self.config.input.image_size} px -> {self.embedding_size}>")
+        size = network.image_size(self.config)
+        size = f"{size[0]} x {size[1]}" if isinstance(size, tuple) else size
+        given = self.embedding_size or "boxes"
+        return f"<geodesic run {self.workdir!r}, step {self.step}: {self.config.embedder.name}, {size} px -> {given}>"
 
     def embed(self, images, *, normalized: bool = True) -> np.ndarray:
         """f32[N,D]: a row for each image, of length 1 (cosines are products), or as the network gives it.
@@ -83,17 +94,6 @@ class Run:
         return embedding.embed_source(step, placed, source, self.mesh, input=self.config.input, loader=self.config.run,
                                       batch_size=self.config.evaluation.batch_size, progress=progress)
 
-    def export(self, out, formats=("onnx",), *, layer: str | None = None, output: str = "embedding",
-               preprocessing: bool = True, images=None, say: Callable[[str], None] = lambda line: None) -> dict:
-        """Writes the model into the folder `out`, as files that need none of this code, and gives the record of it.
-
-        formats: of onnx, stablehlo and safetensors. layer: of `layers`, averaged over its map; default: the
-        configuration's. output: "embedding" of length 1 as of `embed`, "scores" as of `classify`, or "map", the layer
-        as of `features`. preprocessing: whether the files take uint8 pixels [N,S,S,3], or what `preprocess` gives.
-        images: real pictures, as of `embed`, that the files are compared on; default: the run's test data. say: told
-        of each file. Raises UserError where a file does not give what the run gives; then nothing is written.
-        """
-        from geodesic.experiments.trained import export
     def source(self, images) -> datasets.Source:
         """The source that `embed` makes of what it is given."""
         return inputs.as_source(images)
@@ -106,6 +106,17 @@ class Run:
         """
         return gallery.Gallery(path, self, **options)
 
+    def export(self, out, formats=("onnx",), *, layer: str | None = None, output: str = "embedding",
+               preprocessing: bool = True, images=None, say: Callable[[str], None] = lambda line: None) -> dict:
+        """Writes the model into the folder `out`, as files that need none of this code, and gives the record of it.
+
+        formats: of onnx, stablehlo and safetensors. layer: of `layers`, averaged over its map; default: the
+        configuration's. output: "embedding" of length 1 as of `embed`, "scores" as of `classify`, or "map", the layer
+        as of `features`. preprocessing: whether the files take uint8 pixels [N,S,S,3], or what `preprocess` gives.
+        images: real pictures, as of `embed`, that the files are compared on; default: the run's test data. say: told
+        of each file. Raises UserError where a file does not give what the run gives; then nothing is written.
+        """
+        from geodesic.experiments.trained import export
 
         return export.export(self, os.fspath(out), formats, layer=layer, output=output, preprocessing=preprocessing,
                              images=images, say=say)
@@ -177,6 +188,33 @@ class Run:
         for row, values in zip(rows, found, strict=True):
             row[embedded.readable] = values
         return Predicted(*rows, embedded.readable, embedded.problems)
+
+    def detect(self, images, threshold: float = 0.0) -> list[detecting.Detected]:
+        """For each image what a detector finds in it, best first: boxes f32[K,4], x1, y1, x2, y2 in pixels of the
+        picture, scores f32[K], and classes i[K], places in `class_names`.
+
+        images: as of `embed`. threshold: what scores less is left out, beside what `detection.smallest_score` leaves
+        out. Raises UserError, naming the first, where images cannot be read, and of a run that is no detector.
+        """
+        found = self.detect_source(inputs.as_source(images), threshold=threshold)
+        if found.problems:
+            raise UserError(found.problems[0])
+        return found.images
+
+    def detect_source(self, source: datasets.Source, progress: Callable[[int], None] = lambda images: None, *,
+                      threshold: float = 0.0) -> detecting.Found:
+        """What a detector finds in every image of a source; images that cannot be read are reported, not fatal."""
+        if self.config.task != "detection":
+            raise UserError(f"{self.workdir} is no detector, but a run of --config.task={self.config.task}")
+        if not 0 <= threshold <= 1:
+            raise UserError(f"scores are between 0 and 1, and so is their threshold; got {threshold:g}")
+        found = detecting.detect_source(self._detect_step, self._placed, source, self.mesh, config=self.config,
+                                        progress=progress)
+        return found._replace(images=[image.above(threshold) for image in found.images])
+
+    @functools.cached_property
+    def _detect_step(self) -> Callable:
+        return detecting.make_detect_step(self.embedder, self.mesh, self.config)
 
     @property
     def temperature(self) -> float | None:
@@ -257,6 +295,9 @@ class Run:
             "average_horizontal_flips": evaluation.average_horizontal_flips, "layer": evaluation.layer}))
 
     def _make_step(self, layer: str, pooled: bool) -> Callable:
+        if not layer and self.config.task == "detection":
+            raise UserError(f"{self.workdir} is a detector, which gives boxes and no embeddings: use geodesic detect, "
+                            f"or name a layer of its trunk")
         return embedding.make_embed_step(
             self.embedder, self.mesh, self.config.input, layer=layer, pooled=pooled,
             average_horizontal_flips=self.config.evaluation.average_horizontal_flips)

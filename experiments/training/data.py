@@ -82,13 +82,17 @@ class CountedBatches:
     TAGS = False
 
     def __init__(self, source: datasets.Source, config):
-        self._batches = datasets.train_batches(
+        self._batches = self._make(source, config)
+        self._source, self._tolerance = source, config.invalid_data_tolerance_percent
+        self._bad: set[int] = set()
+
+    def _make(self, source: datasets.Source, config):
+        """The batches that are counted; a task with others has its own."""
+        return datasets.train_batches(
             source, input=config.input, augment=config.augment, sampling=config.sampling, batch_size=config.batch_size,
             parts=config.accumulation_steps, seed=config.seed, tolerance_percent=config.invalid_data_tolerance_percent,
             threads=config.run.loader_threads, workers=config.run.loader_workers, buffer=config.run.loader_buffer,
             tags=self.TAGS, **hosts.share())
-        self._source, self._tolerance = source, config.invalid_data_tolerance_percent
-        self._bad: set[int] = set()
 
     def __next__(self) -> dict[str, np.ndarray]:
         batch = dict(next(self._batches))
@@ -135,6 +139,17 @@ class CountedBatches:
             lines = self.bad_images()
             raise UserError(f"{len(lines)} of {len(self._source)} training images cannot be read, more than "
                             f"invalid_data_tolerance_percent {self._tolerance:g}: {'; '.join(lines)}")
+
+
+class BoxBatches(CountedBatches):
+    """This host's batches of images with boxes, {"image", "boxes", "classes", "num_boxes"}."""
+
+    def _make(self, source: datasets.Source, config):
+        return datasets.detection_batches(
+            source, input=config.input, augment=config.box_augment, detection=config.detection,
+            batch_size=config.batch_size, parts=config.accumulation_steps, seed=config.seed,
+            tolerance_percent=config.invalid_data_tolerance_percent, threads=config.run.loader_threads,
+            workers=config.run.loader_workers, buffer=config.run.loader_buffer, **hosts.share())
 
 
 def describe(options) -> str:

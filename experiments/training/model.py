@@ -92,7 +92,7 @@ def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.
     limits.check(config)
     rules.check_sampling(config)
     _check_batch(config, mesh)
-    embedder, size = task.network(config), config.input.image_size
+    embedder, size = task.network(config, num_classes), network.image_size(config)
     steps_per_epoch = (config.items_per_epoch or num_examples) / config.batch_size
     total_steps = config.total_steps or max(round(config.num_epochs * steps_per_epoch), 1)
     schedule = schedule or optimizer.make_schedule(config, steps_per_epoch, total_steps)
@@ -102,8 +102,9 @@ def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.
     groups.check(config.optimizer, jax.eval_shape(functools.partial(_params, loss, embedding_size), variables,
                                                   jax.random.key(0))[0])
     starts = phases.first_steps(config.optimizer, variables["params"], steps_per_epoch)
-    layers = embedders.layer_numbers(embedder, size) if config.optimizer.layer_decay != 1 else None
-    one = {"image": jax.ShapeDtypeStruct((size, size, 3), jnp.uint8), **task.targets(config),
+    layers = embedders.layer_numbers(embedder, config.input.image_size) if config.optimizer.layer_decay != 1 else None
+    height, width = size if isinstance(size, tuple) else (size, size)
+    one = {"image": jax.ShapeDtypeStruct((height, width, 3), jnp.uint8), **task.targets(config),
            **distillation.targets(config, num_classes)}
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((config.batch_size, *leaf.shape), leaf.dtype), one)
     return Model(
@@ -161,7 +162,7 @@ def _check_batch(config, mesh: jax.sharding.Mesh) -> None:
 def init_state(model: Model, mesh: jax.sharding.Mesh) -> TrainState:
     """The state before the first step, a function of the model's seed, each array created where it lives."""
     def init():
-        return _state(model, network.init_embedder(model.embedder, model.input.image_size, model.seed))
+        return _state(model, network.init_embedder(model.embedder, model.batch["image"].shape[1:3], model.seed))
 
     return jax.jit(init, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, abstract_state(model, mesh)))()
 

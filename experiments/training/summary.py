@@ -20,8 +20,7 @@ def forward_flops(model: Model) -> float:
       Floating-point operations of a forward pass of one image, two for each multiply-add, as XLA counts them in the
       program as written, before it is compiled.
     """
-    size = model.input.image_size
-    image = jax.ShapeDtypeStruct((1, size, size, 3), "float32")
+    image = jax.ShapeDtypeStruct((1, *model.batch["image"].shape[1:]), "float32")
     return jax.jit(model.embedder.apply).lower(model.variables, image).cost_analysis()["flops"]
 
 
@@ -57,7 +56,7 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh) -
     lines = {
         "devices": f"{mesh.size} x {device.device_kind} ({device.platform}), {jax.process_count()} host(s)",
         "embedder": f"{config.embedder.name}, {count(state.params['embedder']):,} parameters, {config.embedder.dtype}, "
-                    f"{config.input.image_size} px" + _output(config, model),
+                    f"{_pixels(model)} px" + _output(config, model),
         "loss": f"{config.loss.name} {dict(config.loss[config.loss.name])}, {model.num_classes:,} classes, "
                 f"{count(state.params['loss']):,} parameters",
         "compute": f"{forward_flops(model) / 1e9:.3f} GFLOP per image forward"
@@ -116,11 +115,19 @@ def describe_data(config, train: datasets.Source, test: datasets.Source) -> str:
     return _lines({"train data": _described(config.train_data, train), "test data": _described(config.test_data, test)})
 
 
+def _pixels(model: Model) -> str:
+    """Of a square the side, of another image height x width."""
+    height, width = model.batch["image"].shape[1:3]
+    return f"{height}" if height == width else f"{height} x {width}"
+
+
 def _output(config, model: Model) -> str:
-    """How the embedding comes about; nothing of a network that is of another kind."""
+    """How the embedding comes about; of a network of another kind, what its head is given."""
     embedder = model.embedder
     if not isinstance(embedder, Embedder):
         return ""
+    if not model.embedding_size:
+        return f" (of {', '.join(embedder.head_layers)}, strides {', '.join(map(str, embedder.head.strides))})"
     if embedder.head:
         layers = embedder.head_layers or (embedder.layer,)
         return f" -> {model.embedding_size} (of {', '.join(layers)}, head {config.head.name})"

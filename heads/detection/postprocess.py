@@ -100,6 +100,7 @@ def detect(outputs: dict, places: jax.Array, strides: jax.Array, *, image_size: 
         raise UserError(f"suppression is one of {', '.join(SUPPRESSIONS)}; got {suppression!r}")
     if candidates < 1:
         raise UserError(f"1 candidate or more goes on; got {candidates}")
+    places, strides = jnp.asarray(places), jnp.asarray(strides)
 
     def image(outputs):
         boxes, scores, classes = _candidates(outputs, places, strides, image_size, smallest, candidates)

@@ -32,6 +32,11 @@ def config(folder="", **changes):
     for loss in (config.loss.arcface, config.loss.cosface, config.loss.normface):
         loss.scale = 16.0
     config.run.log_every_steps = 1
+    return changed(config, **changes)
+
+
+def changed(config, **changes):
+    """The configuration, with other values: dotted_field names with __ for the dots."""
     for name, value in changes.items():
         *sections, field = name.split("__")
         functools.reduce(lambda section, key: section[key], sections, config)[field] = value

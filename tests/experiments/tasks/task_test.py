@@ -53,7 +53,7 @@ class Batches(data.CountedBatches):
 
 
 DETECTION = tasks.get("embedding")._replace(
-    batches=Batches, network=lambda config: Detector(), loss=make_loss, evaluators=(),
+    batches=Batches, network=lambda config, num_classes: Detector(), loss=make_loss, evaluators=(),
     targets=lambda config: {"objects": {"boxes": jax.ShapeDtypeStruct((CELLS, 4), "float32"),
                                         "there": jax.ShapeDtypeStruct((CELLS,), "bool")}})
 
@@ -129,6 +129,7 @@ def test_classes_that_are_not_trained_on_are_refused_before_the_first_step(one_d
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match="unknown task 'regression'; known: embedding, classification, multilabel"):
+    with pytest.raises(UserError, match="unknown task 'regression'; known: embedding, classification, multilabel, "
+                                        "detection"):
         tasks.get("regression")
     assert all(isinstance(task, tasks.Task) for task in tasks.TASKS.values()) and datasets.SOURCES

@@ -1,0 +1,61 @@
+"""Where in an image objects of the trained classes are: a box, a class and a score for each.
+
+The data are of a source whose images have boxes (docs/detection.md), and the network is a trunk with a feature pyramid
+and FCOS's head, which count as what lies above the trunk: `optimizer.head_only_epochs`, `trunk_learning_rate_factor`
+and `frozen` are of a detector as of an embedder.
+"""
+
+import jax
+
+from geodesic import datasets, losses
+from geodesic.errors import UserError
+from geodesic.experiments.protocols import detecting
+from geodesic.experiments.tasks.task import Task
+from geodesic.experiments.trained import detector
+from geodesic.experiments.training import data
+from geodesic.losses import detection
+
+LOSS = "fcos"
+
+
+def train_source(config) -> datasets.Source:
+    return detecting.check_annotated(data.train_source(config), config.train_data)
+
+
+def test_source(config) -> datasets.Source:
+    return detecting.check_annotated(data.test_source(config), config.test_data)
+
+
+def targets(config) -> dict:
+    """The boxes of each image in pixels of the network's input, their classes, and how many there are."""
+    most = config.detection.max_boxes
+    return {"boxes": jax.ShapeDtypeStruct((most, 4), "float32"), "classes": jax.ShapeDtypeStruct((most,), "int32"),
+            "num_boxes": jax.ShapeDtypeStruct((), "int32")}
+
+
+def loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
+    """FCOS's loss on the points of the network's levels. Raises UserError for another, and beside a teacher."""
+    if config.loss.name != LOSS:
+        raise UserError(f"--config.task=detection learns by --config.loss.name={LOSS}; got {config.loss.name!r}")
+    if config.distill.teacher:
+        raise UserError("a detector has no teacher: leave out distill.teacher")
+    points = detector.points(detector.make(config, num_classes), config.detection)
+    return detection.fcos(points, num_classes, **config.loss[LOSS])
+
+
+def check(config, train: datasets.Source) -> None:
+    """Raises UserError for test data that nobody has asked for, and for training data without boxes."""
+    data.check_kinds(config)
+    detecting.check_boxes(train, config.train_data)
+
+
+TASK = Task(
+    train_source=train_source,
+    test_source=test_source,
+    batches=data.BoxBatches,
+    targets=targets,
+    network=detector.make,
+    loss=loss,
+    evaluators=("detection",),
+    check=check,
+)
