@@ -1,7 +1,7 @@
 """Pictures that come into a gallery, and those in it that have changed: embedded in groups, each committed at once."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ class Change(NamedTuple):
     stopped: bool = False
 
 
-def write(pictures: Iterable[list[Picture]], total: int, known: dict[str, dict], run, commit: Callable, *,
+def write(pictures: Iterable[list[Picture]], total: int, known: Mapping[str, dict], run, commit: Callable, *,
           vectors: Callable, say: Callable[[str], None], stop: Callable[[], bool]) -> Change:
     """Embeds the pictures that `known` (id -> row) has not, or has with another digest, and commits them in groups.
 
@@ -84,7 +84,7 @@ def _sorted_out(pictures, known, counts: dict, problems: list[str]) -> Iterator[
             yield picture
 
 
-def _state(picture: Picture, known: dict[str, dict]) -> str:
+def _state(picture: Picture, known: Mapping[str, dict]) -> str:
     row = known.get(picture.id)
     if row is None:
         return "added"

@@ -101,7 +101,7 @@ def _search(opened: table.Table, query: np.ndarray, k: int, kind: str, probes: i
             asked = asked.refine_factor(more)
         if "hnsw" in kind:
             asked = asked.ef(max(4 * k, 100))
-        found = asked.select([*table.COLUMNS, "vector", "scale"]).to_arrow().combine_chunks()
+        found = asked.select([*table.COLUMNS, "vector", "scale", "_distance"]).to_arrow().combine_chunks()
     if not len(found):
         return []
     rows = vectors.decode(vectors.from_arrow(found["vector"].chunk(0)), found["scale"].to_numpy())

@@ -23,6 +23,7 @@ from geodesic.experiments.galleries import (
     vectors,
 )
 from geodesic.experiments.galleries.adding import Change
+from geodesic.experiments.galleries.held import Held
 from geodesic.experiments.galleries.searching import Found
 from geodesic.experiments.process import lock, storage
 
@@ -146,14 +147,15 @@ class Gallery:
         if not np.isfinite(embeddings).all():
             raise UserError("an embedding of a query is not finite: the weights, or the preprocessing, are not those "
                             "of a trained model")
-        opened, limit = self.opened(), self.threshold(threshold, far)
-        if not len(self):
-            raise UserError(f"{self.path} has no rows: add pictures with geodesic gallery add")
+        opened = self.opened()
+        limit = self._limit(threshold, far, opened.info)
         queries = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-30)
         if index:
             rows = approximate.search(opened, queries, k + 1, approximate.check(self.path, index, recall))
         else:
-            rows = searching.exact(self.held(), queries, k + 1)
+            rows = searching.exact(self._read(opened), queries, k + 1)
+        if not all(rows):
+            raise UserError(f"{self.path} has no rows: add pictures with geodesic gallery add")
         own = [pictures.escaped(storage.absolute(name)) if storage.exists(name) else "" for name in names]
         return [searching.answered(*one, k, limit) for one in zip(names, own, rows, strict=True)]
 
@@ -161,15 +163,7 @@ class Gallery:
         """From which cosine two pictures count as one identity: the one that is given; else that which `geodesic
         calibrate` has set with the run, of this false accept rate (0: of the smallest there is); else the one that the
         run had when the gallery was made; None without any."""
-        if given is not None:
-            return given
-        try:
-            return self.run.threshold_of(far)["threshold"]
-        except (UserError, AttributeError):
-            if far:
-                raise
-            stored = self.info["threshold"]
-            return stored and stored["threshold"]
+        return self._limit(given, far, self.info)
 
     def rows(self) -> list[dict]:
         """Every row without its vector: {"id", "path", "label", "metadata", "digest"}."""
@@ -240,12 +234,9 @@ class Gallery:
         self._table.refresh()
         return self._table
 
-    def held(self) -> held.Held:
+    def held(self) -> Held:
         """The rows in memory. Commits of this object keep them up; those of others are seen, and all is read again."""
-        opened = self.opened()
-        if self._held is None or self._seen != opened.version:
-            self._held, self._seen = held.read(opened), opened.version
-        return self._held
+        return self._read(self.opened())
 
     @contextlib.contextmanager
     def writing(self, bound: bool = True):
@@ -259,7 +250,22 @@ class Gallery:
                 self.check_bound()
             yield
 
-    def _write(self, found, total: int, known: dict) -> Change:
+    def _read(self, opened: table.Table) -> Held:
+        if self._held is None or self._seen != opened.version:
+            self._held, self._seen = held.read(opened), opened.version
+        return self._held
+
+    def _limit(self, given: float | None, far: float, info: dict) -> float | None:
+        if given is not None:
+            return given
+        try:
+            return self.run.threshold_of(far)["threshold"]
+        except (UserError, AttributeError):
+            if far:
+                raise
+            return info["threshold"] and info["threshold"]["threshold"]
+
+    def _write(self, found, total: int, known: table.Words) -> Change:
         held_vectors = lambda ids: self.held().vectors([self.held().places[name] for name in ids])
         return adding.write(found, total, known, self.run, self._commit, vectors=held_vectors, say=self.say,
                             stop=self._stop)
@@ -275,13 +281,14 @@ class Gallery:
         """A commit of this object's, alone with the gallery: what is in memory follows, where it was up to date."""
         current = self._held is not None and self._seen == self._table.version
         result = on_disk(self._table)
+        self._table.refresh()
         if current:
             in_memory(self._held)
             self._seen = self._table.version
         return result
 
-    def _known(self) -> dict[str, dict]:
-        return {row["id"]: row for row in self.opened().columns().to_pylist()}
+    def _known(self) -> table.Words:
+        return table.Words(self.opened().columns())
 
     def _below(self, images, rows) -> list[dict]:
         """The rows whose pictures lie in the folder, or are the file, that is given; of anything else none."""

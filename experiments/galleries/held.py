@@ -74,8 +74,10 @@ class Held:
     def top(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest to each query, unit vectors f32[Q,D]: places i32[Q,K] and cosines f32[Q,K], best first. K is k,
         or the number of rows where that is less."""
-        gone, width = np.flatnonzero(self._gone), -(-self._rows // _TILE) * _TILE
-        rows, k = self._vectors[:width], max(min(k, len(self)), 1)
+        gone, width, k = np.flatnonzero(self._gone), -(-self._rows // _TILE) * _TILE, min(k, len(self))
+        if not k:
+            return np.zeros((len(queries), 0), np.int32), np.zeros((len(queries), 0), np.float32)
+        rows = self._vectors[:width]
         block, found = max(_ELEMENTS // max(width, 1), 1), []
         for start in range(0, len(queries), block):
             part = np.ascontiguousarray(queries[start:start + block], np.float32)

@@ -4,6 +4,7 @@ A process that is killed leaves what it had committed, and nothing else. LanceDB
 distances are not used, and one writer at a time has the gallery's lock, as it would let two writers add a row twice.
 """
 
+import collections.abc
 import contextlib
 import datetime
 import errno
@@ -28,21 +29,18 @@ _DELETED_AT_ONCE, _BATCH = 5000, 8192
 
 
 class Table:
-    """One table in the folder of a gallery. info: what its metadata say, {"model": binding, "vectors": kind, ...}."""
+    """One table in the folder of a gallery. info: what its metadata say, {"model": binding, "vectors": dtype, ...}.
+    version: of the commit that was there when it was looked for, by `refresh`."""
 
     def __init__(self, folder: str, name: str, table):
-        self.folder, self.name, self._table, self.info = folder, name, table, {}
+        self.folder, self.name, self._table, self.info, self.version = folder, name, table, {}, table.version
         self._read_info()
-
-    @property
-    def version(self) -> int:
-        return self._table.version
 
     def refresh(self) -> int:
         """Goes to what was committed last, by whomever; gives its version."""
-        before = self.version
         with told(self.folder):
             self._table.checkout_latest()
+            before, self.version = self.version, self._table.version
         if self.version != before:  # a migration changes the info too
             self._read_info()
         return self.version
@@ -95,6 +93,25 @@ class Table:
     def lance(self):
         """LanceDB's own table, for its index."""
         return self._table
+
+
+class Words(collections.abc.Mapping):
+    """id -> the row of that id, without its vector. Rows stay as Arrow has them: as dictionaries they would take ten
+    times the memory."""
+
+    def __init__(self, columns: pa.Table):
+        self._columns = {name: columns[name].combine_chunks() for name in COLUMNS}
+        self._places = {name: place for place, name in enumerate(columns["id"].to_pylist())}
+
+    def __getitem__(self, name: str) -> dict[str, str]:
+        place = self._places[name]
+        return {column: values[place].as_py() for column, values in self._columns.items()}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def schema(info: dict) -> pa.Schema:

@@ -79,6 +79,7 @@ def test_fewer_rows_than_are_asked_for_and_queries_in_blocks(monkeypatch):
     queries = unit(rng, 7)
     whole = kept.top(queries, 50)
     assert whole[0].shape == (7, 9) and 4 not in whole[0] and np.isfinite(whole[1]).all()
+    assert made([], np.zeros((0, 24), np.float32)).top(queries, 3)[0].shape == (7, 0)
     monkeypatch.setattr(held, "_ELEMENTS", 128)
     for one, other in zip(whole, kept.top(queries, 50), strict=True):
         np.testing.assert_array_equal(one, other)
