@@ -133,6 +133,13 @@ def test_what_is_beside_the_picture_is_zero_once_normalised(config):
     assert (view.image[12:60] == 200).all() and (view.image[60:] == (10, 20, 30)).all()
 
 
+def test_what_shrinks_much_is_averaged(config):
+    stripes = np.zeros((576, 768, 3), np.uint8)
+    stripes[:, ::8] = 240  # samples of the middle of every 8 x 8 pixels would miss them
+    image = box_views.eval_view({"image": stripes, "path": "stripes"}, config.input, config.detection).image
+    assert image.shape == (72, 96, 3) and np.abs(image.astype(int) - 30).max() <= 1
+
+
 def test_decoding_to_scale_moves_no_box(config):
     record = painted(3)
     large = np.kron(record["image"], np.ones((8, 8, 1), np.uint8))

@@ -6,7 +6,7 @@ import pytest
 
 from geodesic import datasets
 from geodesic.errors import UserError
-from tests.datasets import images
+from tests.datasets import images, streams
 
 WHOLE = {
     "info": {"year": 2017, "version": None},
@@ -135,6 +135,24 @@ def test_a_list_and_several_files(tmp_path):
         datasets.build("coco", path=f"{path}#{tmp_path}/gone.txt")
     with pytest.raises(FileNotFoundError, match=r"no file '.*gone.json'"):
         datasets.build("coco", path=str(tmp_path / "gone.json"))
+
+
+def test_a_bucket_gives_the_same(tmp_path, cache, monkeypatch):
+    path = write(tmp_path / "bucket", WHOLE, "annotations/instances_val.json",
+                 [f"val/{name}" for name in ("a.png", "b.png", "none.png")])
+    on_disk = datasets.build("coco", path=path)
+    streams.use_bucket(monkeypatch, tmp_path)
+    there = datasets.build("coco", path="gs://bucket/annotations/instances_val.json")
+    assert there.paths == [f"gs://bucket/val/{name}" for name in ("b.png", "a.png", "none.png")]
+    assert there.record_names() == on_disk.record_names() and there.image_ids.tolist() == on_disk.image_ids.tolist()
+    for some, others in ((there, on_disk), *zip(*([part.subset(np.array([2, 0])), part.subset(np.array([1]))]
+                                                  for part in (there, on_disk)), strict=True)):
+        assert [some[place]["image"] for place in range(len(some))] == [
+            others[place]["image"] for place in range(len(others))]
+    (tmp_path / "bucket/val/a.png").unlink()
+    gone = datasets.build("coco", path="gs://bucket/annotations/instances_val.json")
+    with pytest.raises(FileNotFoundError, match=r"no file 'gs://bucket/val/a.png'"):
+        gone[1]
 
 
 def test_a_share_of_the_pictures_is_set_aside_and_classes_are_not_cut(tmp_path):
