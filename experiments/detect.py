@@ -1,0 +1,137 @@
+"""Finds objects in pictures by a trained detector: boxes with classes and scores.
+
+    geodesic detect --workdir=runs/bccd --images=photos [--threshold=0.4] [--sheet=photos.png]
+    geodesic detect --workdir=runs/bccd --images=photos --out=found.json      # COCO's results form; .csv likewise
+    geodesic detect --workdir=runs/bccd --source=coco --path=test.json --threshold=0 --out=results.json
+
+Boxes are in pixels of the pictures. Exit status: 0, or 1 where not one picture could be read.
+"""
+
+import csv
+import io
+import json
+import os
+import sys
+
+import rich.table
+from absl import flags
+
+from geodesic import datasets
+from geodesic.errors import UserError
+from geodesic.experiments.process import cli, console, hosts, progress
+from geodesic.experiments.process import workdir as workdirs
+from geodesic.experiments.reporting import detections, sheet
+from geodesic.experiments.trained import detecting, inputs, loading
+
+FORMATS = ("table", "csv", "json")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("images", "", "A picture, or a folder of pictures, searched with its sub-folders.")
+    flags.DEFINE_string("source", "", "In place of --images: name of a source (docs/data.md).")
+    flags.DEFINE_string("path", "", "Folder or file of --source.")
+    flags.DEFINE_float("threshold", 0.3, "Boxes whose score is lower are left out.")
+    flags.DEFINE_enum("format", "", ["", *FORMATS], "How it is told; default: by the extension of --out, else table.")
+    flags.DEFINE_string("out", "", "File to write them to, in place of printing them.")
+    flags.DEFINE_string("sheet", "", "Where to put the pictures with their boxes: a .png file, or a .html page that "
+                        "opens offline.")
+
+
+def main(config, values) -> int:
+    """Exit status 0, or 1 when not one picture could be read."""
+    written = _format(values)
+    say = lambda line: print(line, file=sys.stdout if written == "table" or values.out else sys.stderr, flush=True)
+    source = datasets.build(values.source, path=values.path) if values.source else inputs.as_source(values.images)
+    run = loading.load(values.workdir, config)
+    with progress.bar("detecting", len(source)) as advance:
+        found = run.detect_source(source, advance, threshold=values.threshold)
+    for problem in found.problems:
+        say(f"skipped: {problem}")
+    kept = [index for index in range(len(source)) if found.readable[index]]
+    if not kept:
+        raise UserError(f"none of the {len(source)} pictures of {values.images or values.path or values.source} can be "
+                        f"read; nothing written")
+    text = {"json": _coco, "csv": _csv, "table": _table}[written](source, found, kept, run.class_names)
+    count = sum(len(found.images[index].boxes) for index in kept)
+    if values.out:
+        hosts.first_does(lambda: workdirs.write_atomically(values.out, text.encode(errors="replace")))
+        say(f"{count:,} boxes in {len(kept):,} picture(s) in {values.out}"
+            + (f"; {len(found.problems)} skipped" if found.problems else ""))
+    else:
+        print(text, end="", flush=True)
+    if values.sheet:
+        shown = [_shown(source, found.images[index], index, run.class_names) for index in kept[:detections.most()]]
+        hosts.first_does(lambda: detections.write_sheet(values.sheet, shown, len(kept), f"boxes of scores from "
+                                                   f"{values.threshold:g} on"))
+        say(f"sheet in {values.sheet}")
+    return 0
+
+
+def _format(values) -> str:
+    """The format that is asked for. Raises UserError where nothing can be read, or written, as asked."""
+    if bool(values.images) == bool(values.source):
+        raise UserError("--images=... is required, or --source=... with --path=..., and not both")
+    if values.path and not values.source:
+        raise UserError("--path needs --source: how is it to be read?")
+    if values.sheet and not values.sheet.endswith(sheet.EXTENSIONS):
+        raise UserError(f"--sheet is a .png or a .html file; got {values.sheet!r}")
+    if not 0 <= values.threshold <= 1:
+        raise UserError(f"--threshold is a score between 0 and 1; got {values.threshold:g}")
+    extension = os.path.splitext(values.out)[1].removeprefix(".")
+    return values.format or (extension if extension in FORMATS else "table")
+
+
+def _coco(source, found: detecting.Found, kept: list[int], names: list[str]) -> str:
+    """COCO's results: x, y, width and height of each box. Ids are those of a source that has them, else counted from 1
+    in the order of the pictures and of the trained classes; names stand beside them.
+    """
+    ids = {name: place + 1 for place, name in enumerate(names)}
+    if hasattr(source, "category_ids"):
+        ids |= dict(zip(source.class_names, map(int, source.category_ids), strict=True))
+    image_ids = getattr(source, "image_ids", range(1, len(source) + 1))
+    rows = []
+    for index in kept:
+        for box, score, label in zip(*found.images[index], strict=True):
+            left, top, right, bottom = (float(side) for side in box)
+            rows.append({"image_id": int(image_ids[index]), "category_id": ids[names[label]],
+                         "bbox": [round(side, 2) for side in (left, top, right - left, bottom - top)],
+                         "score": round(float(score), 5), "file_name": source.paths[index],
+                         "category_name": names[label]})
+    return "[" + ",\n ".join(map(json.dumps, rows)) + "]\n"
+
+
+def _csv(source, found: detecting.Found, kept: list[int], names: list[str]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("path", "class", "score", "x1", "y1", "x2", "y2"))
+    for index in kept:
+        writer.writerows((source.paths[index], names[label], f"{score:.5f}", *(f"{side:.2f}" for side in box))
+                         for box, score, label in zip(*found.images[index], strict=True))
+    return buffer.getvalue()
+
+
+def _table(source, found: detecting.Found, kept: list[int], names: list[str]) -> str:
+    """Paths are shown below the folder that all of them share."""
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(source.paths[index])) for index in kept])
+    table = rich.table.Table()
+    for name, justify in (("image", "left"), ("class", "left"), ("score", "right"), ("box", "right")):
+        table.add_column(name, justify=justify, overflow="fold")
+    for index in kept:
+        rows = [*zip(*found.images[index], strict=True)]
+        told = [(names[label], f"{score:.2f}", " ".join(f"{side:.0f}" for side in box)) for box, score, label in rows]
+        for place, row in enumerate(told or [("nothing", "", "")]):
+            table.add_row("" if place else os.path.relpath(source.paths[index], root), *row,
+                          end_section=place >= len(told) - 1)
+    shown = console.plain()
+    with shown.capture() as captured:
+        shown.print(table)
+    return f"paths are below {root}; boxes are x1 y1 x2 y2 in pixels\n{captured.get()}"
+
+
+def _shown(source, detected: detecting.Detected, index: int, names: list[str]) -> detections.Shown:
+    told = [f"{names[label]} {score:.2f}" for label, score in zip(detected.classes, detected.scores, strict=True)]
+    return detections.Shown(source.paths[index], datasets.decode(source[index]), detected.boxes, detected.classes, told)
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags, buckets=("workdir", "out"))
