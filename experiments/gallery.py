@@ -16,6 +16,7 @@ the command; the same command goes on. Exit status: 0; 1 of an error, and where 
 signal stopped it.
 """
 
+import contextlib
 import sys
 
 from absl import flags
@@ -31,6 +32,7 @@ from geodesic.experiments.trained import inputs, loading
 
 VERBS = ("create", "add", "remove", "update", "search", "list", "export", "compact", "check", "migrate")
 _OF_A_MODEL = ("create", "add", "update", "search", "migrate")
+_COMMITS = ("create", "add", "update", "migrate")  # again and again: a signal stops them after a commit
 _SHOWN = 5  # of skipped and vanished pictures, in a table's last lines
 
 
@@ -69,7 +71,8 @@ def main(config, values, arguments: list[str]) -> int:
         raise UserError(f"unexpected argument {names[0]!r}: every option is --name=value")
     _check(verb, values)
     run = loading.load(values.workdir, config) if values.workdir else None
-    with StopSignal() as signals:
+    signals = StopSignal()
+    with signals if verb in _COMMITS else contextlib.nullcontext():
         say = lambda line: print(line, file=sys.stderr if verb in ("search", "list") else sys.stdout, flush=True)
         gallery = Gallery(values.gallery, run, say=say, stop=lambda: signals.received is not None)
         status = _VERBS[verb](gallery, values, names) or 0

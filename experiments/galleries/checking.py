@@ -25,14 +25,13 @@ class Checked(NamedTuple):
 
 
 def check(gallery, *, look: bool) -> Checked:
-    problems, rows, stored = [], [], []
+    problems, rows = [], []
     opened = gallery.opened()
     for batch in opened.batches():
         words = batch.select(["id", "path", "label", "metadata", "digest"]).to_pylist()
         found = vectors.decode(vectors.from_arrow(batch["vector"]), batch["scale"].to_numpy(zero_copy_only=False))
         problems += _wrong(words, found, vectors.TOLERANCE[opened.info["vectors"]])
         rows += words
-        stored.append(found[::max(len(found) // _SAMPLE, 1)])
     twice = [name for name, count in collections.Counter(row["id"] for row in rows).items() if count > 1]
     problems += [f"{len(twice)} id(s) are those of several rows: {', '.join(twice[:_SHOWN])}"] if twice else []
     if not look:

@@ -153,7 +153,7 @@ class Gallery:
         if index:
             rows = approximate.search(opened, queries, k + 1, approximate.check(self.path, index, recall))
         else:
-            rows = searching.exact(self._read(opened), queries, k + 1)
+            rows = searching.exact(self.held(), queries, k + 1)
         if not all(rows):
             raise UserError(f"{self.path} has no rows: add pictures with geodesic gallery add")
         own = [pictures.escaped(storage.absolute(name)) if storage.exists(name) else "" for name in names]
@@ -169,7 +169,7 @@ class Gallery:
         """Every row without its vector: {"id", "path", "label", "metadata", "digest"}."""
         return [{**{name: pictures.unescaped(row[name]) for name in ("id", "path", "label")},
                  "metadata": json.loads(row["metadata"]), "digest": row["digest"]}
-                for row in self.opened().columns().to_pylist()]
+                for row in self._reading(lambda opened: opened.columns()).to_pylist()]
 
     def export(self, out: str) -> int:
         """Writes all rows and their vectors, in float32, to a .parquet file that `geodesic search --embeddings` reads
@@ -212,7 +212,7 @@ class Gallery:
         with self.writing(bound=False):
             info = self._info(dtype or self.info["vectors"])
             done = migrating.migrate(self, info, images and pictures.Listed(self.source(images)), remove_vanished)
-            self._table, self._held = None, None
+            self._table, self._held, self._seen = None, None, -1
         approximate.forget(self.path)
         return done
 
@@ -236,7 +236,10 @@ class Gallery:
 
     def held(self) -> Held:
         """The rows in memory. Commits of this object keep them up; those of others are seen, and all is read again."""
-        return self._read(self.opened())
+        if self._seen != self.opened().version:
+            self._held = self._reading(held.read)
+            self._seen = self._table.version
+        return self._held
 
     @contextlib.contextmanager
     def writing(self, bound: bool = True):
@@ -250,10 +253,17 @@ class Gallery:
                 self.check_bound()
             yield
 
-    def _read(self, opened: table.Table) -> Held:
-        if self._held is None or self._seen != opened.version:
-            self._held, self._seen = held.read(opened), opened.version
-        return self._held
+    def _reading(self, read: Callable):
+        """What `read` makes of the table; once more where another process compacts it meanwhile, which takes the files
+        of older commits off the disk."""
+        while True:
+            opened = self.opened()
+            version = opened.version
+            try:
+                return read(opened)
+            except UserError:
+                if opened.refresh() == version:
+                    raise
 
     def _limit(self, given: float | None, far: float, info: dict) -> float | None:
         if given is not None:
@@ -279,7 +289,7 @@ class Gallery:
 
     def _committed(self, on_disk: Callable, in_memory: Callable):
         """A commit of this object's, alone with the gallery: what is in memory follows, where it was up to date."""
-        current = self._held is not None and self._seen == self._table.version
+        current = self._seen == self._table.version
         result = on_disk(self._table)
         self._table.refresh()
         if current:

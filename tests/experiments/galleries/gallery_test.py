@@ -199,6 +199,24 @@ def test_compact_takes_what_was_removed_off_the_disk(gallery, photos, tmp_path):
     assert gallery.search(str(photos / "bob/0.jpg"), k=9) == before and gallery.check().problems == []
 
 
+def test_who_reads_while_another_compacts_reads_again(gallery, photos, monkeypatch):
+    gallery.remove(str(photos / "ann"))
+    other, batches = Gallery(gallery.path, fake.Run()), table.Table.batches
+    meanwhile = [other]
+
+    def interrupted(opened):
+        if meanwhile:  # once
+            meanwhile.pop().compact()
+            raise UserError("the files of this commit have gone")
+        yield from batches(opened)
+
+    monkeypatch.setattr(table.Table, "batches", interrupted)
+    assert len(gallery.held()) == 10
+    monkeypatch.setattr(table.Table, "batches", lambda opened: (_ for _ in ()).throw(UserError("damaged")))
+    with pytest.raises(UserError, match="damaged"):
+        Gallery(gallery.path, fake.Run()).held()
+
+
 def test_check_says_what_has_changed_and_what_is_wrong(gallery, photos):
     (photos / "ann/0.jpg").write_text("ann other")
     (photos / "bob/1.jpg").unlink()
