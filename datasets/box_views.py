@@ -247,16 +247,7 @@ def _decoded(record: dict, inputs, scale_of: Callable[[int, int], float]) -> dec
         scale = scale_of(height, width)
         return math.ceil(height * scale), math.ceil(width * scale)
 
-    decoded = decoding.decode_to_scale(record, wanted if inputs.decode_to_scale else None)
-    check_size(record, decoded.height, decoded.width)
-    return decoded
-
-
-def check_size(record: dict, height: int, width: int) -> None:
-    """Raises UserError where the boxes of a record are said to be of a picture of another size than its own."""
-    if record.get("size", (height, width)) != (height, width):
-        raise UserError(f"cannot read the image {record['path']}: it has {width} x {height} pixels, upright, and its "
-                        f"boxes are of {record['size'][1]} x {record['size'][0]}")
+    return decoding.decode_to_scale(record, wanted if inputs.decode_to_scale else None)
 
 
 def _cut(boxes: np.ndarray, classes: np.ndarray, region: tuple) -> tuple[np.ndarray, np.ndarray]:

@@ -64,16 +64,18 @@ def decode_to_scale(record: dict, wanted: Callable[[int, int], tuple[int, int]] 
 
     Decoding to a half or less of the size costs less than shrinking the image afterwards.
     wanted: (height, width) of the whole image -> (height, width) that it must keep at least; None: all of it.
-    Raises as `decode` does.
+    Raises as `decode` does, and where the record says another "size", (height, width), than the image has.
     """
     image = record["image"]
-    if isinstance(image, np.ndarray):
-        return Decoded(image, *image.shape[:2])
     try:
-        return _decode(image, wanted)
+        decoded = Decoded(image, *image.shape[:2]) if isinstance(image, np.ndarray) else _decode(image, wanted)
     except Exception as error:  # Pillow's plugins raise many kinds; all of them mean that this file is no image
         raise UserError(f"cannot read the image {record['path']} ({len(image)} bytes): "
                         f"{_reason(error, image)}") from error
+    if record.get("size", decoded[1:]) != decoded[1:]:
+        raise UserError(f"cannot read the image {record['path']}: it has {decoded.width} x {decoded.height} pixels, "
+                        f"upright, and its boxes are of {record['size'][1]} x {record['size'][0]}")
+    return decoded
 
 
 def from_pillow(image: PIL.Image.Image) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from absl import flags
 
 from geodesic import datasets
-from geodesic.datasets import box_views, buckets, crops, duplicates
+from geodesic.datasets import buckets, crops, duplicates
 from geodesic.datasets.source import fetch
 from geodesic.datasets.sources import array_record
 from geodesic.errors import UserError
@@ -77,7 +77,6 @@ def look(source: datasets.Source, name: str, threads: int) -> list[dict]:
             record = source[index]
             image = datasets.decode(record)
             regions = crops.remarks(record, *image.shape[:2])
-            box_views.check_size(record, *image.shape[:2])
             crops.cut({**record, "image": image}, crops.whole, None)
         except buckets.UnreachableError:
             raise

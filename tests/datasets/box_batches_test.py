@@ -136,6 +136,7 @@ def test_a_picture_of_another_size_than_its_boxes_is_one_that_cannot_be_read(sou
     source.sizes[7] = (60, 40)
     with pytest.raises(UserError, match=r"7\.png: it has 60 x 40 pixels, upright, and its boxes are of 40 x 60"):
         take(source, config, 2)
+    assert "its boxes are of 40 x 60" in datasets.problem(source, 7)
 
 
 def test_too_many_boxes_are_refused_before_the_first_step(source, config):
