@@ -3,9 +3,14 @@
     geodesic import_weights --weights=... --embedder=resnet50 --out=weights/resnet50
     python -m benchmarks.heads --weights=weights/resnet50 --train=grocery/train --test=grocery/test
 
-The features are computed once (experiments/trained/features.py) and kept in the workdir of the weights. A seed draws
-the parameters and the order of the batches, which is the same for all heads; differences to `linear` are paired. All
-heads learn with the fields that configs/default.py has, under one recipe: softmax, AdamW, a cosine schedule.
+    geodesic train --config=omniglot --workdir=runs/omniglot     # a trunk of background characters
+    python -m benchmarks.heads --weights=runs/omniglot --source=omniglot --train=omniglot.npz --test_share=0.25 \\
+        --first=964 --classes=200 --layer=stage2 --image_size=28
+
+With --test_share in place of --test, that share of each class's images is set aside for testing. The features are
+computed once (experiments/trained/features.py) and kept in the workdir of the weights. A seed draws the parameters and
+the order of the batches, which is the same for all heads; differences to `linear` are paired. All heads learn with the
+fields that configs/default.py has, under one recipe: softmax, AdamW, a cosine schedule.
 """
 
 import functools
@@ -26,9 +31,9 @@ from geodesic.experiments.process import workdir
 from geodesic.experiments.sweeping import statistics
 from geodesic.experiments.trained import features, network
 
-# Options that decide the result: classes is how many of the first, 0 for all.
-USUAL = {"classes": 0, "layer": "stage4", "image_size": 96, "steps": 150, "batch": 32, "rate": 1e-3, "decay": 0.05,
-         "seeds": 3}
+# Options that decide the result: classes is how many from the first on, 0 for all.
+USUAL = {"source": "image_folder", "first": 0, "classes": 0, "test_share": 0.0, "layer": "stage4", "image_size": 96,
+         "steps": 150, "batch": 32, "rate": 1e-3, "decay": 0.05, "seeds": 3}
 
 
 def make_head(name: str):
@@ -98,11 +103,19 @@ def described(rows: dict, record: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def both(options) -> list[datasets.Source]:
+    """The images to train and to test on."""
+    classes = (options.first, options.classes and options.first + options.classes)
+    if options.test:
+        return [datasets.build(options.source, path=path, classes=classes) for path in (options.train, options.test)]
+    return [datasets.build(options.source, path=options.train, classes=classes, test_share=options.test_share,
+                           part=part) for part in ("train", "test")]
+
+
 def main() -> None:
     options = turns.options(__doc__, weights="", train="", test="", features="", out="", **USUAL)
     run = geodesic.load(options.weights, overrides={"input.image_size": options.image_size})
-    sources = [datasets.build("image_folder", path=path, classes=(0, options.classes))
-               for path in (options.train, options.test)]
+    sources = both(options)
     if sources[0].class_names != sources[1].class_names:
         raise SystemExit(f"error: {options.train} and {options.test} have other classes")
     kept = [features.of(run, source, (options.layer,), pooled=False, folder=options.features) for source in sources]

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import heads as benchmark
 from geodesic import heads, losses
+from tests.datasets import images
 
 OPTIONS = types.SimpleNamespace(rate=0.05, decay=0.0, steps=60, batch=12)
 
@@ -24,6 +25,16 @@ def test_a_head_learns_and_a_seed_is_a_seed():
     assert benchmark.top1(head, loss, params, others, theirs) > 0.9 and seconds > 0
     again, _ = benchmark.trained(head, loss, given, labels, 0, OPTIONS)
     assert jax.tree.all(jax.tree.map(np.array_equal, again, params))
+
+
+def test_images_are_of_two_paths_or_of_one_that_is_split(tmp_path):
+    for name in ("train", "test"):
+        images.make_folder(tmp_path / name, 4, 4)
+    given = {"source": "image_folder", "first": 1, "classes": 2, "train": str(tmp_path / "train")}
+    for other in ({"test": str(tmp_path / "test"), "test_share": 0.0}, {"test": "", "test_share": 0.25}):
+        train, test = benchmark.both(types.SimpleNamespace(**given, **other))
+        assert train.class_names == test.class_names == ["class1", "class2"]
+        assert (len(train), len(test)) == ((8, 8) if other["test"] else (6, 2))
 
 
 def test_differences_are_paired():
