@@ -14,7 +14,15 @@ from geodesic import datasets, metrics
 from geodesic.configs import stored
 from geodesic.experiments.process import cli, hosts, progress, storage, workdir
 from geodesic.experiments.protocols import run_scores
-from geodesic.experiments.reporting import classified, embedding_map, galleries, page, pictures, report_sections
+from geodesic.experiments.reporting import (
+    classified,
+    detected,
+    embedding_map,
+    galleries,
+    page,
+    pictures,
+    report_sections,
+)
 from geodesic.experiments.training import data
 from geodesic.metrics import retrieval
 
@@ -41,9 +49,11 @@ def render(config, folder: str) -> str:
     """The page, from the files of a workdir. Raises FileNotFoundError where it has not been evaluated."""
     measured, arrays = run_scores.read(folder), run_scores.read_arrays(folder)
     paths = arrays["paths"].tolist()
-    tested = galleries.Tested(
-        arrays["embeddings"], arrays["labels"], paths, arrays["class_names"].tolist(),
-        _reader(config, dict(zip(paths, arrays["index"].tolist(), strict=True))))
+    read = _reader(config, dict(zip(paths, arrays["index"].tolist(), strict=True)))
+    if "detection" in measured:
+        return page.render(detected.TEMPLATE, f"{config.embedder.name} + {config.loss.name}",
+                           **detected.parts(folder, measured, arrays, read), **_shared(config, measured))
+    tested = galleries.Tested(arrays["embeddings"], arrays["labels"], paths, arrays["class_names"].tolist(), read)
     return page.render(
         _TEMPLATE, f"{config.embedder.name} + {config.loss.name}",
         protocol=html.escape(". ".join((run_scores.what_was_tested(measured), *(
@@ -54,11 +64,18 @@ def render(config, folder: str) -> str:
         papers=report_sections.papers(folder),
         threshold=report_sections.calibrated(folder),
         **_drawn(config, folder, measured, arrays, tested),
-        config=html.escape(json.dumps(stored.as_dict(config), indent=2)),
-        environment=html.escape(json.dumps({key: measured[key] for key in (
-            "seed", "config_hash", "checkpoint_step", "checkpoint_digest", "environment")}, indent=2)),
-        credit=html.escape(data.credit(config.test_data)),
+        **_shared(config, measured),
     )
+
+
+def _shared(config, measured: dict) -> dict[str, str]:
+    """The sections of every report, by name."""
+    return {
+        "config": html.escape(json.dumps(stored.as_dict(config), indent=2)),
+        "environment": html.escape(json.dumps({key: measured[key] for key in (
+            "seed", "config_hash", "checkpoint_step", "checkpoint_digest", "environment")}, indent=2)),
+        "credit": html.escape(data.credit(config.test_data)),
+    }
 
 
 def _drawn(config, folder: str, measured: dict, arrays: dict, tested: galleries.Tested) -> dict[str, str]:

@@ -29,7 +29,7 @@ def papers(folder: str) -> str:
         head = ("paper", "protocol", "metric", "published, %", "ours, %", "difference", "verdict", "why")
         body = [(row["paper"], row["protocol"], row["metric"], *comparison.cells(row), comparison.verdict(row),
                  row["why"]) for row in shown]
-        parts.insert(0, _table(head, body))
+        parts.insert(0, table(head, body))
     return "\n".join(parts)
 
 
@@ -46,11 +46,12 @@ def _record(measured: dict) -> str:
     definitions = "".join(f"<li>{html.escape(', '.join(names))}: {html.escape(text)}</li>"
                           for text, names in by_text.items())
     return (f"<h3>{html.escape(title)}</h3>"
-            + _table(("metric", "value", f"{interval['level']:.0%} over {interval['over']}"), body)
+            + table(("metric", "value", f"{interval['level']:.0%} over {interval['over']}"), body)
             + f"<details><summary>definitions</summary><ul>{definitions}</ul></details>")
 
 
-def _table(head, rows) -> str:
+def table(head, rows) -> str:
+    """HTML: a head, and rows of which each starts with its name."""
     cells = lambda values, tag: "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in values)
     body = "".join(f"<tr>{cells(row[:1], 'th')}{cells(row[1:], 'td')}</tr>" for row in rows)
     return f'<div class="scroll"><table class="text"><tr>{cells(head, "th")}</tr>{body}</table></div>'
@@ -86,7 +87,7 @@ def calibrated(folder: str) -> str:
     if not entries:
         return ""
     span = lambda interval: "" if interval[0] is None else f" [{interval[0]:.3g}, {interval[1]:.3g}]"
-    return "<h3>Calibrated thresholds</h3>" + _table(
+    return "<h3>Calibrated thresholds</h3>" + table(
         ("wanted FAR", "cosine", "measured FAR", "TAR", "on"),
         [(f"{entry['far']:g}", f"{entry['threshold']:.4f}{span(entry['threshold_interval'])}",
           f"{entry['measured_far']:.3g}{span(entry['far_interval'])}",

@@ -9,7 +9,7 @@ import pytest
 
 from geodesic.configs import stored
 from geodesic.errors import UserError
-from geodesic.experiments import evaluate, tasks, train
+from geodesic.experiments import evaluate, report, tasks, train
 from geodesic.experiments.compiled import collectives
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import progress
@@ -191,3 +191,14 @@ def test_the_trunk_starts_from_a_run_and_can_be_frozen(one_device, data, trained
     changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, after)
     assert all(jax.tree.leaves(changed["params"].pop("head"))) and not any(jax.tree.leaves(changed))
     assert "frozen bn1, conv1" in capsys.readouterr().out
+
+
+def test_the_report_shows_its_boxes(trained, one_device):  # noqa: F811
+    if not (trained / "evaluation.json").exists():
+        evaluate.evaluate(loading.load(trained))
+    config = loading.stored_config(str(trained))
+    page = report.render(config, str(trained))
+    for section in ("COCO's numbers", "Precision and recall", "Errors by their kinds", "Worst", "Best"):
+        assert section in page
+    assert page.count('<figure class="boxes">') == 12 and "right, 0 wrong, 0 missed" in page
+    assert "10 images with 17 objects of 2 classes" in page and "<td>green</td>" not in page and ">green<" in page
