@@ -126,13 +126,14 @@ def gather(path: str, picture_names: Sequence[str], pictures: np.ndarray, corner
             raise UserError(f"{path}: {where(row)}, of {picture_names[pictures[row]]!r}, {what.format(*corners[row])}"
                             + (f"; so do {bad.sum() - 1:,} more" if bad.sum() > 1 else ""))
 
-    refuse(~np.isfinite(corners).all(axis=1), "has corners that are no numbers: {0:g} {1:g} {2:g} {3:g}")
+    with np.errstate(over="ignore"):
+        single = corners.astype(np.float32)
+    refuse(~np.isfinite(single).all(axis=1), "has corners that are no numbers: {0:g} {1:g} {2:g} {3:g}")
     refuse((corners[:, 2:] < corners[:, :2]).any(axis=1), "ends before it begins: x {0:g} to {2:g}, y {1:g} to {3:g}")
     height, width = (np.zeros((len(picture_names), 2), np.int64) if sizes is None else sizes)[pictures].T
     known = (height > 0) & (width > 0)
     outside = known & ((corners[:, 0] >= width) | (corners[:, 1] >= height) | (corners[:, 2:] <= 0).any(axis=1))
     refuse(outside, "lies outside of its picture: x {0:g} to {2:g}, y {1:g} to {3:g}")
-    single = corners.astype(np.float32)
     flat = (single[:, 2:] <= single[:, :2]).any(axis=1)
     beyond = known & ~flat & ((corners[:, :2] < 0).any(axis=1) | (corners[:, 2] > width) | (corners[:, 3] > height))
     remarks = []

@@ -4,6 +4,8 @@ Lin, Maire, Belongie, Hays, Perona, Ramanan, Dollar, Zitnick: Microsoft COCO: Co
 arXiv:1405.0312.
 """
 
+import codecs
+import contextlib
 import io
 import os
 
@@ -26,6 +28,7 @@ _SCHEMA = pa.schema({
     "annotations": pa.list_(pa.struct({"id": pa.int64(), "image_id": pa.int64(), "category_id": pa.int64(),
                                        "bbox": pa.list_(pa.float64()), "area": pa.float64(), "iscrowd": pa.int64()})),
     "categories": pa.list_(pa.struct({"id": pa.int64(), "name": pa.string()}))})
+_LOOKED_AT = 4096   # bytes of its beginning, in which something other than blanks stands
 _INSTANCES = "instances_"  # COCO's own names: annotations/instances_val2017.json, of the images in val2017
 
 
@@ -62,7 +65,8 @@ def _one(path: str, folder: str = "") -> BoxFiles:
     category_ids, class_names = category_ids[order], [categories["name"][place].as_py() for place in order.tolist()]
     _no_twins(path, "image", image_ids)
     _no_twins(path, "category", category_ids)
-    sizes = np.stack([_filled(images[name], 0) for name in ("height", "width")], axis=1).astype(np.int64)
+    sizes = np.stack([np.nan_to_num(_filled(images[name], 0)) for name in ("height", "width")], axis=1).astype(np.int64)
+    sizes[(sizes <= 0).any(axis=1)] = 0
     if len(annotations["bbox"]) and not (annotations["bbox"].value_lengths().to_numpy() == 4).all():
         row = int(np.flatnonzero(annotations["bbox"].value_lengths().to_numpy() != 4)[0])
         raise UserError(f"{path}: {_where(annotations, row)} has the bbox {annotations['bbox'][row].as_py()}: expected "
@@ -90,13 +94,22 @@ def _read(path: str) -> pa.Table:
         raise UserError(f"{path} has {size:,} bytes, and {_MOST:,} are read at most: leave out what is no box "
                         f"(segmentation), or cut it into several files {{a,b}}.json")
     file = io.BytesIO(buckets.read(buckets.file(path), 0, size)) if buckets.is_remote(path) else path
+    # The parser does not survive a lone null.
+    with open(path, "rb") if file is path else contextlib.nullcontext(file) as opened:
+        start = opened.read(_LOOKED_AT).removeprefix(codecs.BOM_UTF8).lstrip()
+    if not start.startswith(b"{"):
+        raise UserError(f"{path} is no JSON of COCO's form: it begins with {start[:8]!r}; expected an object, in UTF-8")
+    if file is not path:
+        file.seek(0)
     try:
-        return pyarrow.json.read_json(
+        table = pyarrow.json.read_json(
             file, read_options=pyarrow.json.ReadOptions(block_size=size + 1, use_threads=False),
             parse_options=pyarrow.json.ParseOptions(explicit_schema=_SCHEMA, newlines_in_values=True,
                                                     unexpected_field_behavior="ignore"))
+        table.validate(full=True)  # its texts are UTF-8
+        return table
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no JSON of COCO's form: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path} is no JSON of COCO's form: {str(error).splitlines()[0].strip()}") from error
 
 
 def _columns(path: str, table: pa.Table, name: str) -> dict[str, pa.Array]:

@@ -71,7 +71,10 @@ def test_what_a_file_says(tmp_path, options):
     (changed("images", 0, id="forty"), r"is no JSON of COCO's form: .*/images/\[\]/id\) changed from number to string"),
     ([{"image_id": 7, "category_id": 3, "bbox": [0, 0, 1, 1], "score": 0.5}], "is no JSON of COCO's form"),
     ('{"images": [', "is no JSON of COCO's form"), ("", "is no JSON of COCO's form"),
-    ("{}", "expected one object, with"),
+    ("{}", "expected one object, with"), ("null", "it begins with b'null'; expected an object, in UTF-8"),
+    ('{"images": []}\nnull', "expected one object, with"),
+    (changed("annotations", 0, bbox=[1e300, 2, 3, 4]), "no numbers"),
+    (changed("annotations", 1, iscrowd=True), "iscrowd\\) changed from number to boolean"),
     ({**WHOLE, "images": [], "annotations": []}, "has no images"),
     ({**WHOLE, "categories": [], "annotations": []}, "has no categories")])
 def test_what_a_file_cannot_mean_is_refused_in_a_line(tmp_path, values, message):
@@ -86,6 +89,22 @@ def test_boxes_without_area_are_left_out(tmp_path):
     assert [len(source.annotations(place)["boxes"]) for place in range(3)] == [1, 1, 0]
     assert source.remarks == [f"{tmp_path}/x.json: 1 box(es) without any area are left out, the first the annotation "
                               f"of id 1, of 'a.png'"]
+
+
+def test_another_encoding_is_refused_and_a_mark_of_utf_8_is_none(tmp_path):
+    path = write(tmp_path, changed("categories", 0, name="caf\u00e9"), ensure_ascii=False)
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    for encoding in ("latin-1", "utf-16"):
+        (tmp_path / "x.json").write_text(text, encoding=encoding)
+        with pytest.raises(UserError, match=r"UTF-?8"):
+            datasets.build("coco", path=path)
+    (tmp_path / "x.json").write_text(text, encoding="utf-8-sig")
+    assert datasets.build("coco", path=path).class_names[2] == "caf\u00e9"
+
+
+def test_a_size_that_is_none_is_not_known(tmp_path):
+    source = datasets.build("coco", path=write(tmp_path, changed("images", 1, width=-60)))
+    assert "size" in source[0] and "size" not in source[1]
 
 
 def test_a_file_without_annotations_is_of_pictures_without_boxes(tmp_path):
