@@ -63,7 +63,9 @@ def write(path: str, results, read: pictures.Reader, how: str) -> None:
     if path.endswith(".html"):
         shown = results[:_QUERIES]
         more = f"the first {len(shown)} of {len(results):,} queries; " if len(results) > len(shown) else ""
-        content = page.render(_TEMPLATE, os.path.splitext(os.path.basename(path))[0], what=html.escape(more + how),
+        colours = "; framed in green: at least that, in red: below" if any(one.answer for one in shown) else ""
+        content = page.render(_TEMPLATE, os.path.splitext(os.path.basename(path))[0],
+                              what=html.escape(more + how + colours),
                               rows="\n".join(_row(one, read) for one in shown)).encode()
     else:
         sheet = pictures.contact_sheet([(one.query, [(hit.path, hit.cosine) for hit in one.hits[:_HITS]])

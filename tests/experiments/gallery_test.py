@@ -58,6 +58,7 @@ def test_from_nothing_to_a_name_for_a_picture(do, run, faces, tmp_path, capsys):
     assert [row[4].strip() for row in rows] == [f"{hit.cosine:.4f}" for hit in expected]
     assert "the nearest row has a cosine below -1.0000" in told.out and "pictures in" in told.err
     page = (tmp_path / "found.html").read_text()
+    assert "a cosine below -1.0000; framed in green: at least that" in page
     assert page.count('<figure class="found hit"') == 3 and page.count('<figure class="found query"') == 1
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "$" not in re.sub(r"data:[^\"]*", "", page)
     do("search", images=f"{faces}/class2", k=2, threshold=1.1, sheet=str(tmp_path / "found.png"))
