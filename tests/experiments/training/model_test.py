@@ -27,6 +27,8 @@ def test_a_memory_starts_at_its_step_however_many_parts_a_step_has(parts):
     (("triplet", "n_pairs"), {"sample_rate": 0.5}, "sample_rate is a share of prototypes"),
     (("triplet", "n_pairs"), {"sample_update": "sampled"}, "update says what becomes of prototypes"),
     (("arcface", "cosface"), {"memory_size": 64}, "cross-batch memory is for losses of pairs"),
+    (("triplet", "n_pairs"), {"logits_dtype": "bfloat16"}, "logits_dtype is of logits"),
+    (("arcface", "triplet"), {"logits_dtype": "float16"}, "unknown logits_dtype 'float16'"),
 ])
 def test_a_combination_refuses_what_none_of_its_losses_can_do(names, options, told):
     config = tiny.config(loss__name="combine")
