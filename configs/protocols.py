@@ -39,6 +39,14 @@ DEFINITIONS = {
            "support; embeddings L2-normalised, distances Euclidean",
     "one_shot_20way": "mean over trials within one alphabet of the share of 20 drawings, all by one drawer, nearest by "
                       "cosine to their character's one drawing by another drawer",
+    "ap": "mean over classes and IoU .50, .55 .. .95 of the average precision of boxes at 101 recalls, at most 100 "
+          "boxes of an image and class, as COCO's program has it",
+    "ap50": "the same at IoU .50 alone",
+    "ap75": "the same at IoU .75 alone",
+    "ap_": "the same of small objects (up to 32^2 pixels), medium ones (up to 96^2) or large ones",
+    "ar@": "mean over classes and IoU .50, .55 .. .95 of the share of objects that are found, at most this many boxes "
+           "of an image and class",
+    "ar_": "the same at 100 boxes, of small, medium or large objects",
     "pair_accuracy": "share of same and different pairs decided rightly by a cosine threshold chosen on other classes",
 }
 
@@ -189,8 +197,14 @@ def _classification() -> list[ConfigDict]:
     ]
 
 
+def _detection() -> list[ConfigDict]:
+    return [_protocol("coco", "detection", "COCO", "train: train2017; test: the 5,000 of val2017",
+                      train=data("coco", "annotations/instances_train2017.json"),
+                      test=data("coco", "annotations/instances_val2017.json"), images=5_000, classes=80, primary="ap")]
+
+
 PROTOCOLS = {protocol.name: protocol for protocol in
-             (*_retrieval(), *_omniglot(), *_faces(), *_classification())}
+             (*_retrieval(), *_omniglot(), *_faces(), *_classification(), *_detection())}
 # The common names, for the setting that arcface_torch reports.
 ALIASES = {"ijb_b": "ijb_b_n1d1f1", "ijb_c": "ijb_c_n1d1f1"}
 NAMES = (*PROTOCOLS, *ALIASES)

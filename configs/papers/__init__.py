@@ -10,7 +10,7 @@ import importlib
 from geodesic.configs import default, protocols
 from geodesic.errors import UserError
 
-FILES = ("arcface_torch", "margin_ablation", "reality_check", "proxy_anchor", "imagenet", "cifar10", "omniglot")
+FILES = ("arcface_torch", "margin_ablation", "reality_check", "proxy_anchor", "imagenet", "cifar10", "omniglot", "fcos")
 
 LAST, VALIDATION, TEST = "last", "best on validation", "best on test"
 # Fields that do not make a configuration another recipe, and sections of such (with a dot at the end): a run that

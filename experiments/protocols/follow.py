@@ -12,9 +12,18 @@ from geodesic.configs import protocols
 from geodesic.errors import UserError
 from geodesic.experiments.process import console, storage
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.protocols import classifying, episodes, faces, intervals, ranking, record, selection
+from geodesic.experiments.protocols import (
+    classifying,
+    detecting,
+    episodes,
+    faces,
+    intervals,
+    ranking,
+    record,
+    selection,
+)
 from geodesic.experiments.protocols import task as tasks
-from geodesic.experiments.trained import loading
+from geodesic.experiments.trained import loading, network
 from geodesic.experiments.trained.run import Run
 
 # A protocol's task -> how it is measured.
@@ -26,6 +35,7 @@ TASKS = {
     "few_shot": episodes.few_shot,
     "one_shot": episodes.one_shot,
     "pair_accuracy": episodes.pair_accuracy,
+    "detection": detecting.follow,
 }
 
 
@@ -122,10 +132,16 @@ def _other(workdir: str, protocol, root: str) -> Run:
 def _described(protocol, options, measured: tasks.Measured, models: int) -> dict:
     """What a comparison must know. The paths are this machine's; the split is the protocol's."""
     return {"name": protocol.name, "task": protocol.task, "data": protocol.data, "split": protocol.split,
-            "complete": measured.complete, "image_size": options.input.image_size, "resize": protocol.resize,
+            "complete": measured.complete, "image_size": _height(options), "resize": protocol.resize,
             "fit": options.input.fit, "average_horizontal_flips": options.evaluation.average_horizontal_flips,
             "models": models, "test": {key: value for key, value in options.test_data.items() if key != "classes"}
             | {"classes": list(options.test_data.classes)}}
+
+
+def _height(options) -> int:
+    """Pixels of what the network sees."""
+    size = network.image_size(options)
+    return size[0] if isinstance(size, tuple) else size
 
 
 def print_record(written: dict) -> None:

@@ -2,6 +2,9 @@
 
 import functools
 import json
+import os
+import shutil
+import types
 
 import jax
 import numpy as np
@@ -13,6 +16,7 @@ from geodesic.experiments import evaluate, report, tasks, train
 from geodesic.experiments.compiled import collectives
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import progress
+from geodesic.experiments.protocols import follow, record
 from geodesic.experiments.trained import loading
 from geodesic.experiments.training import model as models
 from geodesic.experiments.training import step as steps
@@ -127,16 +131,16 @@ def test_rectangles_are_found(trained, one_device):  # noqa: F811
 
 
 def test_a_run_is_evaluated(trained, one_device, capsys):  # noqa: F811
-    record = evaluate.evaluate(loading.load(trained))
+    measured = evaluate.evaluate(loading.load(trained))
     watched = [one for one in progress.read_metrics(str(trained)) if "ap" in one][-1]
-    assert record["scores"][record["trained"]]["ap"] == pytest.approx(watched["ap"], abs=1e-6)
-    found = record["detection"]
+    assert measured["scores"][measured["trained"]]["ap"] == pytest.approx(watched["ap"], abs=1e-6)
+    found = measured["detection"]
     entry = found["metrics"]["ap"]
     assert entry["low"] <= entry["value"] <= entry["high"] and entry["low"] < entry["high"]
     assert {*found["classes"]} == {"green", "red"} and found["classes"]["red"]["boxes"] > 3
-    assert sum(one["boxes"] for one in found["classes"].values()) == record["protocol"]["boxes"]
+    assert sum(one["boxes"] for one in found["classes"].values()) == measured["protocol"]["boxes"]
     assert {*found["errors"]["gains"]} == {*found["errors"]["counts"]} and found["interval"]["over"] == "images"
-    assert json.loads((trained / "evaluation.json").read_text()) == json.loads(json.dumps(record))
+    assert json.loads((trained / "evaluation.json").read_text()) == json.loads(json.dumps(measured))
     out = capsys.readouterr().out
     assert "ap50" in out and "green" in out and "missed" in out and "95% interval over images" in out
 
@@ -202,3 +206,18 @@ def test_the_report_shows_its_boxes(trained, one_device):  # noqa: F811
         assert section in page
     assert page.count('<figure class="boxes">') == 12 and "right, 0 wrong, 0 missed" in page
     assert "10 images with 17 objects of 2 classes" in page and "<td>green</td>" not in page and ">green<" in page
+
+
+def test_the_protocol_of_coco(trained, one_device, data, tmp_path):  # noqa: F811
+    """Files as COCO's lie; the record is marked, as these are not COCO's images, and held against the paper's row."""
+    (tmp_path / "annotations").mkdir()
+    shutil.copytree(f"{data}/test", tmp_path / "val2017")
+    os.rename(tmp_path / "val2017" / "boxes.json", tmp_path / "annotations" / "instances_val2017.json")
+    values = types.SimpleNamespace(protocol="coco", data=str(tmp_path), select="last", select_on_test=False, step=-1,
+                                   concatenate=[], workdir=str(trained))
+    written = follow.run(loading.stored_config(str(trained)), values)
+    assert written["protocol"]["image_size"] == 48 and not written["protocol"]["complete"]
+    assert written["counts"] == {"images": 10, "classes": 2, "boxes": 17} and written["interval"]["over"] == "images"
+    watched = [one for one in progress.read_metrics(str(trained)) if "ap" in one][-1]
+    assert written["metrics"]["ap"]["value"] == pytest.approx(watched["ap"], abs=1e-6)
+    assert record.read(record.path(str(trained), "coco")) == json.loads(json.dumps(written))
