@@ -85,7 +85,7 @@ def configured(asked):
 
 
 def augmented(config):
-    """The crops, flips and colours of recognition:photos."""
+    """The crops and flips of recognition:photos."""
     config = config.copy_and_resolve_references()
     config.augment.update(recognition.get_config().augment)
     return config
