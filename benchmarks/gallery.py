@@ -151,18 +151,24 @@ def main() -> None:
             "memory_gib": memory,
             "disk_gib": sum(file.stat().st_size for file in pathlib.Path(path).rglob("*") if file.is_file()) / 2**30,
             "search": searched(gallery, index, queries, asked.rounds),
-            "edits": edited(gallery, rows[asked.rows:]),
-            "indexes": [indexed(gallery, queries, kind, asked.rounds) for kind in asked.index.split(",") if kind]}
+            "edits": edited(gallery, rows[asked.rows:]), "indexes": []}
+        write(record, load, asked.out)
+        for kind in filter(None, asked.index.split(",")):  # each takes minutes
+            record["indexes"].append(indexed(gallery, queries, kind, asked.rounds))
+            write(record, load, asked.out)
+    print(table(record))
+
+
+def write(record: dict, load: float, path: str) -> None:
     record |= {
         "hardware": f"{os.cpu_count()} cores, " + next(line.split(":")[1].strip() for line in open("/proc/cpuinfo")
                                                        if line.startswith("model name")),
         "versions": {name: importlib.metadata.version(name) for name in ("lancedb", "numpy", "faiss-cpu")},
         "load_average": [load, os.getloadavg()[0]]}
-    out = pathlib.Path(asked.out)
+    out = pathlib.Path(path)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     out.with_suffix(".md").write_text(table(record))
-    print(table(record))
 
 
 if __name__ == "__main__":
