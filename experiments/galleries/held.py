@@ -81,7 +81,7 @@ class Held:
         block, found = max(_ELEMENTS // max(width, 1), 1), []
         for start in range(0, len(queries), block):
             part = np.ascontiguousarray(queries[start:start + block], np.float32)
-            coarse = part @ rows.T
+            coarse = part @ rows.T if len(part) > 1 else (rows @ part[0])[None]
             coarse[:, self._rows:] = -np.inf
             coarse[:, gone] = -np.inf
             found.append(on_host.top_screened(coarse, self._slack(part), part, rows, k))

@@ -11,7 +11,7 @@ import pytest
 from geodesic.errors import UserError
 from geodesic.experiments.galleries import adding, approximate, pictures, table
 from geodesic.experiments.galleries.gallery import Gallery
-from geodesic.experiments.process import lock
+from geodesic.experiments.process import lock, storage
 from geodesic.experiments.trained import embedding_file
 from tests.experiments.galleries import fake
 
@@ -355,3 +355,19 @@ def test_create_spares_what_is_there(gallery, photos, tmp_path):
         Gallery(tmp_path / "g", fake.Run()).create().search(str(photos / "ann/0.jpg"))
     with pytest.raises(UserError, match="k=0"):
         gallery.search(str(photos / "ann/0.jpg"), k=0)
+
+
+def test_pictures_may_lie_in_a_bucket(bucket, tmp_path):
+    for name in ("ann/0.jpg", "ann/1.jpg", "bob/0.jpg"):
+        storage.write(f"{bucket}/photos/{name}", PHOTOS[name].encode())
+    gallery = Gallery(tmp_path / "g", fake.Run()).create()
+    assert gallery.add(f"{bucket}/photos").added == 3
+    assert paths(gallery) == [f"{bucket}/photos/{name}" for name in ("ann/0.jpg", "ann/1.jpg", "bob/0.jpg")]
+    storage.write(f"{bucket}/photos/ann/0.jpg", b"ann changed")
+    storage.remove(f"{bucket}/photos/ann/1.jpg")
+    assert gallery.add(f"{bucket}/photos").vanished == [f"{bucket}/photos/ann/1.jpg"]
+    change = gallery.update(remove_vanished=True)
+    assert (change.changed, change.unchanged, change.removed) == (0, 2, 1)
+    found, = gallery.search(f"{bucket}/photos")[:1]
+    assert [hit.path for hit in found.hits] == [f"{bucket}/photos/bob/0.jpg"]
+    assert gallery.remove(f"{bucket}/photos/bob") == 1 and gallery.check().unchanged == [f"{bucket}/photos/ann/0.jpg"]
