@@ -220,11 +220,13 @@ def _for_one(param):
 
 def _where(eqn, outer: str) -> str:
     """The module of the network that an equation is of, and the line of code."""
-    stack = str(eqn.source_info.name_stack)
-    # Flax names a method of a module as Module.method; what is left are the modules' own names.
-    names = [name for name in stack.split("/") if name and "." not in name and not name.startswith(("jit(", "jvp("))]
+    # Flax names a method of a module Module.method, and the whole network by its class: what is left are the names of
+    # the modules inside.
+    parts = [part for part in str(eqn.source_info.name_stack).split("/") if part and "(" not in part]
+    whole = next((part.partition(".")[0] for part in parts if "." in part), "")
+    names = [part for place, part in enumerate(parts) if "." not in part and (place or part != whole)]
     outside, _, outer_line = outer.partition(" (")
-    module = "/".join(filter(None, [outside, *(names[1:] or names)]))
+    module = "/".join(filter(None, [outside, *names]))
     installed = (sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"), "<")
     frames = eqn.source_info.traceback.frames if eqn.source_info.traceback is not None else ()
     line = next((f"{os.path.basename(os.path.dirname(frame.file_name))}/{os.path.basename(frame.file_name)}:"

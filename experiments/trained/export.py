@@ -4,6 +4,7 @@ A file is kept where a process of its own, without this code, computes from it w
 the files lies model.json: what they take and give, where they come from, and how near they came.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -57,27 +58,30 @@ def export(run, out: str, formats: Iterable[str] = ("onnx",), *, layer: str | No
     """
     formats = tuple(formats)
     _check(run, out, formats, output)
-    run = _with(run, {} if layer is None else {"evaluation.layer": layer})
+    if layer is not None:
+        run = type(run)(run.workdir, stored.changed(run.config, {"evaluation.layer": layer}), run.mesh, run.embedder,
+                        run.variables, run.step)
     wanted = Wanted(output, "" if output == "scores" else run.config.evaluation.layer, preprocessing)
     record, contents, expected = _record(run, wanted), {}, {}
-    source = _pictures(run, images)
+    pixels = _pictures(run, images)
     for kind in formats:
-        name, begun = FORMATS[kind][0], time.perf_counter()
+        name = FORMATS[kind][0]
         if kind == "safetensors":
             contents[name], facts = _weights(run, wanted)
         else:
-            dtype = "float32" if kind == "onnx" else run.config.embedder.dtype
-            expected.setdefault(dtype, _expected(run, wanted, source, dtype))
+            dtype, begun = "float32" if kind == "onnx" else run.config.embedder.dtype, time.perf_counter()
             contents[name], facts = _graph(run, wanted, kind, dtype, record["model"]["checkpoint"])
             facts["seconds"] = round(time.perf_counter() - begun, 2)
-            found = _proven(name, contents[name], *expected[dtype])
+            if dtype not in expected:
+                expected[dtype] = _expected(run, wanted, pixels, dtype)
+            # The last one is the golden picture.
+            found = _proven(name, contents[name], _as_taken(run, wanted, pixels[:-1]), expected[dtype][:-1])
             facts["parity"] = found._asdict() | {"allowed": {"relative": parity.RELATIVE,
                                                              "one_minus_cosine": parity.COSINE}}
+            record["golden"] = _golden(_as_taken(run, wanted, pixels[-1:]), expected[dtype][-1])
         facts = {"sha256": hashlib.sha256(contents[name]).hexdigest(), "bytes": len(contents[name]), **facts}
         record["files"][name] = facts
         say(f"{name}: {describe(facts)}")
-    if expected:
-        record["golden"] = _golden(run, wanted)
     for name, content in contents.items():
         storage.write(os.path.join(out, name), content)
     workdirs.write_json(os.path.join(out, RECORD), record)
@@ -115,14 +119,9 @@ def _check(run, out: str, formats: tuple[str, ...], output: str) -> None:
         publish.layout_of(run.config.embedder.name, run.embedder)
 
 
-def _with(run, fields: dict, embedder=None, mesh=None):
-    """The run with other values of its configuration, and with another form of its network."""
-    return type(run)(run.workdir, stored.changed(run.config, fields), mesh or run.mesh, embedder or run.embedder,
-                     run.variables, run.step)
-
-
-def _pictures(run, images) -> datasets.Source:
-    """Pictures to compare on: the given ones, or the run's test data, so many as are looked at, of all parts."""
+def _pictures(run, images) -> np.ndarray:
+    """Pixels u8[N+1,S,S,3] to compare on: of the given pictures, or the run's test data, so many as are looked at, of
+    all parts; and last the golden picture."""
     if images is None:
         try:
             options = dict(run.config.test_data)
@@ -132,32 +131,34 @@ def _pictures(run, images) -> datasets.Source:
                             f"files are compared on") from error
     else:
         source = inputs.as_source(images)
-    places = np.unique(np.linspace(0, len(source) - 1, parity.PICTURES).astype(int))
-    return datasets.Records(source, places)
+    found, size = [], run.config.input.image_size
+    for place in np.unique(np.linspace(0, len(source) - 1, parity.PICTURES).astype(int)):
+        with contextlib.suppress(UserError, OSError):  # others show it too
+            found.append(transforms.eval_view(source[int(place)], run.config.input))
+    if len(found) < 2:
+        raise UserError(f"{len(found)} of {len(source)} pictures can be read: give --images, real pictures that the "
+                        f"files are compared on")
+    y, x, c = np.ogrid[:size, :size, :3]
+    return np.stack([*found, ((7 * y + 13 * x + 101 * c + x * y) % 256).astype(np.uint8)])
 
 
-def _expected(run, wanted: Wanted, source: datasets.Source, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """(images as the file takes them, what it should give): by the run's own program, on the CPU."""
+def _expected(run, wanted: Wanted, pixels: np.ndarray, dtype: str) -> np.ndarray:
+    """What a file should give for pixels u8[N,S,S,3]: by the run's own program, on the CPU."""
     try:
         mesh = meshes.make(jax.devices("cpu")[:1])
     except RuntimeError as error:
         raise UserError("files are compared on the CPU, which jax does not have here: set JAX_PLATFORMS=cuda,cpu or "
                         "the like") from error
     # Sums of bfloat16 depend on the form of a convolution: there it is the exported one.
-    reference = _with(run, {}, run.embedder.clone(dtype=dtype) if dtype == "float32" else _native(run, dtype), mesh)
+    embedder = run.embedder.clone(dtype=dtype) if dtype == "float32" else _native(run, dtype)
+    step = embedding.make_embed_step(
+        embedder, mesh, run.config.input, layer=wanted.layer, pooled=wanted.output != "map",
+        average_horizontal_flips=run.config.evaluation.average_horizontal_flips)
     with backend.compiling_for("tpu" if dtype != "float32" else backend.name()):
-        found = reference.embed_source(source, layer=wanted.layer, pooled=wanted.output != "map")
-    places = np.flatnonzero(found.readable)
-    if len(places) < 2:
-        raise UserError(f"{len(places)} of {len(source)} pictures can be read: give --images, real pictures that the "
-                        f"files are compared on")
-    rows = found.embeddings[places]
+        rows = np.asarray(step(meshes.replicate(mesh, run.variables), meshes.put_batch(mesh, pixels)))
     if wanted.output == "scores":
-        rows = run.classifier.predict(rows)
-    elif wanted.output == "embedding":
-        rows = retrieval.normalized(rows)
-    pixels = np.stack([transforms.eval_view(source[int(place)], run.config.input) for place in places])
-    return _as_taken(run, wanted, pixels), rows
+        return run.classifier.predict(rows)
+    return retrieval.normalized(rows) if wanted.output == "embedding" else rows
 
 
 def _as_taken(run, wanted: Wanted, pixels: np.ndarray) -> np.ndarray:
@@ -245,17 +246,10 @@ def _weights(run, wanted: Wanted) -> tuple[bytes, dict]:
                      "channel_order": images.channel_order}
 
 
-def _golden(run, wanted: Wanted) -> dict:
-    """A picture that everybody can make, and what the model gives for it."""
-    size = run.config.input.image_size
-    y, x, c = np.ogrid[:size, :size, :3]
-    picture = ((7 * y + 13 * x + 101 * c + x * y) % 256).astype(np.uint8)[None]
-    given = _as_taken(run, wanted, picture)
-    with jax.default_device(jax.devices("cpu")[0]):
-        output = np.asarray(jax.jit(make_function(run, wanted, "float32"))(given))
-    return {"picture": GOLDEN, "sha256": hashlib.sha256(given.tobytes()).hexdigest(),
-            "output": [float(f"{number:.7g}") for number in output.reshape(-1)[:GOLDEN_NUMBERS]],
-            "numbers": output.size}
+def _golden(taken: np.ndarray, output: np.ndarray) -> dict:
+    """A picture that everybody can make, as the file takes it, and what the model gives for it."""
+    return {"picture": GOLDEN, "sha256": hashlib.sha256(taken.tobytes()).hexdigest(), "numbers": output.size,
+            "output": [float(f"{number:.7g}") for number in output.reshape(-1)[:GOLDEN_NUMBERS]]}
 
 
 def _record(run, wanted: Wanted) -> dict:

@@ -24,12 +24,12 @@ class Exported:
     takes.
 
     It has no `features`, no `layers`, no `predict` and no variables: a file gives one thing. path: of the file. record:
-    the content of model.json. identity: as of the run.
+    the content of model.json. identity: as of the run. compute: the file itself, a function of images as it takes them.
     """
 
-    def __init__(self, path: str, record: dict, run: Callable[[np.ndarray], np.ndarray]):
-        self.path, self.record, self.identity = path, record, record["model"]
-        self._run, self._input = run, types.SimpleNamespace(**record["model"]["input"])
+    def __init__(self, path: str, record: dict, compute: Callable[[np.ndarray], np.ndarray]):
+        self.path, self.record, self.identity, self.compute = path, record, record["model"], compute
+        self._input = types.SimpleNamespace(**record["model"]["input"])
 
     def __repr__(self) -> str:
         given = self.record["output"]
@@ -102,7 +102,7 @@ class Exported:
             pixels = batch["image"][batch["mask"]]
             if not self.record["input"]["preprocessing_inside"]:
                 pixels = (pixels.astype(np.float32) - np.float32(self._input.mean)) / np.float32(self._input.std)
-            rows.append(self._run(pixels))
+            rows.append(self.compute(pixels))
         return np.concatenate(rows)
 
 

@@ -1,13 +1,17 @@
 """Which files are kept: those that give, in a process without this code, what they should."""
 
+import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
+from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.exporting import fresh, parity
-from tests.experiments.exporting import functions
+from tests.experiments.exporting import functions, mutations
 
 WEIGHT = np.random.default_rng(0).standard_normal((12, 5), np.float32)
 
@@ -87,3 +91,44 @@ def test_the_fresh_process_would_notice_this_code(model, images, tmp_path):
     np.save(tmp_path / "images.npy", images)
     with pytest.raises(SystemExit, match="should not know geodesic"):  # this process does
         fresh.main(str(model), str(tmp_path / "images.npy"), str(tmp_path / "out.npz"), "7")
+
+
+def exported(name: str, size: int, **fields):
+    """(the model of a network that averages the mirror, pictures, what it should give)."""
+    embed = functions.embedder(name, size, **fields)
+
+    def function(pixels):
+        images = (pixels.astype(jnp.float32) - np.float32([124, 116, 104])) / np.float32([58, 57, 56])
+        rows = (embed(images) + embed(jnp.flip(images, 2))) / 2
+        return rows / jnp.maximum(jnp.sqrt(jnp.sum(rows * rows, axis=-1, keepdims=True)), 1e-20)
+
+    faces = datasets.build("orl_faces", classes=(0, 32))
+    pixels = np.stack([cv2.resize(datasets.decode(faces[place]), (size, size)) for place in range(0, 320, 10)])
+    return functions.model(function, size, size, 3, dtype=np.uint8), pixels, np.asarray(jax.jit(function)(pixels))
+
+
+@pytest.mark.slow
+def test_forty_faults_of_exporters_are_all_caught(tmp_path, capsys):
+    models = ((mutations.RESNET, 31, exported("resnet18", 64, stage_sizes=(1, 1, 1, 1), neck="layer_norm",
+                                              embedding_size=16)),
+              (mutations.INCEPTION, 9, exported("inception_bn", 64)))
+    path, missed, done = tmp_path / "model.onnx", [], 0
+    for kinds, count, (model, pixels, expected) in models:
+        path.write_bytes(model.SerializeToString())
+        parity.check(parity.measure(str(path), pixels, expected), "as it was")
+        for seed in range(count):
+            change, mutated = kinds[seed % len(kinds)], onnx.ModelProto()
+            mutated.CopyFrom(model)
+            change(mutated, np.random.default_rng(seed))
+            assert mutated.SerializeToString() != model.SerializeToString(), change.__name__
+            path.write_bytes(mutated.SerializeToString())
+            done += 1
+            try:
+                found = parity.measure(str(path), pixels, expected)
+                parity.check(found, "model.onnx")
+                missed.append((change.__name__, seed, found.relative))
+            except UserError as error:
+                print(f"{change.__name__:>26} {seed:2}  {error}")
+    with capsys.disabled():
+        print(f"\n{done - len(missed)} of {done} faults caught")
+    assert done == 40 and not missed, missed
