@@ -110,6 +110,12 @@ def test_evaluate_then_report(trained):
     assert "$" not in re.sub(r"data:[^\"]*", "", page)          # nothing left unfilled
 
 
+def test_detect_is_of_detectors(trained, faces):
+    folder, _ = trained
+    assert fails("detect", f"--workdir={folder}", f"--images={faces}") == (
+        f"error: {folder} is no detector, but a run of --config.task=embedding")
+
+
 def test_predict_names_pictures_and_skips_a_broken_one(trained, faces, tmp_path):
     folder, broken = trained[0], faces / "class1" / "0.jpg"
     output = run("predict", f"--workdir={folder}", f"--images={faces}", "--top=2", f"--out={tmp_path / 'named.csv'}",

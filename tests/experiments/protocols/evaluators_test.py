@@ -130,7 +130,11 @@ def test_accuracy_needs_trained_classes_and_a_loss_that_learns_them():
 def test_every_evaluator_can_be_named():
     source = datasets.build("orl_faces", classes=(0, 4))
     config = tiny.config()
-    for name in (name for name in evaluators.EVALUATORS if name != "average_precision"):  # of images with tags
+    others = ("average_precision", "detection")  # of images with tags, and with boxes
+    for name in (name for name in evaluators.EVALUATORS if name not in others):
         config.evaluation.evaluators = ((name, 1.0),)
         (made,) = evaluators.make(subject(config, source, losses.build("arcface", num_classes=4), source), ())
         assert made.name == name
+    config.evaluation.evaluators = (("detection", 1.0),)
+    with pytest.raises(UserError, match="the evaluator detection is of --config.task=detection; got embedding"):
+        evaluators.make(subject(config, source, losses.build("arcface", num_classes=4), source), ())
