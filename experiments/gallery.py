@@ -210,7 +210,7 @@ def _some(what: str, names, then: str) -> None:
 
 def _write(text: str, out: str, say) -> None:
     if out:
-        workdir.write_atomically(out, text.encode(errors="replace"))
+        workdir.write_atomically(out, text.encode(errors="surrogateescape"))  # names as they are on the disk
         say(f"written to {out}")
     else:
         print(text, end="", flush=True)

@@ -68,9 +68,8 @@ def write(path: str, results, read: pictures.Reader, how: str) -> None:
                               what=html.escape(more + how + colours),
                               rows="\n".join(_row(one, read) for one in shown)).encode()
     else:
-        sheet = pictures.contact_sheet([(one.query, [(hit.path, hit.cosine) for hit in one.hits[:_HITS]])
-                                        for one in results if one.hits])
-        content = pictures.png(sheet)
+        content = pictures.png(pictures.contact_sheet([
+            (one.query, [(hit.path, hit.cosine) for hit in one.hits[:_HITS]]) for one in results]))
     workdir.write_atomically(path, content)
 
 
@@ -99,10 +98,13 @@ def _table(results, how: str) -> str:
                           ("cosine", "right"), ("label", "left"), ("row", "left")):
         table.add_column(name, justify=justify, overflow="fold")
     for one in results:
+        first = [short(one.query), *([one.answer] if known else [])]
+        if not one.hits:
+            table.add_row(*first, end_section=True)
         for rank, hit in enumerate(one.hits, start=1):
-            first = [short(one.query), *([one.answer] if known else [])] if rank == 1 else [""] * (1 + known)
             table.add_row(*first, str(rank), f"{hit.cosine:.4f}", hit.label, short(hit.path) or hit.id,
                           end_section=rank == len(one.hits))
+            first = [""] * len(first)
     return (f"paths are below {root}\n" if root else "") + _shown(table) + f"{how}\n"
 
 
