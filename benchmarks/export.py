@@ -60,9 +60,9 @@ def variables_of(name: str, pictures: np.ndarray) -> dict:
     config.embedder.bn_momentum = 0.0
     embedder = network.make_embedder(config.embedder, config.head)
     variables = jax.tree_util.tree_map_with_path(drawn, network.abstract(embedder, config.input.image_size)[1])
-    for block in variables["params"].values():
-        if norms := [key for key in block if key.startswith("bn") and isinstance(block[key], dict)]:
-            block[max(norms)]["scale"] *= np.float32(0.2)
+    for name, block in variables["params"].items():
+        if name.startswith("stage"):
+            block[max(key for key in block if key.startswith("bn"))]["scale"] *= np.float32(0.2)
     images = (pictures.astype(np.float32) - 127.5) / 127.5
     _, updated = embedder.apply(variables, jnp.asarray(images), train=True, mutable=["batch_stats"])
     return {"params": variables["params"], "batch_stats": jax.tree.map(np.asarray, updated["batch_stats"])}

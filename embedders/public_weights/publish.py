@@ -13,7 +13,7 @@ import numpy as np
 from flax import traverse_util
 
 from ...errors import UserError
-from .. import PUBLIC_LAYOUTS
+from .. import PUBLIC_LAYOUTS, build
 from . import layouts
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "slope": "weight", "bias": "bias", "mean": "running_mean",
@@ -52,8 +52,9 @@ def convert(variables: Mapping, name: str, embedder, head: Mapping | None = None
       variables: {"params", "batch_stats"}, f32.
       name: the embedder, of `embedders.EMBEDDERS`.
       embedder: the module, whose fields say which layout fits.
-      head: {"kernel": f32[F,C], "bias": f32[C]} of a classifier on the pooled trunk; without one, a linear neck on the
-        average takes its place, so that the public network gives the embedding.
+      head: {"kernel": f32[F,C], "bias": f32[C]} of a classifier on the embedding. It is the public network's last layer
+        where the embedding is the averaged trunk; without one, a linear neck on the average is that layer, so that the
+        public network gives the embedding.
 
     Returns:
       A `Published`.
@@ -92,7 +93,15 @@ def convert(variables: Mapping, name: str, embedder, head: Mapping | None = None
     if layout.conv_bias:
         tensors |= {f"{key.removesuffix('.kernel')}.bias": np.zeros(value.shape[-1], np.float32)
                     for key, value in tensors.items() if key.endswith(".kernel")}
-    return Published(layout, tensors | _head(layout, variables, embedder, head, left_out), left_out)
+    plain = not layout.neck and embedder.head is None and embedder.pooling == "average" and (
+        embedder.layer == build(name).layer)
+    neck = variables["params"].get("neck", {})
+    if head is not None and (neck or not plain):
+        left_out.append("the classifier")
+        head = None
+    elif plain and {*neck} == {"fc"} and embedder.neck == "linear":
+        head, left_out = neck["fc"], []
+    return Published(layout, tensors | _head(layout, head), left_out)
 
 
 def layout_of(name: str, embedder) -> layouts.Layout:
@@ -117,7 +126,8 @@ def layout_of(name: str, embedder) -> layouts.Layout:
     refused = []
     for layout in (layouts.LAYOUTS[known] for known in PUBLIC_LAYOUTS.get(name, ())):
         needs = {"bn_epsilon": 1e-5, "version": "v1.5"} | layout.fields
-        needs |= {"neck": "bn_fc_bn", "pooling": "flatten", "head": None} if layout.neck else {}
+        needs |= {"neck": "bn_fc_bn", "pooling": "flatten", "head": None, "layer": build(name).layer} if (
+            layout.neck) else {}
         stems = _STEMS.get(layout.name, ("imagenet", "space_to_depth"))
         differing = [f"{key} {getattr(embedder, key)}" for key, value in needs.items()
                      if key not in ("stem", "bn_momentum") and getattr(embedder, key, value) != value]
@@ -195,14 +205,10 @@ def _channels_first(kernel: np.ndarray, variables: Mapping) -> np.ndarray:
     return kernel.reshape(side, side, channels, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
 
 
-def _head(layout: layouts.Layout, variables: Mapping, embedder, head: Mapping | None, left_out: list[str]) -> dict:
-    """The classifier's tensors; of none, those of a linear neck on the average, which then are not left out."""
-    if head is None and layout.head and embedder.neck == "linear" and embedder.pooling == "average":
-        head = variables["params"].get("neck", {}).get("fc")
-        left_out[:] = [path for path in left_out if head is None or not path.startswith("params/neck/fc/")]
-    if not layout.head or head is None:
+def _head(layout: layouts.Layout, head: Mapping | None) -> dict[str, np.ndarray]:
+    """The tensors of the public network's last layer."""
+    if head is None:
         return {}
-    kernel = np.asarray(head["kernel"], np.float32)
-    keras = layout is layouts.KERAS_RESNET
+    kernel, keras = np.asarray(head["kernel"], np.float32), layout is layouts.KERAS_RESNET
     return {f"{layout.head}.{'kernel' if keras else 'weight'}": kernel if keras else kernel.T,
             f"{layout.head}.bias": np.asarray(head["bias"], np.float32)}

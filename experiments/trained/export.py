@@ -63,7 +63,7 @@ def export(run, out: str, formats: Iterable[str] = ("onnx",), *, layer: str | No
                         run.variables, run.step)
     wanted = Wanted(output, "" if output == "scores" else run.config.evaluation.layer, preprocessing)
     record, contents, expected = _record(run, wanted), {}, {}
-    pixels = _pictures(run, images)
+    pixels = _pictures(run, images) if {*formats} != {"safetensors"} else None
     for kind in formats:
         name = FORMATS[kind][0]
         if kind == "safetensors":

@@ -83,11 +83,17 @@ def test_a_linear_neck_is_the_public_networks_last_layer():
     np.testing.assert_array_equal(made.tensors["fc.weight"], fc["kernel"].T)
     np.testing.assert_array_equal(made.tensors["fc.bias"], fc["bias"])
     assert not made.left_out
-    # A classifier takes its place, and then the neck has none.
+
+
+@pytest.mark.parametrize(("fields", "kept"), [
+    ({"embedding_size": 0}, True), ({"embedding_size": 6}, False), ({"embedding_size": 0, "pooling": "max"}, False),
+    ({"embedding_size": 0, "layer": "stage3"}, False)])
+def test_a_classifier_is_the_last_layer_of_a_bare_averaged_trunk_alone(fields, kept):
+    module = embedders.build("resnet18", stage_sizes=(1, 1, 1, 1), **fields)
     head = {"kernel": np.ones((512, 3)), "bias": np.arange(3.0)}
-    made = publish.convert(variables, "resnet18", module, head)
-    assert made.tensors["fc.weight"].shape == (3, 512)
-    assert sorted(made.left_out) == ["params/neck/fc/bias", "params/neck/fc/kernel"]
+    made = publish.convert(variables_of(module), "resnet18", module, head)
+    assert ("fc.weight" in made.tensors) == kept and ("the classifier" in made.left_out) != kept
+    assert not kept or made.tensors["fc.weight"].shape == (3, 512)
 
 
 @pytest.mark.parametrize(("name", "fields", "told"), [
@@ -96,6 +102,7 @@ def test_a_linear_neck_is_the_public_networks_last_layer():
     ("resnet50", {"bn_epsilon": 1e-3}, "torchvision has not bn_epsilon 0.001"),
     ("resnet50", {"version": "v1"}, "Keras v1 has not bn_epsilon 1e-05"),
     ("iresnet18", {"neck": "linear"}, "insightface has not neck linear"),
+    ("iresnet18", {"layer": "stage3"}, "insightface has not layer stage3"),
 ])
 def test_a_network_that_no_public_model_is_has_no_public_weights(name, fields, told):
     module = embedders.build(name, **{"embedding_size": 8} | fields)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from geodesic import heads
+from geodesic import heads, losses
 from geodesic.errors import UserError
 from tests.experiments import tiny  # noqa: F401, which registers the embedder
 from tests.experiments.exporting import functions
@@ -101,6 +101,21 @@ def test_every_named_layer_in_the_order_of_its_axes(layer):
     function = functions.embedder("tiny", 8, layer, embedding_size=8)
     made = functions.model(function, 8, 8, 3)
     assert functions.difference(function, made, functions.images(3, 8, 8, 3)) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", losses.CLASS_LOSSES)
+def test_the_scores_of_every_loss_that_learns_classes(name):
+    loss = losses.build(name, num_classes=6)
+    params, _ = loss.init(jax.random.key(0), 8)
+    params = jax.tree.map(lambda like: kernel(*like.shape), params)
+
+    def function(x):
+        scores = loss.scores(params, jnp.mean(x, axis=(1, 2)))
+        return scores if loss.probabilities is None else loss.probabilities(scores)
+
+    made = functions.model(function, 2, 2, 8)
+    assert functions.difference(function, made, functions.images(3, 2, 2, 8)) < 2e-6
 
 
 def test_what_is_not_known_is_named_with_its_place():
