@@ -152,6 +152,9 @@ def test_neurons_are_found_sorted_and_turned_over(browse):
     ape = browse("find=APE")
     assert ape["neurons"][0] == 0 and "&lt;b&gt;\"ape\"&lt;/b&gt;" in ape["dom"] and 1 not in ape["neurons"]
     assert "of classes with “APE” in their name" in ape["told"]
+    exact = browse(f'find="{NAMES[0]}"')
+    assert exact["neurons"] == ape["neurons"] and f"of the class “{NAMES[0]}”" in exact["told"]
+    assert browse('find="ape"')["neurons"] == [] == browse('find="17"')["neurons"]  # the name of no class
     assert browse("find=17")["neurons"] == [17] and browse("find=wren")["neurons"] == []
     assert browse("find=99")["told"] == "There is no neuron 99; they are 0 to 29."
     assert 'd="M1 0h1M1 0v1M2 0h1M3 0v1M1 1h1M2 1h1"' in browse("find=0")["dom"]
