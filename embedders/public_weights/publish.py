@@ -63,11 +63,12 @@ def convert(variables: Mapping, name: str, embedder, head: Mapping | None = None
       UserError: no layout fits.
 
     Example:
-      >>> import jax, jax.numpy as jnp
+      >>> import jax, jax.numpy as jnp, numpy as np
       >>> from geodesic import embedders
       >>> from geodesic.embedders.public_weights import pretrained, publish
       >>> embedder = embedders.build("resnet18", embedding_size=0, stage_sizes=(1, 1, 1, 1))
-      >>> variables = embedder.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+      >>> shapes = jax.eval_shape(embedder.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+      >>> variables = jax.tree.map(lambda like: np.random.default_rng(0).normal(size=like.shape).astype("f"), shapes)
       >>> published = publish.convert(variables, "resnet18", embedder)
       >>> published.layout.name, published.tensors["layer1.0.conv1.weight"].shape
       ('torchvision', (64, 64, 3, 3))

@@ -7,6 +7,7 @@ the files lies model.json: what they take and give, where they come from, and ho
 import contextlib
 import dataclasses
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import tempfile
@@ -211,7 +212,8 @@ def _graph(run, wanted: Wanted, kind: str, dtype: str, checkpoint: str) -> tuple
     from geodesic.experiments.exporting import lower, write
 
     model = write.onnx_model(function, shape, taken, wanted.output, {"checkpoint": checkpoint, "record": RECORD})
-    return model.SerializeToString(), {"dtype": dtype, "opset": lower.OPSET, "nodes": len(model.graph.node)}
+    return model.SerializeToString(), {"dtype": dtype, "opset": lower.OPSET, "nodes": len(model.graph.node),
+                                       "onnx": importlib.metadata.version("onnx")}
 
 
 def _proven(name: str, content: bytes, images: np.ndarray, expected: np.ndarray) -> parity.Parity:
@@ -258,6 +260,8 @@ def _record(run, wanted: Wanted) -> dict:
     layer, known = wanted.layer or "embedding", run.layers
     if layer not in known:
         raise UserError(f"{run.config.embedder.name} has no layer {layer!r}; it has {', '.join(known)}")
+    if wanted.output == "map" and not wanted.layer:
+        raise UserError(f"output 'map' is a named layer as it is: give a layer, one of {', '.join(known)}")
     shape = known[layer]
     scores = wanted.output == "scores"
     if wanted.output != "map":

@@ -103,6 +103,7 @@ def test_a_layer_and_its_map(run, photos, tmp_path):
     ({"formats": ("onx",)}, "unknown format 'onx'; known: onnx, stablehlo, safetensors"),
     ({"formats": ()}, "unknown format 'none'"),
     ({"output": "logits"}, "output is one of embedding, scores, map"),
+    ({"output": "map"}, "give a layer, one of stem, stage1"),
     ({"layer": "stage9"}, "tiny has no layer 'stage9'; it has stem, stage1"),
     ({"formats": ("onnx", "safetensors")}, "no public layout has this tiny"),
     ({"images": []}, "there are no images"),
