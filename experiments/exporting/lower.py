@@ -212,6 +212,11 @@ def _rsqrt(to: Nodes, op: Op) -> None:
     to.give(op, to.node("Reciprocal", [to.node("Sqrt", [to.ordered(op.inputs[0], order)])]), order)
 
 
+def _softmax(to: Nodes, op: Op) -> None:
+    order = to.order(op.inputs[0])
+    to.give(op, to.node("Softmax", [to.ordered(op.inputs[0], order)], axis=order.index(op.params["axis"])), order)
+
+
 def _choose(to: Nodes, op: Op) -> None:
     """select_n(which, where false, where true) is Where(which, where true, where false)."""
     which, no, yes = op.inputs
@@ -230,4 +235,4 @@ _OTHERS: dict[str, Callable] = {
     "mean_pool": _pool("AveragePool", count_include_pad=1), "reduce_sum": _reduce_sum, "reshape": _reshape,
     "squeeze": _reshape, "expand_dims": _reshape, "expand": _expand, "transpose": _transpose,
     "concatenate": _concatenate, "slice": _slice, "rev": _reverse, "integer_pow": _power, "square": _power,
-    "rsqrt": _rsqrt, "select_n": _choose, "convert_element_type": _convert}
+    "rsqrt": _rsqrt, "softmax": _softmax, "select_n": _choose, "convert_element_type": _convert}

@@ -1,5 +1,5 @@
-"""What several operations are together: ReLU and PReLU, means, lengths, convolutions and dense layers with all that is
-multiplied and added to their results, BatchNorm among it.
+"""What several operations are together: ReLU and PReLU, softmax, means, lengths, convolutions and dense layers with all
+that is multiplied and added to their results, BatchNorm among it.
 
 A pattern replaces the last of its operations; those before it go where nothing else uses them. What is folded into
 weights is worked out in float64.
@@ -14,9 +14,9 @@ from geodesic.experiments.exporting.trace import Graph, Op, Value
 
 
 def recognised(graph: Graph) -> Graph:
-    """The graph with patterns in place of operations: relu, prelu, mean, mean_pool, length, conv and dense with a bias,
-    affine."""
-    for replace in (_rectifier, _mean, _length, _layer, _affine, _folded):
+    """The graph with patterns in place of operations: relu, prelu, softmax, mean, mean_pool, length, conv and dense
+    with a bias, affine."""
+    for replace in (_rectifier, _softmax, _mean, _length, _layer, _affine, _folded):
         graph = _replaced(graph, replace)
     return graph
 
@@ -93,6 +93,30 @@ def _length(op: Op, producers: dict, uses: dict) -> Op | None:
         return None
     return dataclasses.replace(op, name="length", inputs=squared.inputs[:1],
                                params={"axes": reduced.params["axes"], "kept": kept})
+
+
+def _softmax(op: Op, producers: dict, uses: dict) -> Op | None:
+    """e / sum(e) of e = exp(x - max(x)), along one axis."""
+    if op.name != "div" or not (exponent := _made_by(op.inputs[0], "exp", producers)):
+        return None
+    summed = _behind(op.inputs[1], ("reshape", "reduce_sum"), producers)
+    shifted = _made_by(exponent.inputs[0], "sub", producers)
+    if not summed or not shifted or summed.inputs[0] is not exponent.output:
+        return None
+    largest = _behind(shifted.inputs[1], ("reshape", "max", "reduce_max"), producers)
+    if not largest or largest.inputs[0] is not shifted.inputs[0] or largest.params["axes"] != summed.params["axes"]:
+        return None
+    return dataclasses.replace(op, name="softmax", inputs=shifted.inputs[:1], params={"axis": summed.params["axes"][0]})
+
+
+def _behind(value, names: tuple[str, ...], producers: dict) -> Op | None:
+    """The last operation of this chain of them, the nearest to the result first, each of one `Value`."""
+    for name in names:
+        op = _made_by(value, name, producers)
+        if op is None:
+            return None
+        value = next(one for one in op.inputs if isinstance(one, Value))
+    return op
 
 
 def _layer(op: Op, producers: dict, uses: dict) -> Op | None:

@@ -54,6 +54,7 @@ CASES = {
     "a rectifier with slopes": lambda x: jnp.where(x > 0, x, np.linspace(0.1, 0.5, 8, dtype=np.float32) * x),
     "powers": lambda x: (jnp.maximum(x, 1e-6) ** 2.5 + x ** 2 + x ** 3) / 7 + lax.rsqrt(x * x + 1),
     "softmax": lambda x: jax.nn.softmax(jnp.mean(x, axis=(1, 2)), axis=-1),
+    "softmax over rows of a map": lambda x: jax.nn.softmax(FOUR(x), axis=1),
     "a normalised row": lambda x: _unit(jnp.mean(x, axis=(1, 2))),
     "numbers from somewhere else": lambda x: 3 - x / jnp.arange(1.0, 9.0) + jnp.zeros_like(x, shape=(8,)),
 }

@@ -1,5 +1,6 @@
 """Which nodes a network becomes: BatchNorm goes into convolutions, and rectifiers, means and lengths are one node."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -55,6 +56,9 @@ def test_what_stands_before_a_padded_convolution_is_not_folded():
     (lambda x: jnp.sum(x, axis=(1, 2)) / 7, ["reduce_sum", "affine"]),
     (lambda x: jnp.sqrt(jnp.sum(x * x, axis=-1)), ["length"]),
     (lambda x: jnp.sqrt(jnp.sum(x * jnp.abs(x), axis=-1)), ["abs", "mul", "reduce_sum", "sqrt"]),
+    (lambda x: jax.nn.softmax(x, axis=2), ["softmax"]),
+    (lambda x: jnp.exp(x) / jnp.sum(jnp.exp(x - 1), axis=2, keepdims=True),
+     ["exp", "affine", "exp", "reduce_sum", "reshape", "div"]),
     (lambda x: (x - 1) * jnp.arange(4.0) / 3, ["affine"]),
     (lambda x: x * jnp.arange(4.0).reshape(4, 1), ["mul"]),
     (lambda x: 1 / x, ["div"]),
