@@ -79,10 +79,12 @@ def export(run, out: str, formats: Iterable[str] = ("onnx",), *, layer: str | No
             found = _proven(name, contents[name], _as_taken(run, wanted, pixels[:-1]), expected[dtype][:-1])
             facts["parity"] = found._asdict() | {"allowed": {"relative": parity.RELATIVE,
                                                              "one_minus_cosine": parity.COSINE}}
-            record["golden"] = _golden(_as_taken(run, wanted, pixels[-1:]), expected[dtype][-1])
         facts = {"sha256": hashlib.sha256(contents[name]).hexdigest(), "bytes": len(contents[name]), **facts}
         record["files"][name] = facts
         say(f"{name}: {describe(facts)}")
+    if expected:
+        rows = expected.get("float32", expected.get("bfloat16"))
+        record["golden"] = _golden(_as_taken(run, wanted, pixels[-1:]), rows[-1])
     for name, content in contents.items():
         storage.write(os.path.join(out, name), content)
     workdirs.write_json(os.path.join(out, RECORD), record)
@@ -103,8 +105,10 @@ def describe(facts: dict) -> str:
 
 def _check(run, out: str, formats: tuple[str, ...], output: str) -> None:
     """All that can be said before any work."""
-    if unknown := [kind for kind in formats if kind not in FORMATS] or (not formats and ["none"]):
+    if unknown := [kind for kind in formats if kind not in FORMATS]:
         raise UserError(f"unknown format {unknown[0]!r}; known: {', '.join(FORMATS)}")
+    if not formats:
+        raise UserError(f"no format is given: name one or more of {', '.join(FORMATS)}")
     if output not in OUTPUTS:
         raise UserError(f"output is one of {', '.join(OUTPUTS)}; got {output!r}")
     if run.config.task == "detection":

@@ -101,7 +101,7 @@ def test_a_layer_and_its_map(run, photos, tmp_path):
 
 @pytest.mark.parametrize(("options", "told"), [
     ({"formats": ("onx",)}, "unknown format 'onx'; known: onnx, stablehlo, safetensors"),
-    ({"formats": ()}, "unknown format 'none'"),
+    ({"formats": ()}, "no format is given: name one or more of onnx"),
     ({"output": "logits"}, "output is one of embedding, scores, map"),
     ({"output": "map"}, "give a layer, one of stem, stage1"),
     ({"layer": "stage9"}, "tiny has no layer 'stage9'; it has stem, stage1"),
