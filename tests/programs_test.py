@@ -116,6 +116,11 @@ def test_detect_is_of_detectors(trained, faces):
         f"error: {folder} is no detector, but a run of --config.task=embedding")
 
 
+def test_neurons_are_of_a_layer(trained):
+    line = fails("neurons", f"--workdir={trained[0]}", "--layer=stage9")
+    assert line.startswith("error: resnet8 has no layer 'stage9'; it has stem, stage1, ")
+
+
 def test_predict_names_pictures_and_skips_a_broken_one(trained, faces, tmp_path):
     folder, broken = trained[0], faces / "class1" / "0.jpg"
     output = run("predict", f"--workdir={folder}", f"--images={faces}", "--top=2", f"--out={tmp_path / 'named.csv'}",

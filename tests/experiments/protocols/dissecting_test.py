@@ -101,6 +101,17 @@ def test_a_difference_has_the_spread_of_other_bases(size, tries, over):
     assert np.mean([one["high"] - one["low"] for one in found]) > 0.05
 
 
+def test_a_bootstrap_over_axes_is_no_narrower_than_other_bases(monkeypatch):
+    rng, labels = np.random.default_rng(5), np.arange(60) % 3
+    points = rng.normal(size=(3, 160))[labels] + 0.8 * rng.normal(size=(60, 160))
+    turned = compared(points, labels, 3)["difference"]
+    monkeypatch.setattr(dissecting, "_SMALL", 100)
+    drawn = compared(points, labels, 3)["difference"]
+    assert turned["over"] == "of 40 bases turned at random" and drawn["over"] == "of a bootstrap over axes"
+    assert 0.9 < (drawn["high"] - drawn["low"]) / (turned["high"] - turned["low"]) < 2
+    assert drawn["value"] == pytest.approx(turned["value"], abs=0.03)
+
+
 def test_classes_are_chosen_on_one_half_and_scored_on_the_other(run, faces, found):
     assert found.values.shape == (23, 8) and "2.jpg" in found.record["left_out"][0]
     assert (found.record["chosen_on"], found.record["scored_on"]) in ((11, 12), (12, 11))
