@@ -15,6 +15,7 @@ PROGRAMS = {
     "probe": "says how well a linear classifier on frozen features names classes, and with how few labels",
     "predict": "names what pictures show, by a run's or public weights' classifier",
     "detect": "finds objects in pictures by a trained detector: boxes, classes, scores",
+    "find": "names the boxes of a detector by the vectors of an embedder, or as unknown",
     "calibrate": "sets the threshold from which two images count as one identity",
     "verify": "decides by that threshold whether two images show one identity",
     "explain": "shows why two pictures match, or why one has its class, place by place",
