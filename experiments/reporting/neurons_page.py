@@ -44,9 +44,9 @@ def render(found: dissecting.Neurons, paths: list[str], view: Callable[[int], np
 def describe(record: dict) -> str:
     """What was looked at, in a sentence or three."""
     text = (f"Layer {record['layer']} of {record['embedder']}, {record['input']['image_size']} px, on "
-            f"{record['images']:,} images. ")
+            f"{record['images']:,} images.")
     if record["controls"]:
-        text += (f"The class of a neuron, one of {record['usable_classes']:,}, is the one that it tells best among "
+        text += (f" The class of a neuron, one of {record['usable_classes']:,}, is the one that it tells best among "
                  f"{record['chosen_on']:,} images; its AUC and its pictures are of the other {record['scored_on']:,}.")
         if rest := record["classes"] - record["usable_classes"]:
             text += f" {rest:,} more classes have too few images to be a neuron's."
