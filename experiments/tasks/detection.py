@@ -16,6 +16,9 @@ from geodesic.experiments.training import data
 from geodesic.losses import detection
 
 LOSS = "fcos"
+# Fields that a detector has no use for, and the value that says so.
+_UNUSED = {"sampling.name": "uniform", "augment.mixup_alpha": 0.0, "augment.cutmix_alpha": 0.0,
+           "evaluation.average_horizontal_flips": False}
 
 
 def train_source(config) -> datasets.Source:
@@ -44,7 +47,13 @@ def loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
 
 
 def check(config, train: datasets.Source) -> None:
-    """Raises UserError for test data that nobody has asked for, and for training data without boxes."""
+    """Raises UserError for test data that nobody has asked for, for training data without boxes, and for fields that
+    would be left undone.
+    """
+    for name, value in _UNUSED.items():
+        section, _, field = name.partition(".")
+        if config[section][field] != value:
+            raise UserError(f"{name} is not for a detector: leave it at {value!r} (its pictures vary by box_augment)")
     data.check_kinds(config)
     detecting.check_boxes(train, config.train_data)
 

@@ -174,6 +174,8 @@ REFUSED = (
     ({"head__name": "mlp"}, "--config.task=detection has a head of its own: leave out head.name 'mlp'"),
     ({"distill__teacher": "runs/other"}, "a detector has no teacher: leave out distill.teacher"),
     ({"train_data__name": "image_folder", "train_data__path": "train"}, "images with boxes, and those of image_folder"),
+    ({"augment__mixup_alpha": 0.2}, "augment.mixup_alpha is not for a detector: leave it at 0.0"),
+    ({"sampling__name": "pk"}, "sampling.name is not for a detector: leave it at 'uniform'"),
     ({"task": "embedding"}, "unknown loss 'fcos'"),
 )
 
