@@ -99,6 +99,7 @@ def learning(data):
                         run__log_every_steps=50)
 
 
+@pytest.mark.slow
 def test_it_is_stopped_and_goes_on_bit_for_bit(one_device, data, trained, tmp_path):  # noqa: F811
     """Stopped in the evaluation at step 200, which is then made anew."""
     folder = str(tmp_path / "stopped")
