@@ -5,7 +5,7 @@
 
     geodesic train --config=omniglot --workdir=runs/omniglot     # a trunk of background characters
     python -m benchmarks.heads --weights=runs/omniglot --source=omniglot --train=omniglot.npz --test_share=0.25 \\
-        --first=964 --classes=200 --layer=stage2 --image_size=28
+        --first=964 --classes=200 --layer=stage3 --image_size=28 --steps=2000
 
 With --test_share in place of --test, that share of each class's images is set aside for testing. The features are
 computed once (experiments/trained/features.py) and kept in the workdir of the weights. A seed draws the parameters and
