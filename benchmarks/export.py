@@ -121,6 +121,8 @@ def described(record: dict) -> str:
               f"{row['bytes'] / 2**20:.1f} | {row['seconds']:.1f} | {row['parity']['relative']:.1e} | "
               f"{row['parity']['one_minus_cosine']:.1e} |"
               for row in sorted(record["rows"], key=lambda row: [*embedders.EMBEDDERS].index(row["embedder"]))]
+    if missing := [name for name in embedders.EMBEDDERS if all(row["embedder"] != name for row in record["rows"])]:
+        lines += ["", f"Not run yet: {', '.join(missing)}."]
     if whole := record["whole"]:
         show = lambda times: f"{statistics.median(times):.3f} ({min(times):.3f} to {max(times):.3f})"
         onnx, other = whole["files"]["model.onnx"], whole["files"]["model.stablehlo"]

@@ -16,6 +16,7 @@ def test_the_page_has_a_row_for_each_export():
     page = export.described(record)
     assert "| resnet8 | neck | 32 | 29 | 3.0 | 0.5 | 2.5e-07 | 1.0e-13 |\n| resnet18 " in page
     assert "| 1 | 0.300 (0.200 to 0.400) | 0.200 (0.100 to 0.200) | 1.50 |" in page
+    assert "Not run yet: resnet34, resnet50, " in page
     assert "| 1 |" not in export.described(record | {"whole": None})
 
 
