@@ -136,5 +136,5 @@ def test_every_evaluator_can_be_named():
         (made,) = evaluators.make(subject(config, source, losses.build("arcface", num_classes=4), source), ())
         assert made.name == name
     config.evaluation.evaluators = (("detection", 1.0),)
-    with pytest.raises(UserError, match="the evaluator detection is of --config.task=detection; got embedding"):
+    with pytest.raises(UserError, match=r"the evaluator detection is of --config\.task=detection; got embedding"):
         evaluators.make(subject(config, source, losses.build("arcface", num_classes=4), source), ())
