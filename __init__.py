@@ -61,8 +61,8 @@ def evaluate(run, *, baselines=True, also=(), overwrite=False):
 
     run: of `load` or `train`, or a workdir. baselines: whether raw pixels, PCA and the untrained network are measured
     too. also: what else to say of the embeddings, such as ("health", "clustering"). overwrite: replaces an evaluation
-    on other test data. The record is written into the workdir; its "scores" are by name of what was measured. Those of a
-    run that classifies are its "classification", and "scores" are there where `also` has "retrieval".
+    on other test data. The record is written into the workdir; its "scores" are by name of what was measured. Those of
+    a run that classifies are its "classification", and "scores" are there where `also` has "retrieval".
     """
     from .experiments import evaluate as program
 

@@ -23,11 +23,17 @@ def test_every_folder_of_modules_is_a_package_of_the_wheel():
     there = {"geodesic", *(".".join(("geodesic", *path.parent.relative_to(ROOT).parts))
                            for root in roots for path in (ROOT / root).rglob("__init__.py"))}
     assert sorted(there) == listed
-    data = {path.relative_to(ROOT) for root in roots for path in (ROOT / root).rglob("*")
-            if path.suffix in (".html", ".tsv")}
-    assert {(f"geodesic.{'.'.join(path.parent.parts)}", f"*{path.suffix}") for path in data} == {
+    data = {path for root in roots for path in (ROOT / root).rglob("*") if path.suffix in (".html", ".tsv", ".txt")}
+    assert {pattern_of(path) for path in data} == {
         (package, pattern) for package, patterns in project["tool"]["setuptools"]["package-data"].items()
         for pattern in patterns}
+
+
+def pattern_of(path: pathlib.Path) -> tuple[str, str]:
+    """(the package that a file of data is in or below, the pattern that names it from there)."""
+    package = next(folder for folder in path.parents if (folder / "__init__.py").exists())
+    return (".".join(("geodesic", *package.relative_to(ROOT).parts)),
+            str(path.relative_to(package).with_name(f"*{path.suffix}")))
 
 
 def pins(name: str) -> list:
