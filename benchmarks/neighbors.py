@@ -17,7 +17,6 @@ import pathlib
 import time
 
 import numpy as np
-from absl import app, flags
 
 from benchmarks import turns
 from geodesic.experiments.process import runtime
@@ -25,12 +24,6 @@ from geodesic.experiments.process import runtime
 ROOT = pathlib.Path(__file__).parents[1]
 IMAGES, CLASSES, SIZE, RECALL_AT = 60_502, 11_316, 512, (1, 10, 100, 1000)
 MILLION, MILLION_CLASSES = 1_000_000, 50_000
-
-_OUT = flags.DEFINE_string("out", str(ROOT / "benchmarks" / "results" / "neighbors"), "Where to write .json and .md.")
-_QUERIES = flags.DEFINE_integer("queries", 4096, "Queries of a block.")
-_MILLION_QUERIES = flags.DEFINE_integer("million_queries", 4000, "Queries against the million; 0 leaves it out.")
-_IMAGES = flags.DEFINE_integer("images", IMAGES, "Fewer for a trial.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of embeddings and labels.")
 
 
 def gib(field: str = "VmHWM") -> float:
@@ -186,43 +179,44 @@ def table(record: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(argv) -> None:
-    del argv
+def main() -> None:
+    # queries: of a block. million_queries: against the million; 0 leaves it out. images: fewer for a trial.
+    asked = turns.options(__doc__, out=str(ROOT / "benchmarks" / "results" / "neighbors"), queries=4096,
+                          million_queries=4000, images=IMAGES, seed=0)
     turns.need("faiss")
     runtime.start()  # as the programs do
-    rng = np.random.default_rng(_SEED.value)
-    classes = max(2, CLASSES * _IMAGES.value // IMAGES)
-    embeddings, labels = make(_IMAGES.value, classes, rng)
+    rng = np.random.default_rng(asked.seed)
+    classes = max(2, CLASSES * asked.images // IMAGES)
+    embeddings, labels = make(asked.images, classes, rng)
     load = os.getloadavg()[0]
     record = {
-        "date": datetime.date.today().isoformat(), "seed": _SEED.value, "images": len(labels), "classes": classes,
+        "date": datetime.date.today().isoformat(), "seed": asked.seed, "images": len(labels), "classes": classes,
         "hardware": f"{os.cpu_count()} cores, " + next(line.split(":")[1].strip() for line in open("/proc/cpuinfo")
                                                         if line.startswith("model name")),
         "full_run": full_run(embeddings, labels),
     }
     print(record["full_run"], flush=True)
-    record["interleaved"] = interleaved(embeddings, labels, _QUERIES.value)
+    record["interleaved"] = interleaved(embeddings, labels, asked.queries)
     record["blocks"], record["map_depth"] = record["interleaved"]["blocks"], record["interleaved"]["map_depth"]
     record["ratios"] = ratios(record)
     del record["blocks"], record["map_depth"], embeddings
     record["million"] = None
-    write(record, load)
-    if _MILLION_QUERIES.value:
-        record["million"] = million(rng, _MILLION_QUERIES.value)
-        write(record, load)
+    write(record, load, pathlib.Path(asked.out))
+    if asked.million_queries:
+        record["million"] = million(rng, asked.million_queries)
+        write(record, load, pathlib.Path(asked.out))
     print(table(record))
 
 
-def write(record: dict, load: float) -> None:
+def write(record: dict, load: float, path: pathlib.Path) -> None:
     record["versions"] = {name: importlib.metadata.version(name) for name in ("jax", "numpy", "faiss-cpu")}
     record["load_average"] = [load, os.getloadavg()[0]]
     record["remark"] = (f"Load average {load:.1f} at the start and {record['load_average'][1]:.1f} at the end: above "
                         f"{os.cpu_count()}, other work shared the machine, and processor seconds say more.")
-    path = pathlib.Path(_OUT.value)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     path.with_suffix(".md").write_text(table(record))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()
