@@ -13,6 +13,7 @@ import PIL.Image
 import pytest
 
 from geodesic.experiments.trained import embedding_file
+from tests import forked
 from tests.experiments import tiny
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -24,7 +25,7 @@ def command(program, *options):
 
 def run(program, *options, status=0):
     """The output of a program, which must exit with `status`."""
-    done = subprocess.run(command(program, *options), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = forked.program(program, *options)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -16,6 +16,7 @@ def test_a_failure_costs_the_restart_and_half_an_interval():
     assert simulated(save_takes=60.0) == pytest.approx(1 - 90 / 3600, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_the_state_of_many_devices_is_split_by_class():
     few, many = (at_scale.state_bytes(chips, 80_000) for chips in (2, 8))
     assert few["the rest"] == many["the rest"] and few["checkpoint"] == many["checkpoint"]

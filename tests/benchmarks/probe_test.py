@@ -13,8 +13,8 @@ def test_a_single_value_is_held_against_scikit_learn():
     assert found["loss"] <= found["peer_loss"] * (1 + 1e-6) and found["same_answers"] >= 0.98
     assert len(found["ours_seconds"]) == len(found["peer_seconds"]) == 2
     record = {"rows": [50, 60, 60], "sweep_seconds": [1.0, 1.5], "refit_seconds": [0.25, 0.5], "classes": 4, "size": 8,
-              "evaluations": 1234, "c": 0.5, "validation": 0.75, "test": 0.5, "single": [found], "optimum": found, "machine": "M",
-              "load": [0.5, 1.0], "date": "D", "commit": "X"}
+              "evaluations": 1234, "c": 0.5, "validation": 0.75, "test": 0.5, "single": [found], "optimum": found,
+              "machine": "M", "load": [0.5, 1.0], "date": "D", "commit": "X"}
     page = probe.table(record)
     assert "**1.0 s** (1.5 s of processor), 1,234 evaluations" in page
     assert "50 images that fit and 10 that validate" in page and "| 0.5 |" in page

@@ -181,7 +181,7 @@ def test_too_many_broken_images_in_a_row_stop_the_search(config):
         next(train_batches(source, config))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_batches_do_not_depend_on_loader_workers(config, workers):
     """Nor does the place to go on from."""
     config.augment.brightness = 0.3

@@ -48,6 +48,7 @@ def die(place):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_workers_that_always_die_are_given_up():
     with pytest.raises(ChildProcessError, match="died 3 times in a row"):
         next(workers.Batches(die, 2, 1, processes=1, ahead=1))

@@ -1,8 +1,6 @@
 import fcntl
 import json
 import os
-import subprocess
-import sys
 import time
 import types
 
@@ -14,6 +12,7 @@ from geodesic.errors import UserError
 from geodesic.experiments import runs
 from geodesic.experiments.process import lock, storage
 from geodesic.experiments.process import workdir as workdirs
+from tests import forked
 
 LOSSES = [{"step": 1, "loss": 4.0}, {"step": 30, "loss": 2.5, "images_per_second": 80.0, "eta_seconds": 7.0}]
 SCORES = {"step": 0, "recall@1": 0.5, "recall@2": 0.75, "map@r": 0.25}
@@ -128,8 +127,7 @@ def test_one_whose_folder_is_held_is_running_and_looking_does_not_disturb_it(tmp
 
 
 def program(*words):
-    return subprocess.run([sys.executable, "-m", "geodesic.experiments.runs", *map(str, words)], capture_output=True,
-                          text=True)
+    return forked.program("runs", *words)
 
 
 def test_the_table_and_the_json(tmp_path):

@@ -34,6 +34,7 @@ def test_the_batches_are_those_of_the_same_images_in_a_folder(folder, tmp_path, 
     assert source.remarks == []
 
 
+@pytest.mark.slow
 def test_loader_processes_and_a_resumed_run_make_the_same_batches(folder, tmp_path):
     source = datasets.build("parquet", path=str(streams.write_parquet(tmp_path / "set", folder)))
     source[3]
