@@ -55,10 +55,23 @@ def contributions(embedder: nn.Module, variables: dict, images: jnp.ndarray, lay
       >>> found.parts.shape, bool(abs(found.parts.sum(axis=(1, 2)) - embeddings).max() < 1e-6)
       ((1, 4, 4, 4), True)
     """
+    return of_features(embedder, variables, embedder.apply(variables, images, train=False, method="features"), layer)
+
+
+def of_features(embedder: nn.Module, variables: dict, named: dict[str, jnp.ndarray], layer: str = "") -> Contributions:
+    """As `contributions`, of images whose `features` are known: name -> layer.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic import embedders
+      >>> from geodesic.embedders import places
+      >>> found = places.of_features(embedders.build("resnet8"), {}, {"stage1": jnp.ones((1, 2, 2, 3))}, "stage1")
+      >>> found.parts[0, 0, 0].tolist()
+      [0.25, 0.25, 0.25]
+    """
     if embedder.head is not None and not layer:
         raise UserError("the embedding is a head's, which need not be a sum over the places of a map: name a layer of "
                         "the trunk")
-    named = embedder.apply(variables, images, train=False, method="features")
     wanted = layer or embedder.layer
     if wanted not in named or named[wanted].ndim != 4:
         maps = ", ".join(name for name, value in named.items() if value.ndim == 4)

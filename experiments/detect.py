@@ -7,11 +7,8 @@
 Boxes are in pixels of the pictures. Exit status: 0, or 1 where not one picture could be read.
 """
 
-import csv
-import io
 import json
 import os
-import sys
 
 import rich.table
 from absl import flags
@@ -20,28 +17,25 @@ from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.process import cli, console, hosts, progress
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.reporting import detections, sheet
-from geodesic.experiments.trained import detecting, inputs, loading
-
-FORMATS = ("table", "csv", "json")
+from geodesic.experiments.reporting import asked, detections
+from geodesic.experiments.trained import detecting, loading
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("images", "", "A picture, or a folder of pictures, searched with its sub-folders.")
-    flags.DEFINE_string("source", "", "In place of --images: name of a source (docs/data.md).")
-    flags.DEFINE_string("path", "", "Folder or file of --source.")
+    asked.define_pictures()
     flags.DEFINE_float("threshold", 0.3, "Boxes whose score is lower are left out.")
-    flags.DEFINE_enum("format", "", ["", *FORMATS], "How it is told; default: by the extension of --out, else table.")
-    flags.DEFINE_string("out", "", "File to write them to, in place of printing them.")
-    flags.DEFINE_string("sheet", "", "Where to put the pictures with their boxes: a .png file, or a .html page that "
-                        "opens offline.")
+    asked.define_form("File to write them to, in place of printing them.",
+                      "Where to put the pictures with their boxes")
 
 
 def main(config, values) -> int:
     """Exit status 0, or 1 when not one picture could be read."""
-    written = _format(values)
-    say = lambda line: print(line, file=sys.stdout if written == "table" or values.out else sys.stderr, flush=True)
-    source = datasets.build(values.source, path=values.path) if values.source else inputs.as_source(values.images)
+    asked.check_pictures(values)
+    asked.check_sheet(values)
+    if not 0 <= values.threshold <= 1:
+        raise UserError(f"--threshold is a score between 0 and 1; got {values.threshold:g}")
+    written = asked.form_of(values)
+    say, source = asked.say_beside(written, values.out), asked.pictures(values)
     run = loading.load(values.workdir, config)
     with progress.bar("detecting", len(source)) as advance:
         found = run.detect_source(source, advance, threshold=values.threshold)
@@ -49,8 +43,8 @@ def main(config, values) -> int:
         say(f"skipped: {problem}")
     kept = [index for index in range(len(source)) if found.readable[index]]
     if not kept:
-        raise UserError(f"none of the {len(source)} pictures of {values.images or values.path or values.source} can be "
-                        f"read; nothing written")
+        raise UserError(f"none of the {len(source)} pictures of {asked.which(values)} can be read; nothing "
+                        f"written")
     text = {"json": _coco, "csv": _csv, "table": _table}[written](source, found, kept, run.class_names)
     count = sum(len(found.images[index].boxes) for index in kept)
     if values.out:
@@ -65,20 +59,6 @@ def main(config, values) -> int:
                                                    f"{values.threshold:g} on"))
         say(f"sheet in {values.sheet}")
     return 0
-
-
-def _format(values) -> str:
-    """The format that is asked for. Raises UserError where nothing can be read, or written, as asked."""
-    if bool(values.images) == bool(values.source):
-        raise UserError("--images=... is required, or --source=... with --path=..., and not both")
-    if values.path and not values.source:
-        raise UserError("--path needs --source: how is it to be read?")
-    if values.sheet and not values.sheet.endswith(sheet.EXTENSIONS):
-        raise UserError(f"--sheet is a .png or a .html file; got {values.sheet!r}")
-    if not 0 <= values.threshold <= 1:
-        raise UserError(f"--threshold is a score between 0 and 1; got {values.threshold:g}")
-    extension = os.path.splitext(values.out)[1].removeprefix(".")
-    return values.format or (extension if extension in FORMATS else "table")
 
 
 def _coco(source, found: detecting.Found, kept: list[int], names: list[str]) -> str:
@@ -101,13 +81,9 @@ def _coco(source, found: detecting.Found, kept: list[int], names: list[str]) -> 
 
 
 def _csv(source, found: detecting.Found, kept: list[int], names: list[str]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("path", "class", "score", "x1", "y1", "x2", "y2"))
-    for index in kept:
-        writer.writerows((source.paths[index], names[label], f"{score:.5f}", *(f"{side:.2f}" for side in box))
-                         for box, score, label in zip(*found.images[index], strict=True))
-    return buffer.getvalue()
+    return asked.csv_text(("path", "class", "score", "x1", "y1", "x2", "y2"), (
+        (source.paths[index], names[label], f"{score:.5f}", *(f"{side:.2f}" for side in box))
+        for index in kept for box, score, label in zip(*found.images[index], strict=True)))
 
 
 def _table(source, found: detecting.Found, kept: list[int], names: list[str]) -> str:
@@ -122,10 +98,7 @@ def _table(source, found: detecting.Found, kept: list[int], names: list[str]) ->
         for place, row in enumerate(told or [("nothing", "", "")]):
             table.add_row("" if place else os.path.relpath(source.paths[index], root), *row,
                           end_section=place >= len(told) - 1)
-    shown = console.plain()
-    with shown.capture() as captured:
-        shown.print(table)
-    return f"paths are below {root}; boxes are x1 y1 x2 y2 in pixels\n{captured.get()}"
+    return f"paths are below {root}; boxes are x1 y1 x2 y2 in pixels\n{console.text(table)}"
 
 
 def _shown(source, detected: detecting.Detected, index: int, names: list[str]) -> detections.Shown:

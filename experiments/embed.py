@@ -14,6 +14,7 @@ from absl import flags
 from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.process import cli, hosts, progress, storage
+from geodesic.experiments.reporting import asked
 from geodesic.experiments.trained import embedding_file, inputs, loading
 from geodesic.metrics import retrieval
 
@@ -22,9 +23,7 @@ _LOOKED_AT = 1000
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("images", "", "Folder of images to embed, searched with its sub-folders.")
-    flags.DEFINE_string("source", "", "In place of --images: name of a source (docs/data.md).")
-    flags.DEFINE_string("path", "", "Folder or file of --source.")
+    asked.define_pictures("Folder of images to embed, searched with its sub-folders.")
     flags.DEFINE_string("root", "", "Folder to which the paths in --out are relative; default: --images, or the "
                         "deepest one that holds all pictures of --source.")
     flags.DEFINE_bool("labels", True, "Write the name of each image's class too, where the source has classes.")
@@ -47,7 +46,7 @@ def main(config, values) -> int:
     for problem in problems:
         print(f"skipped: {problem}")
     if not len(kept):
-        raise UserError(f"none of the {len(source)} images of {values.images or values.path or values.source} "
+        raise UserError(f"none of the {len(source)} images of {asked.which(values)} "
                         + ("has a finite embedding: the weights, or the preprocessing, are not those of a trained "
                            "model" if embedded.readable.any() else "can be read") + "; nothing written")
     found = embedding_file.Embeddings(
@@ -61,10 +60,7 @@ def main(config, values) -> int:
 
 
 def _source(values) -> datasets.Source:
-    if bool(values.images) == bool(values.source):
-        raise UserError("--images=... is required, or --source=... with --path=..., and not both")
-    if values.path and not values.source:
-        raise UserError("--path needs --source: how is it to be read?")
+    asked.check_pictures(values)
     return datasets.build(values.source or "image_folder", path=values.images or values.path)
 
 

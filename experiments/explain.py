@@ -16,7 +16,7 @@ from absl import flags
 from geodesic.errors import UserError
 from geodesic.experiments.process import cli
 from geodesic.experiments.reporting import explained
-from geodesic.experiments.trained import attribution, loading
+from geodesic.experiments.trained import attribution, inputs, loading
 
 
 def define_flags() -> None:
@@ -35,6 +35,7 @@ def main(config, values, images: list[str]) -> None:
     out = values.out or os.path.join(values.workdir, "explained.html")
     if not out.endswith(explained.EXTENSIONS):
         raise UserError(f"--out is one of {', '.join(explained.EXTENSIONS)}; got {out!r}")
+    inputs.as_source(images)  # before a model is loaded
     run = loading.load(values.workdir, config)
     record, rows, links, curves = (_pair if len(images) == 2 else _scored)(run, images, wanted, values.curves)
     print(record["what"])
@@ -69,8 +70,8 @@ def _scored(run, images: list[str], wanted: str, curves: bool):
     found = attribution.scored(run, images[0], wanted)
     name = os.path.basename(images[0])
     record = {
-        "title": f"{name}: {found.name}, score {found.score:.4f}",
-        "what": f"{found.name}: score {found.score:.4f} ({run.classifier.describe()}); {_sums(found)}.",
+        "title": f"{name}: {found.name}, {found.kind} {found.score:.4f}",
+        "what": f"{found.name}: {found.kind} {found.score:.4f}; {_sums(found)}.",
         "images": images, "class": found.name, "score": found.score, "exact": found.exact, "error": found.error,
         "model": run.classifier_identity, "maps": [found.map.tolist()]}
     measured = None
@@ -93,7 +94,7 @@ def _verdict(run, cosine: float) -> str:
 
 def _sums(found) -> str:
     if found.exact:
-        return f"its maps are exact, and sum to it within {max(found.error, np.finfo(np.float64).eps):.0e}"
+        return f"what its places add is exact, and sums to it within {max(found.error, np.finfo(np.float64).eps):.0e}"
     return (f"the head is no sum over places: the maps are gradient times value, an approximation whose sum is off by "
             f"{found.error:.2g}")
 

@@ -9,8 +9,6 @@ Each box is cut out and embedded; what is nearest by cosine names it, and below 
 has set for the embedder it is "unknown". Exit status: 0, or 1 where not one picture could be read.
 """
 
-import csv
-import io
 import json
 import os
 from typing import NamedTuple
@@ -23,7 +21,7 @@ from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.process import cli, console, hosts, progress
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.reporting import detections, sheet
+from geodesic.experiments.reporting import asked, detections
 from geodesic.experiments.trained import embedding_file, inputs, loading
 from geodesic.metrics import retrieval
 
@@ -99,8 +97,7 @@ def main(config, values) -> int:
 
 def _check(values) -> None:
     """Raises UserError for what cannot be done, before anything is read."""
-    if values.sheet and not values.sheet.endswith(sheet.EXTENSIONS):
-        raise UserError(f"--sheet is a .png or a .html file; got {values.sheet!r}")
+    asked.check_sheet(values)
     if values.out and not values.out.endswith(_EXTENSIONS):
         raise UserError(f"--out is a .json or a .csv file; got {values.out!r}")
     if not 0 <= values.margin <= 1:
@@ -147,12 +144,8 @@ def _json(rows: list[Box]) -> str:
 
 
 def _csv(rows: list[Box]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("path", "x1", "y1", "x2", "y2", "kind", "score", "name", "cosine", "nearest"))
-    writer.writerows((row.path, *row.box, row.kind, f"{row.score:.5f}", row.name, f"{row.cosine:.5f}", row.nearest)
-                     for row in rows)
-    return buffer.getvalue()
+    return asked.csv_text(("path", "x1", "y1", "x2", "y2", "kind", "score", "name", "cosine", "nearest"), (
+        (row.path, *row.box, row.kind, f"{row.score:.5f}", row.name, f"{row.cosine:.5f}", row.nearest) for row in rows))
 
 
 def _print(rows: list[Box]) -> None:

@@ -27,7 +27,7 @@ from geodesic.experiments.galleries import approximate, exporting, table, vector
 from geodesic.experiments.galleries.gallery import Gallery
 from geodesic.experiments.process import cli, hosts, workdir
 from geodesic.experiments.process.stop_signal import StopSignal
-from geodesic.experiments.reporting import found, pictures
+from geodesic.experiments.reporting import asked, found, pictures
 from geodesic.experiments.trained import inputs, loading
 
 VERBS = ("create", "add", "remove", "update", "search", "list", "export", "compact", "check", "migrate")
@@ -38,10 +38,8 @@ _SHOWN = 5  # of skipped and vanished pictures, in a table's last lines
 
 def define_flags() -> None:
     flags.DEFINE_string("gallery", "", "Folder of the gallery.")
-    flags.DEFINE_string("images", "", "A picture, a folder of pictures with its sub-folders, or a manifest (.csv, "
-                        ".parquet, FILE#SPLIT), whose column id names the rows.")
-    flags.DEFINE_string("source", "", "In place of --images: name of a source (docs/data.md).")
-    flags.DEFINE_string("path", "", "Folder or file of --source.")
+    asked.define_pictures("A picture, a folder of pictures with its sub-folders, or a manifest (.csv, .parquet, "
+                          "FILE#SPLIT), whose column id names the rows.")
     flags.DEFINE_enum("vectors", "", ["", *vectors.KINDS], "create, migrate: how vectors are stored; default: float32, "
                       "or as they were.")
     flags.DEFINE_integer("k", 10, "search: neighbours of each picture.")
@@ -54,11 +52,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("probes", approximate.PROBES, "compact: parts of the index that a query looks into.")
     flags.DEFINE_bool("remove_vanished", False, "update, migrate: remove the rows whose pictures have gone.")
     flags.DEFINE_bool("pictures", True, "check: look at the pictures too.")
-    flags.DEFINE_enum("format", "", ["", *found.FORMATS], "search, list: how it is told; default: by the extension of "
-                      "--out, else table.")
-    flags.DEFINE_string("out", "", "search, list: file to write to, in place of printing; export: the .parquet file.")
-    flags.DEFINE_string("sheet", "", "search: where to put the pictures that were found: a .png file, or a .html page "
-                        "that opens offline.")
+    asked.define_form("search, list: file to write to, in place of printing; export: the .parquet file.",
+                      "search: where to put the pictures that were found", of="search, list: ")
 
 
 def main(config, values, arguments: list[str]) -> int:
@@ -86,14 +81,8 @@ def _check(verb: str, values) -> None:
         raise UserError(f"--workdir=... is required: geodesic gallery {verb} needs the model")
     if verb != "create":
         table.open_table(values.gallery)
-    if values.images and values.source:
-        raise UserError("--images=... or --source=... with --path=..., and not both")
-    if values.path and not values.source:
-        raise UserError("--path needs --source: how is it to be read?")
-    if verb in ("add", "search") and not (values.images or values.source):
-        raise UserError("--images=... is required, or --source=... with --path=...")
-    if values.sheet and not values.sheet.endswith(found.EXTENSIONS):
-        raise UserError(f"--sheet is a .png or a .html file; got {values.sheet!r}")
+    asked.check_pictures(values, required=verb in ("add", "search"))
+    asked.check_sheet(values)
     if verb == "export":
         exporting.check_extension(values.out)
 
@@ -129,7 +118,7 @@ def _remove(gallery: Gallery, _, names: list[str]) -> None:
 
 
 def _search(gallery: Gallery, values, _) -> None:
-    written = found.format_of(values.format, values.out)
+    written = asked.form_of(values)
     source = gallery.source(_images(values))
     gallery.check_bound()
     embedded = gallery.run.embed_source(source)
@@ -138,7 +127,7 @@ def _search(gallery: Gallery, values, _) -> None:
     for problem in problems:
         gallery.say(f"skipped: {problem}")
     if not len(kept):
-        raise UserError(f"no picture of {values.images or values.path} can be read")
+        raise UserError(f"no picture of {asked.which(values)} can be read")
     results = gallery.find(embedded.embeddings[kept], [source.paths[place] for place in kept], values.k,
                            threshold=values.threshold, far=values.far, index=values.index, recall=values.recall)
     limit = gallery.threshold(values.threshold, values.far)
@@ -155,7 +144,7 @@ def _search(gallery: Gallery, values, _) -> None:
 
 
 def _list(gallery: Gallery, values, _) -> None:
-    _write(found.rows_text(gallery.rows(), found.format_of(values.format, values.out)), values.out, gallery.say)
+    _write(found.rows_text(gallery.rows(), asked.form_of(values)), values.out, gallery.say)
 
 
 def _export(gallery: Gallery, values, _) -> None:

@@ -1,7 +1,6 @@
 """What queries have found in a gallery: as a table, CSV or JSON, and as pictures, a .png sheet or a .html page."""
 
 import base64
-import csv
 import html
 import io
 import json
@@ -10,18 +9,11 @@ import os
 import rich.table
 
 from geodesic.experiments.process import console, storage, workdir
-from geodesic.experiments.reporting import page, pictures
+from geodesic.experiments.reporting import asked, page, pictures
 
-FORMATS, EXTENSIONS = ("table", "csv", "json"), (".png", ".html")
 # Queries of a page, and hits of each: more than anyone looks at.
 _QUERIES, _HITS = 200, 12
 _TEMPLATE = os.path.join(os.path.dirname(__file__), "found.html")
-
-
-def format_of(given: str, out: str) -> str:
-    """The one that is asked for, else by the extension of the file, else a table."""
-    extension = os.path.splitext(out)[1].removeprefix(".")
-    return given or (extension if extension in FORMATS else "table")
 
 
 def text(results, written: str, how: str) -> str:
@@ -32,7 +24,7 @@ def text(results, written: str, how: str) -> str:
                 {"rank": rank, **hit._asdict()} for rank, hit in enumerate(one.hits, start=1)]}
             for one in results]}, indent=2) + "\n"
     if written == "csv":
-        return _csv(("query", "answer", "rank", "id", "path", "label", "cosine", "known"), (
+        return asked.csv_text(("query", "answer", "rank", "id", "path", "label", "cosine", "known"), (
             (one.query, one.answer or "", rank, hit.id, hit.path, hit.label, f"{hit.cosine:.6f}",
              "" if hit.known is None else "yes" if hit.known else "no")
             for one in results for rank, hit in enumerate(one.hits, start=1)))
@@ -44,7 +36,7 @@ def rows_text(rows: list[dict], written: str) -> str:
     if written == "json":
         return json.dumps(rows, indent=2) + "\n"
     if written == "csv":
-        return _csv(("id", "path", "label", "metadata", "digest"), (
+        return asked.csv_text(("id", "path", "label", "metadata", "digest"), (
             (row["id"], row["path"], row["label"], json.dumps(row["metadata"]), row["digest"]) for row in rows))
     root, short = _below([row["path"] for row in rows])
     table = rich.table.Table()
@@ -55,7 +47,7 @@ def rows_text(rows: list[dict], written: str) -> str:
         path = short(row["path"])
         table.add_row(path if row["id"] == row["path"] else row["id"], "" if row["id"] == row["path"] else path,
                       row["label"], words)
-    return (f"paths are below {root}\n" if root else "") + _shown(table) + f"{len(rows):,} row(s)\n"
+    return (f"paths are below {root}\n" if root else "") + console.text(table) + f"{len(rows):,} row(s)\n"
 
 
 def write(path: str, results, read: pictures.Reader, how: str) -> None:
@@ -105,7 +97,7 @@ def _table(results, how: str) -> str:
             table.add_row(*first, str(rank), f"{hit.cosine:.4f}", hit.label, short(hit.path) or hit.id,
                           end_section=rank == len(one.hits))
             first = [""] * len(first)
-    return (f"paths are below {root}\n" if root else "") + _shown(table) + f"{how}\n"
+    return (f"paths are below {root}\n" if root else "") + console.text(table) + f"{how}\n"
 
 
 def _below(paths: list[str]):
@@ -115,18 +107,3 @@ def _below(paths: list[str]):
     if not root:
         return "", lambda path: path
     return root, lambda path: (storage.absolute(path).removeprefix(os.path.join(root, "")) if path in files else path)
-
-
-def _shown(table: rich.table.Table) -> str:
-    shown = console.plain()
-    with shown.capture() as captured:
-        shown.print(table)
-    return captured.get()
-
-
-def _csv(head: tuple, rows) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    return buffer.getvalue()

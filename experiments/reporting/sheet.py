@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from geodesic.experiments.process import workdir
 from geodesic.experiments.reporting import page, pictures
 
-EXTENSIONS = (".png", ".html")
 # Pictures of a sheet, in each of its rows, and names below each.
 _MOST, _COLUMNS, _NAMES = 120, 6, 3
 _TEMPLATE = os.path.join(os.path.dirname(__file__), "sheet.html")

@@ -11,13 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from geodesic import datasets, embedders
 from geodesic.datasets import transforms
-from geodesic.embedders import neck
+from geodesic.embedders import neck, places
 from geodesic.errors import UserError
 from geodesic.experiments.trained import embedding, inputs
-
-_HIGHEST = "highest"  # precision of products: the sums are compared with the cosine
 
 
 class Pair(NamedTuple):
@@ -41,12 +38,13 @@ class Pair(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """One picture and a class: `score` is what the classifier gives, a logit or, of an angular margin, a cosine.
+    """One picture and a class. kind: what `score` is, "logit" or, of an angular margin, "cosine to its prototype".
 
     map: f32[h,w], what each place adds to it. gradient: f32[h,w], Grad-CAM. exact, error, view: as of Pair.
     """
 
     name: str
+    kind: str
     score: float
     map: np.ndarray
     gradient: np.ndarray
@@ -88,39 +86,30 @@ def scored(run, image, name: str = "") -> Scored:
     Raises UserError where the run has no classifier, or no such class, and as `pair` does.
     """
     names, classifier = run.class_names, run.classifier
-    views = _views(run, [image])
-    parts = _Parts(run, views, layer="")
-    scores = classifier.scores(parts.embeddings)[0]
     if name and name not in names:
         raise UserError(f"no class {name!r}; the {len(names)} classes are {', '.join(names[:20])}"
                         + (" ..." if len(names) > 20 else ""))
+    views = _views(run, [image])
+    parts = _Parts(run, views, layer="")
+    scores = classifier.scores(parts.embeddings)[0]
     place = names.index(name) if name else int(scores.argmax())
     score_of = lambda row: classifier.loss.scores(classifier.params, row[None])[0, place]
     slope = np.asarray(jax.grad(score_of)(jnp.asarray(parts.embeddings[0])))
-    score, target = float(scores[place]), slope
+    score, target, kind = float(scores[place]), slope, "logit"
     if classifier.loss.probabilities is None and not classifier.loss.multi_hot:
+        kind = "cosine to its prototype"
         # A cosine does not change along the embedding: its prototype, over the embedding's length, has both.
         target = slope + score * parts.embeddings[0] / (parts.embeddings[0] @ parts.embeddings[0])
     constant = score - float(parts.embeddings[0] @ target)  # the bias, which is no place's
     map_ = parts.toward(target[None])[0]
-    return Scored(names[place], score, map_ + constant / map_.size, parts.grad_cam(slope[None])[0], parts.exact,
+    return Scored(names[place], kind, score, map_ + constant / map_.size, parts.grad_cam(slope[None])[0], parts.exact,
                   abs(float(map_.sum(dtype=np.float64)) + constant - score), views[0])
 
 
 def _views(run, images: list) -> np.ndarray:
     """u8[N,S,S,3], as the network sees them."""
     source = inputs.as_source(images)
-    if lines := [datasets.problem(source, place) for place in range(len(source)) if _broken(source, place)]:
-        raise UserError(lines[0])
     return np.stack([transforms.eval_view(source[place], run.config.input) for place in range(len(source))])
-
-
-def _broken(source, place: int) -> bool:
-    try:
-        datasets.decode(source[place])
-    except (ValueError, OSError):
-        return True
-    return False
 
 
 class _Parts:
@@ -128,7 +117,9 @@ class _Parts:
 
     def __init__(self, run, views: np.ndarray, layer: str | None = None):
         self._run, self._layer = run, run.config.evaluation.layer if layer is None else layer
-        self.exact = not (run.embedder.head is not None and not self._layer)
+        if not self._layer:
+            run.check_embeds()
+        self.exact = bool(self._layer) or run.embedder.head is None
         images = embedding.normalize(jnp.asarray(views), run.config.input)
         found = [self._through(images)]
         if run.config.evaluation.average_horizontal_flips:
@@ -149,8 +140,7 @@ class _Parts:
         for one in self._views:
             slopes = one["gradient"](targets)
             constant = np.asarray(one["constant"] @ targets.T).diagonal()
-            # Of several maps the finest is shown; the error has the rest.
-            name = max(slopes, key=lambda name: slopes[name].shape[1])
+            name = _finest(slopes)
             map_ = np.asarray((slopes[name] * one["given"][name]).sum(axis=-1), np.float64)
             maps.append(map_ + constant[:, None, None] / map_[0].size)
         return _mean(maps)
@@ -160,7 +150,7 @@ class _Parts:
         maps = []
         for one in self._views:
             slopes = one["gradient"](targets)
-            name = max(slopes, key=lambda name: slopes[name].shape[1])
+            name = _finest(slopes)
             weights = slopes[name].mean(axis=(1, 2), keepdims=True)
             maps.append(np.maximum(np.asarray((weights * one["given"][name]).sum(axis=-1), np.float64), 0))
         return _mean(maps)
@@ -178,8 +168,7 @@ class _Parts:
         found = {"given": given, "embedding": embeddings,
                  "gradient": lambda targets: back(jnp.asarray(targets, embeddings.dtype))[0]}
         if self.exact:
-            found["parts"] = jax.jit(lambda variables, images: embedders.contributions(
-                embedder, variables, images, layer).parts)(variables, images)
+            found["parts"] = places.of_features(embedder, variables, named, layer).parts
         else:
             found["constant"] = after(jax.tree.map(jnp.zeros_like, given))
         return found
@@ -195,6 +184,11 @@ class _Parts:
         module = neck.Neck(kind=embedder.neck, pooling=embedder.pooling, dropout=0.0, norm=embedder.norm(False),
                            embedding_size=embedder.embedding_size or None)
         return lambda maps: module.apply(below("neck"), maps[embedder.layer], False)[1]
+
+
+def _finest(maps: dict[str, jnp.ndarray]) -> str:
+    """Of several maps the one that is shown; the error of the sum has the rest."""
+    return max(maps, key=lambda name: maps[name].shape[1])
 
 
 def _mean(maps: list[np.ndarray]) -> np.ndarray:

@@ -226,6 +226,7 @@ class Run:
     @functools.cached_property
     def classifier(self) -> classifier.Classifier:
         """The trained loss as a classifier, or that of imported weights, read when it is first asked for."""
+        self.check_embeds()
         return classifier.load(self.workdir, self.config, self.step)
 
     @property
@@ -294,10 +295,15 @@ class Run:
             "input": stored.as_dict(self.config)["input"],
             "average_horizontal_flips": evaluation.average_horizontal_flips, "layer": evaluation.layer}))
 
-    def _make_step(self, layer: str, pooled: bool) -> Callable:
-        if not layer and self.config.task == "detection":
+    def check_embeds(self) -> None:
+        """Raises UserError of a detector, whose network gives boxes and no vector of an image."""
+        if self.config.task == "detection":
             raise UserError(f"{self.workdir} is a detector, which gives boxes and no embeddings: use geodesic detect, "
                             f"or name a layer of its trunk")
+
+    def _make_step(self, layer: str, pooled: bool) -> Callable:
+        if not layer:
+            self.check_embeds()
         return embedding.make_embed_step(
             self.embedder, self.mesh, self.config.input, layer=layer, pooled=pooled,
             average_horizontal_flips=self.config.evaluation.average_horizontal_flips)

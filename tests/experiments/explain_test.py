@@ -43,7 +43,7 @@ def test_a_pairs_record_has_what_was_printed(run, faces, tmp_path, capsys):
     strongest = int(abs(unit[0] * unit[1]).argmax())
     assert record["channels"][0]["channel"] == strongest and record["curves"] is None
     told = capsys.readouterr().out
-    assert told.startswith(f"cosine {cosine:.4f} (no threshold is calibrated); its maps are exact, and sum to it ")
+    assert told.startswith(f"cosine {cosine:.4f} (no threshold is calibrated); what its places add is exact, and ")
     assert f"  number {strongest} adds" in told
 
 

@@ -7,7 +7,6 @@ import re
 
 import numpy as np
 import PIL.Image
-import pytest
 
 from geodesic.experiments.galleries.searching import Found, Hit
 from geodesic.experiments.reporting import found
@@ -47,12 +46,6 @@ def test_a_page_and_a_sheet(tmp_path):
     assert PIL.Image.open(tmp_path / "sheet.png").size[0] > 200
     found.write(str(tmp_path / "none.png"), results(tmp_path)[1:], READ, "how")
     assert (tmp_path / "none.png").exists()
-
-
-@pytest.mark.parametrize(("given", "out", "expected"), [
-    ("", "", "table"), ("", "a.csv", "csv"), ("", "a.json", "json"), ("", "a.txt", "table"), ("json", "a.csv", "json")])
-def test_the_format_is_the_one_asked_for_or_the_files(given, out, expected):
-    assert found.format_of(given, out) == expected
 
 
 def test_rows_of_no_file(tmp_path):

@@ -80,6 +80,11 @@ def test_what_cannot_be_explained_is_said(tmp_path, images):
         attribution.pair(run, *images)
     with pytest.raises(UserError, match="cannot read the image"):
         attribution.pair(run, b"no picture", images[1])
+    detector = loaded(tmp_path)
+    detector.config.task = "detection"
+    for asks in (lambda: attribution.pair(detector, *images), lambda: detector.classifier):
+        with pytest.raises(UserError, match="is a detector, which gives boxes and no embeddings"):
+            asks()
 
 
 @pytest.mark.parametrize("loss", ["softmax", "arcface"])
@@ -90,6 +95,7 @@ def test_maps_of_a_class_sum_to_its_score(tmp_path, loss):
     scores = run.classifier.scores(run.embed(picture, normalized=False))[0]
     best, named = attribution.scored(run, picture), attribution.scored(run, picture, "class2")
     assert best.name == run.class_names[scores.argmax()] and best.exact
+    assert best.kind == {"softmax": "logit", "arcface": "cosine to its prototype"}[loss]
     assert best.map.sum() == pytest.approx(scores.max(), abs=2e-6)
     assert named.name == "class2" and named.map.sum() == pytest.approx(scores[2], abs=2e-6) and named.error < 2e-6
     with pytest.raises(UserError, match="no class 'class9'; the 3 classes are class0, class1, class2"):
