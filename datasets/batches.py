@@ -279,7 +279,7 @@ def plain(section):
 
 
 def iterate(load: Callable[[int], dict], count: int, size: int, threads: int, processes: int,
-             buffer: int) -> Iterator[dict]:
+            buffer: int) -> Iterator[dict]:
     """Makes `count` batches of `size` examples. Threads and processes make whole batches: a hand-over for each example
     would cost as much as a small image.
     """

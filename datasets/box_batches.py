@@ -103,23 +103,23 @@ class _TrainLoader(batches.Loader):
     def _at(self, position: int) -> dict:
         index, draws = self._order.record(position), box_views.Draws(np.random.default_rng((self._seed, 1, position)))
         others = self._others(position)
-        seen, stand_in = (self._mosaic if others else self._alone)(index, others, draws)
+        seen, stand_in = self._mosaic([index, *others], draws) if others else self._alone(index, draws)
         if len(seen.boxes) > self._detection.max_boxes:
-            seen, stand_in = self._alone(index, others, draws)
+            seen, stand_in = self._alone(index, draws)
         boxes = np.zeros((self._detection.max_boxes, 4), np.float32)
         classes = np.zeros(self._detection.max_boxes, np.int32)
         boxes[:len(seen.boxes)], classes[:len(seen.boxes)] = seen.boxes, seen.classes
         return {"image": box_views.colours(seen.image, draws, self._augment), "boxes": boxes, "classes": classes,
                 "num_boxes": np.int32(len(seen.boxes)), "replaced": np.int64(index if stand_in != index else -1)}
 
-    def _alone(self, index: int, others: list[int], draws: box_views.Draws) -> tuple[box_views.Seen, int]:
+    def _alone(self, index: int, draws: box_views.Draws) -> tuple[box_views.Seen, int]:
         return self._first_readable(index, functools.partial(self._view, draws=draws, which=0))
 
-    def _mosaic(self, index: int, others: list[int], draws: box_views.Draws) -> tuple[box_views.Seen, int]:
+    def _mosaic(self, indices: list[int], draws: box_views.Draws) -> tuple[box_views.Seen, int]:
         tiles = []
         for place, (_, into, corner) in enumerate(box_views.mosaic_tiles(draws, self._detection)):
             view = functools.partial(self._view, draws=draws, which=place, into=into, corner=corner)
-            tiles.append(self._first_readable((index, *others)[place], view))
+            tiles.append(self._first_readable(indices[place], view))
         return box_views.mosaic([seen for seen, _ in tiles], draws, self._detection), tiles[0][1]
 
     def _view(self, record: dict, **options) -> box_views.Seen:

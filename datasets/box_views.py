@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import UserError
 from . import crops, decoding, photometry, transforms
 
-CENTRE = (0.25, 0.75)  # where the four pictures of a mosaic meet, in shares of the sides
+_CENTRE = (0.25, 0.75)  # where the four pictures of a mosaic meet, in shares of the sides
 
 
 class Seen(NamedTuple):
@@ -113,20 +113,14 @@ def _half(room: float) -> int:
     return math.floor(room / 2 + 1e-6)
 
 
-def to_input(boxes: np.ndarray, scale: float, offset: np.ndarray) -> np.ndarray:
-    """Boxes f[n,4] of a picture in pixels of the network's input: f32[n,4]."""
-    return (np.asarray(boxes, np.float64) * scale + np.tile(offset, 2)).astype(np.float32)
-
-
 def to_picture(boxes: np.ndarray, scale: float, offset: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Boxes f[n,4] of the network's input in pixels of the picture, f32[n,4], cut at its edges: what `to_input` did,
-    undone.
+    """Boxes f[n,4] of the network's input in pixels of the picture, f32[n,4], cut at its edges.
 
     scale, offset, size: of a `Letterboxed`.
 
     Example:
         >>> scale, offset = letterbox(480, 640, (320, 320))
-        >>> to_picture(to_input([[10, 20, 110, 220]], scale, offset), scale, offset, (480, 640)).tolist()
+        >>> to_picture([[5, 50, 55, 150]], scale, offset, (480, 640)).tolist()
         [[10.0, 20.0, 110.0, 220.0]]
     """
     found = (np.asarray(boxes, np.float64) - np.tile(np.asarray(offset, np.float64), 2)) / float(scale)
@@ -202,15 +196,10 @@ def picture_view(record: dict, draws: Draws, which: int, inputs, detection, opti
     return Seen(image, boxes[large].astype(np.float32), classes[large])
 
 
-def meeting_place(draws: Draws, detection) -> tuple[int, int]:
-    """x and y, in pixels, of the place where the pictures of a mosaic meet."""
-    return tuple(round(side * transforms.within(CENTRE, share)) for side, share in
-                 zip((detection.width, detection.height), draws.centre, strict=True))
-
-
 def mosaic_tiles(draws: Draws, detection) -> list[tuple[tuple[int, int], tuple[int, int], tuple[int, int]]]:
     """((x, y) in the mosaic, (height, width), the corner of the picture in it) of the four parts of a mosaic."""
-    x, y = meeting_place(draws, detection)
+    x, y = (round(side * transforms.within(_CENTRE, share)) for side, share in
+            zip((detection.width, detection.height), draws.centre, strict=True))
     return [((x * across, y * down), (detection.height - y if down else y, detection.width - x if across else x),
              (1 - across, 1 - down)) for down in (0, 1) for across in (0, 1)]
 

@@ -151,17 +151,3 @@ def gather(path: str, picture_names: Sequence[str], pictures: np.ndarray, corner
     crowd = np.zeros(len(corners), bool) if crowd is None else crowd
     return Boxes(starts, single[rows], np.asarray(classes, np.int32)[rows], np.asarray(crowd, bool)[rows],
                  areas[rows].astype(np.float32)), remarks
-
-
-def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The intersection over union of each of the boxes f[N,4] and each of the others f[M,4]: f64[N,M].
-
-    Example:
-        >>> overlaps(np.array([[0, 0, 2, 2]]), np.array([[0, 0, 2, 2], [1, 0, 3, 2]])).round(3).tolist()
-        [[1.0, 0.333]]
-    """
-    boxes, others = np.asarray(boxes, np.float64), np.asarray(others, np.float64)
-    sides = np.minimum(boxes[:, None, 2:], others[:, 2:]) - np.maximum(boxes[:, None, :2], others[:, :2])
-    both = np.prod(np.maximum(sides, 0), axis=2)
-    one, other = (np.prod(values[:, 2:] - values[:, :2], axis=1) for values in (boxes, others))
-    return both / (one[:, None] + other - both)

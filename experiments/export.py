@@ -28,10 +28,9 @@ def define_flags() -> None:
 
 def main(config, values) -> None:
     hosts.must_be_alone("geodesic export")
-    run = loading.load(values.workdir, config)
-    record = run.export(values.out, [kind for kind in values.formats if kind], layer=values.layer or None,
-                        output=values.output, preprocessing=values.preprocessing, images=values.images or None,
-                        say=print)
+    wanted = export.wanted(config, values.out, values.formats, layer=values.layer or None, output=values.output,
+                           preprocessing=values.preprocessing, images=values.images or None)
+    record = export.export(loading.load(values.workdir, config), wanted, print)
     given = record["output"]
     print(f"written to {values.out}: {record['input']['dtype']} {record['input']['shape']} -> {given['name']} "
           f"{given['shape']}" + (f" of {given['layer']}" if given["layer"] else "")

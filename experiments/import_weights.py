@@ -44,8 +44,7 @@ def define_flags() -> None:
 def main(config, values) -> None:
     hosts.must_be_alone("geodesic import_weights")
     config = config or default.get_config()
-    if storage.names(values.out):
-        raise UserError(f"{values.out} is not empty: choose another --out")
+    storage.check_new_folder(values.out)
     taken = containers.choose(weight_files.read_all(values.weights), values.prefix,
                               tuple(layouts.LAYOUTS[name].first for name in PUBLIC_LAYOUTS.get(values.embedder, ())))
     print(describe(taken))

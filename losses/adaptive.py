@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from ..errors import UserError
-from . import angle, class_axis, cross_entropy, partial_fc, similarity
+from . import angle, class_axis, cross_entropy, partial_fc, reduction, similarity
 from .class_axis import ClassAxis
 from .loss import Loss
 from .margin import check_arc, init_prototypes
@@ -263,7 +263,7 @@ def adacos(axis: ClassAxis, *, dynamic: bool = True) -> Loss:
 
     def next_scale(scale, x, params, labels, sample):
         before = cross_entropy.softmax(axis, x, params, labels, _by_row_scale, rows=scale, sample=sample)
-        log_mean = class_axis.logsumexp(before.others, axis=0) - math.log(before.others.size)
+        log_mean = reduction.logsumexp(before.others, axis=0) - math.log(before.others.size)
         median = jnp.median(angle.theta(before.target))
         # Where few classes are far away, log(B) falls to 0 and below; the floor of 1 keeps the scale positive.
         return jnp.maximum(log_mean, 1.0) / jnp.cos(jnp.minimum(math.pi / 4, median))

@@ -22,12 +22,9 @@ from jax.sharding import PartitionSpec as P
 
 from ..errors import UserError
 from . import stored
+from .reduction import Totals, over_chunks, over_shards
 from .shards import on_shards, psum, whole_batch
 from .similarity import PRECISION, cosines, products, unit
-
-# Classes at a time where no chunk size is given. What follows a product makes a few copies of it (the CPU's compiler
-# materialises what it reduces), and this bounds them. Products are kept for the backward pass, not computed again.
-UNSTREAMED_CHUNK = 4096
 
 
 class ClassAxis(NamedTuple):
@@ -116,14 +113,6 @@ class Piece(NamedTuple):
     classes: jax.Array
 
 
-class Totals(NamedTuple):
-    """What a loss wants to know over all classes: dicts of sums, of maxima (without gradient), and of log-sum-exps."""
-
-    sums: dict
-    maxima: dict
-    logs: dict
-
-
 def init_prototypes(rng: jax.Array, axis: ClassAxis, embedding_size: int, centres: int | None = None) -> jax.Array:
     """Prototypes before the first step, drawn from N(0, .01^2) as in the public implementations.
 
@@ -190,9 +179,9 @@ def totals(axis: ClassAxis, summarize: Callable[[Piece], Totals], x: jax.Array, 
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from geodesic.losses import class_axis
+      >>> from geodesic.losses import class_axis, reduction
       >>> def summarize(piece):
-      ...     return class_axis.Totals(sums={"cosines": piece.values.sum(axis=-1)}, maxima={}, logs={})
+      ...     return reduction.Totals(sums={"cosines": piece.values.sum(axis=-1)}, maxima={}, logs={})
       >>> found = class_axis.totals(class_axis.ClassAxis(2), summarize, jnp.array([[0.6, 0.8]]),
       ...                           {"prototypes": jnp.eye(2)}, jnp.array([0]))
       >>> round(float(found.sums["cosines"][0]), 4)
@@ -213,7 +202,7 @@ def totals(axis: ClassAxis, summarize: Callable[[Piece], Totals], x: jax.Array, 
             of = functools.partial(_summary, axis, summarize, columns)
             return stored.summary(of, axis.logits_dtype, products(x, part[0]), (None, *part, labels, rows))
 
-        return _over_shards(axis, _over_chunks(axis.chunk_size, piece, (classes, ids)))
+        return over_shards(axis.mesh, axis.name, over_chunks(axis.chunk_size, piece, (classes, ids)))
 
     if labels.ndim == 2:  # multi-hot labels are split as the classes are, and padded to their number
         labels = jnp.pad(labels, ((0, 0), (0, axis.rows - labels.shape[1])))
@@ -267,19 +256,6 @@ def target_cosines(axis: ClassAxis, x: jax.Array, classes: dict, labels: jax.Arr
     return on_shards(axis, local, (P(axis.name),) * 3, P())(x, prototypes, labels)
 
 
-def logsumexp(x: jax.Array, axis: int) -> jax.Array:
-    """log sum e^x along an axis; -inf, with gradient 0, where there is nothing to add but -inf.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from geodesic.losses import class_axis
-      >>> class_axis.logsumexp(jnp.log(jnp.array([[1.0, 3.0], [0.0, 0.0]])), axis=1).tolist()   # log 4, log 0
-      [1.386..., -inf]
-    """
-    largest = lax.stop_gradient(jnp.max(x, axis=axis, keepdims=True))
-    return _shifted_log(x, largest, lambda values: jnp.sum(values, axis=axis), lambda m: jnp.squeeze(m, axis))
-
-
 def first_class(axis: ClassAxis) -> jax.Array | int:
     """Inside of `on_shards`: the class of this device's first row.
 
@@ -289,67 +265,3 @@ def first_class(axis: ClassAxis) -> jax.Array | int:
       0
     """
     return 0 if axis.mesh is None else lax.axis_index(axis.name) * (axis.rows // axis.shards)
-
-
-def _over_chunks(size: int, piece: Callable, classes) -> Totals:
-    """The totals over one device's classes, chunk by chunk.
-
-    Of each chunk's [B,c] the products alone are kept for the backward pass; with a chunk size nothing is, and the
-    backward pass computes the products again.
-    """
-    policy = None if size else jax.checkpoint_policies.save_only_these_names("products")
-    piece = jax.checkpoint(piece, policy=policy)
-    count = jax.tree.leaves(classes)[0].shape[0]
-    size = chunk_of(count, size or UNSTREAMED_CHUNK)
-    if size == count:
-        return piece(classes)
-    whole = count // size * size
-    result = _reduce(lax.map(piece, jax.tree.map(lambda a: a[:whole].reshape(-1, size, *a.shape[1:]), classes)))
-    if whole == count:
-        return result
-    rest = piece(jax.tree.map(lambda a: a[whole:], classes))
-    return _reduce(jax.tree.map(lambda a, b: jnp.stack([a, b]), result, rest))
-
-
-def chunk_of(count: int, size: int) -> int:
-    """A chunk size of at most `size`, and more than half of it that divides `count` where there is one.
-
-    A remainder would cost a copy of the prototypes.
-
-    Example:
-      >>> from geodesic.losses import class_axis
-      >>> class_axis.chunk_of(100, 30), class_axis.chunk_of(100, 200)
-      (25, 100)
-    """
-    if size >= count:
-        return count
-    divisors = (n for n in range(size, size // 2, -1) if count % n == 0)
-    return next(divisors, size)
-
-
-def _reduce(stacked: Totals) -> Totals:
-    """The totals over chunks that lie along the first axis."""
-    return Totals(jax.tree.map(lambda a: jnp.sum(a, axis=0), stacked.sums),
-                  jax.tree.map(lambda a: jnp.max(a, axis=0), stacked.maxima),
-                  jax.tree.map(lambda a: logsumexp(a, axis=0), stacked.logs))
-
-
-def _over_shards(axis: ClassAxis, result: Totals) -> Totals:
-    """The totals over the devices, from each device's own."""
-    maxima = lax.stop_gradient(result.maxima)
-    if axis.mesh is None:
-        return result._replace(maxima=maxima)
-    largest = lambda x: lax.pmax(lax.stop_gradient(x), axis.name)
-    return Totals(jax.tree.map(lambda x: lax.psum(x, axis.name), result.sums), jax.tree.map(largest, maxima),
-                  jax.tree.map(lambda x: _shifted_log(x, largest(x), lambda v: lax.psum(v, axis.name)), result.logs))
-
-
-def _shifted_log(x, largest, add, squeeze=lambda largest: largest):
-    """log of what `add` makes of e^x; `largest` are the largest x, and `squeeze` gives them the shape of the sum."""
-    # Subtracting the largest keeps exp in range. Where all is -inf, nothing is subtracted.
-    shift = jnp.where(jnp.isfinite(largest), largest, 0.0)
-    total = add(jnp.exp(x - shift))
-    # The inner where: log's infinite slope at 0 would turn the gradient of a row that the outer one masks into NaN. A
-    # total of NaN is not empty, and stays NaN.
-    empty = total == 0
-    return squeeze(shift) + jnp.where(empty, -jnp.inf, jnp.log(jnp.where(empty, 1.0, total)))

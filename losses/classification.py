@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import UserError
-from . import class_axis, cross_entropy, partial_fc, similarity
-from .class_axis import ClassAxis, Piece, Totals
+from . import class_axis, cross_entropy, partial_fc, reduction, similarity
+from .class_axis import ClassAxis, Piece
 from .labels import Mixed
 from .loss import Loss
+from .reduction import Totals
 
 
 def softmax(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
@@ -49,7 +50,7 @@ def softmax(axis: ClassAxis, *, label_smoothing: float = 0.0) -> Loss:
         return Totals(sums={"target": jnp.sum(jnp.where(piece.own, logits, 0.0), axis=-1),
                             "logits": jnp.sum(logits, axis=-1), **other},
                       maxima={"largest": jnp.max(others, axis=-1)},
-                      logs={"others": class_axis.logsumexp(others, axis=-1)})
+                      logs={"others": reduction.logsumexp(others, axis=-1)})
 
     def apply(params, state, embeddings, labels, rng):
         totals, state = _totals(axis, summarize, params, state, embeddings, labels, rng)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import class_axis, similarity
-from .class_axis import ClassAxis, Piece, Totals
+from . import class_axis, reduction, similarity
+from .class_axis import ClassAxis, Piece
+from .reduction import Totals
 
 
 class Softmax(NamedTuple):
@@ -55,7 +56,7 @@ def softmax(axis: ClassAxis, x: jax.Array, classes: dict, labels: jax.Array, neg
         logits = jnp.where(others, negative(piece.values, piece.rows), -jnp.inf)
         return Totals(sums={"target": jnp.sum(jnp.where(piece.own, piece.values, 0.0), axis=-1)},
                       maxima={"largest": jnp.max(jnp.where(others, piece.values, -jnp.inf), axis=-1)},
-                      logs={"others": class_axis.logsumexp(logits, axis=-1)})
+                      logs={"others": reduction.logsumexp(logits, axis=-1)})
 
     totals = class_axis.totals(axis, summarize, x, classes, labels, rows, sample, columns)
     return Softmax(totals.sums["target"], totals.logs["others"], totals.maxima["largest"])

@@ -14,8 +14,8 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 
 from . import memory
-from .class_axis import chunk_of
 from .loss import Loss
+from .reduction import chunk_of
 from .shards import on_shards, whole_batch
 from .similarity import PRECISION, unit
 

@@ -10,9 +10,9 @@ taken.
 import jax
 import jax.numpy as jnp
 
-from .class_axis import logsumexp
 from .loss import Loss
 from .pair_axis import PairAxis, Terms, distance, masked_sum, pair_loss
+from .reduction import logsumexp
 
 
 def contrastive(axis: PairAxis, *, pos_margin: float = 0.0, neg_margin: float = 1.0) -> Loss:

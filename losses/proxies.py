@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import UserError
-from . import class_axis, cross_entropy, partial_fc, similarity
-from .class_axis import ClassAxis, Piece, Totals
+from . import class_axis, cross_entropy, partial_fc, reduction, similarity
+from .class_axis import ClassAxis, Piece
 from .loss import Loss
 from .margin import init_prototypes
+from .reduction import Totals
 
 
 def proxy_nca(axis: ClassAxis, *, scale: float = 1.0, denominator: str = "all") -> Loss:
@@ -83,8 +84,8 @@ def proxy_anchor(axis: ClassAxis, *, margin: float = 0.1, alpha: float = 32.0) -
 
     def summarize(piece: Piece) -> Totals:
         s, own = piece.values, piece.own & piece.valid
-        near = jax.nn.softplus(class_axis.logsumexp(jnp.where(own, -alpha * (s - margin), -jnp.inf), axis=0))
-        far = jax.nn.softplus(class_axis.logsumexp(jnp.where(~own, alpha * (s + margin), -jnp.inf), axis=0))
+        near = jax.nn.softplus(reduction.logsumexp(jnp.where(own, -alpha * (s - margin), -jnp.inf), axis=0))
+        far = jax.nn.softplus(reduction.logsumexp(jnp.where(~own, alpha * (s + margin), -jnp.inf), axis=0))
         valid = piece.valid[0]
         return Totals(sums={"near": jnp.sum(near), "present": jnp.sum(jnp.any(own, axis=0)),
                             "far": jnp.sum(jnp.where(valid, far, 0.0)),

@@ -19,7 +19,7 @@ def summary(of: Callable, dtype: str, products: jax.Array, given: tuple):
     Under a `jax.checkpoint` that saves what is called "products", nothing else is kept.
 
     Args:
-      of: gives a `class_axis.Totals`; what it takes of tracers is in `given`.
+      of: gives a `reduction.Totals`; what it takes of tracers is in `given`.
       dtype: of 16 bits.
       products: f32[B,c].
       given: arrays.
@@ -29,8 +29,8 @@ def summary(of: Callable, dtype: str, products: jax.Array, given: tuple):
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from geodesic.losses import class_axis, stored
-      >>> square = lambda products, _: class_axis.Totals({"square": products ** 2}, {}, {})
+      >>> from geodesic.losses import reduction, stored
+      >>> square = lambda products, _: reduction.Totals({"square": products ** 2}, {}, {})
       >>> of = lambda products: stored.summary(square, "bfloat16", products, ()).sums["square"]
       >>> [float(value) for value in jax.value_and_grad(of)(jnp.float32(1.001))]   # 1.001 is 1 in bfloat16
       [1.00200..., 2.0]

@@ -1,21 +1,21 @@
 """A manifest of several boxes for each picture: the columns path, boxes and labels, and perhaps split."""
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from ...errors import UserError
-from .. import buckets, crops
+from .. import crops
 from ..boxes import BoxFiles, gather
-from . import class_names, text_labels
+from . import text_labels
 from .text_labels import SEPARATOR
 
 _EXPECTED = "left, top, right, bottom"
 
 
-def load(path: str, table: pa.Table, paths: Sequence[str], rows: Sequence[int], remarks: list[str]) -> BoxFiles:
+def load(path: str, table: pa.Table, files: list[str], paths: list[str], rows: Sequence[int],
+         remarks: list[str]) -> BoxFiles:
     """Opens a table that has a column of boxes.
 
     boxes: in a CSV four numbers for each box, left, top, right and bottom in pixels, parted by blanks, and the boxes
@@ -26,14 +26,14 @@ def load(path: str, table: pa.Table, paths: Sequence[str], rows: Sequence[int], 
     Args:
         path: of the table.
         table: all its rows, of the columns boxes and labels.
-        paths: of the pictures of the rows that are kept.
+        files, paths: of the pictures of the rows that are kept, as they stand there, and where they lie.
         rows: which those are.
         remarks: what there is to say of the table so far.
 
     Raises UserError, naming the row.
     """
     labels = [_labels(path, row, value) for row, value in enumerate(table["labels"].to_pylist())]
-    names, _, _ = text_labels.number(sorted({label for several in labels for label in several}))
+    names, _, of_names = text_labels.number(sorted({label for several in labels for label in several}))
     if not names:
         raise UserError(f"{path} has no label in any row")
     number = {name: place for place, name in enumerate(names)}
@@ -51,12 +51,9 @@ def load(path: str, table: pa.Table, paths: Sequence[str], rows: Sequence[int], 
     if corners and crops.are_shares(np.ravel(corners)):
         raise UserError(f"{path}: none of the numbers of its boxes is above {crops.SHARES:g}, as of shares of the "
                         f"pictures' sides: expected pixels (yolo reads shares)")
-    folder = os.path.dirname(path)
-    full = [file if buckets.is_remote(file) else os.path.join(folder, file) for file in paths]
-    boxes, more = gather(path, list(paths), np.array(owners, np.int64), np.array(corners, np.float64),
+    boxes, more = gather(path, files, np.array(owners, np.int64), np.array(corners, np.float64),
                          np.array(classes, np.int64), where=lambda index: f"a box of row {origin[index] + 1}")
-    said = [*remarks, *class_names.remarks(names)]
-    return BoxFiles(full, names, boxes, remarks=[*more, *(f"{path}: {line}" for line in said)])
+    return BoxFiles(paths, names, boxes, remarks=[*more, *(f"{path}: {line}" for line in (*remarks, *of_names))])
 
 
 def _labels(path: str, row: int, value) -> list[str]:

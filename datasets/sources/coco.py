@@ -86,7 +86,7 @@ def _one(path: str, folder: str = "") -> BoxFiles:
 
 def _read(path: str) -> pa.Table:
     if not buckets.exists(path):
-        raise FileNotFoundError(f"no file {path!r}")
+        raise FileNotFoundError(f"no file {path!r}: expected a JSON file of COCO's form")
     if not buckets.is_remote(path) and os.path.isdir(path):
         raise UserError(f"{path} is a folder: expected a JSON file of COCO's form")
     size = buckets.file(path).size if buckets.is_remote(path) else os.path.getsize(path)

@@ -84,11 +84,11 @@ def load(path: str) -> Manifest | BoxFiles:
     table = tables.read(path, [*named.values()]).rename_columns([*named])
     column = "label" if "label" in named else "labels"
     rows, remarks = _rows(path, table, split)
+    whole, table = table, table.take(pa.array(rows, pa.int64())) if split else table
+    files, folder = _paths(path, rows, table["path"]), os.path.dirname(path)
+    paths = [file if buckets.is_remote(file) else os.path.join(folder, file) for file in files]
     if "boxes" in named:
-        kept = table["path"].take(pa.array(rows, pa.int64()))
-        return box_table.load(path, table, _paths(path, rows, kept), rows, remarks)
-    table = table.take(pa.array(rows, pa.int64())) if split else table
-    files = _paths(path, rows, table["path"])
+        return box_table.load(path, whole, files, paths, rows, remarks)
     several, by_value = text_labels.read(path, rows, table[column], column, remarks)
     names = text_labels.ordered({name for labels in several for name in labels}, by_value)
     number = {name: index for index, name in enumerate(names)}
@@ -99,8 +99,6 @@ def load(path: str) -> Manifest | BoxFiles:
             tags[place, [number[label] for label in labels]] = True
     boxes, landmarks = regions.boxes(path, rows, table), regions.landmarks(path, rows, table)
     remarks += [*class_names.remarks(names), *regions.remarks(boxes, landmarks)]
-    folder = os.path.dirname(path)
-    paths = [file if buckets.is_remote(file) else os.path.join(folder, file) for file in files]
     return Manifest(paths, [number[labels[0]] for labels in several], names,
                     boxes, tags, path, rows, [f"{path}: {remark}" for remark in remarks], landmarks)
 

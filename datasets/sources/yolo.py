@@ -37,7 +37,7 @@ def load(path: str) -> BoxFiles:
     path, split = parted(path)
     path = os.path.join(path, "data.yaml") if os.path.isdir(path) else path
     options = _options(path)
-    if split not in options or split not in ("train", "val", "test"):
+    if split not in ("train", "val", "test") or not options.get(split):
         raise UserError(f"{path} is opened as {os.path.basename(path)}#SPLIT; its splits are "
                         f"{', '.join(name for name in ('train', 'val', 'test') if options.get(name)) or 'none'}"
                         + (f"; got {split!r}" if split else ""))

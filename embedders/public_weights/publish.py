@@ -27,8 +27,8 @@ _MODULES = {
     "insightface": {"neck/bn_in": "bn2", "neck/fc": "fc", "neck/bn_out": "features"},
     "Keras v1": {"bn1": "bn_conv1"},
 }
-# The stems of each layout's networks.
-_STEMS = {"timm, deep stem": ("deep",)}
+# What a classifier is called among what is left out.
+CLASSIFIER = "the classifier"
 
 
 class Published(NamedTuple):
@@ -98,7 +98,7 @@ def convert(variables: Mapping, name: str, embedder, head: Mapping | None = None
         embedder.layer == build(name).layer)
     neck = variables["params"].get("neck", {})
     if head is not None and (neck or not plain):
-        left_out.append("the classifier")
+        left_out.append(CLASSIFIER)
         head = None
     elif plain and {*neck} == {"fc"} and embedder.neck == "linear":
         head, left_out = neck["fc"], []
@@ -126,13 +126,12 @@ def layout_of(name: str, embedder) -> layouts.Layout:
     """
     refused = []
     for layout in (layouts.LAYOUTS[known] for known in PUBLIC_LAYOUTS.get(name, ())):
-        needs = {"bn_epsilon": 1e-5, "version": "v1.5"} | layout.fields
+        needs = {"bn_epsilon": 1e-5, "version": "v1.5", "stem": "imagenet"} | layout.fields
         needs |= {"neck": "bn_fc_bn", "pooling": "flatten", "head": None, "layer": build(name).layer} if (
             layout.neck) else {}
-        stems = _STEMS.get(layout.name, ("imagenet", "space_to_depth"))
-        differing = [f"{key} {getattr(embedder, key)}" for key, value in needs.items()
-                     if key not in ("stem", "bn_momentum") and getattr(embedder, key, value) != value]
-        differing += [f"stem {embedder.stem}"] if getattr(embedder, "stem", stems[0]) not in stems else []
+        has = {key: getattr(embedder, key, value) for key, value in needs.items() if key != "bn_momentum"}
+        has |= {"stem": "imagenet"} if has["stem"] == "space_to_depth" else {}  # the same parameters
+        differing = [f"{key} {value}" for key, value in has.items() if value != needs[key]]
         if not differing:
             return layout
         refused.append(f"{layout.name} has not {' and '.join(differing)}")

@@ -135,6 +135,21 @@ def names(folder: str) -> list[str]:
     return sorted(filter(None, below))
 
 
+def check_new_folder(path: str) -> None:
+    """Raises UserError for a folder to write, of the flag --out, in which something lies, or that cannot be made."""
+    if names(path):
+        raise UserError(f"{path} is not empty: choose another --out")
+    if is_remote(path):
+        return
+    there = os.path.abspath(path)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        raise UserError(f"{path} cannot be a folder, as {there} is a file: choose another --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{path} cannot be written, as {there} must not be written to: choose another --out")
+
+
 def files(folder: str) -> dict[str, int]:
     """Every object below a folder of a bucket, by its path there, with its size."""
     start = len(_key(folder)) + 1

@@ -244,7 +244,7 @@ def _pooled(values: np.ndarray) -> np.ndarray:
 
 
 def _untrained(run: Run, source, layer: str, folder: str, advance) -> np.ndarray:
-    start = jax.jit(lambda: network.init_embedder(run.embedder, run.config.input.image_size, run.config.seed))()
+    start = network.untrained(run.embedder, run.config)
     return features.of(run, source, (layer,), folder=folder, variables=start, progress=advance)[layer].values
 
 

@@ -1,12 +1,11 @@
 """How good are these embeddings? The protocol of `evaluate`, on embeddings of any origin."""
 
-import jax
 import numpy as np
 
 from geodesic import datasets
 from geodesic.datasets import identity
 from geodesic.experiments.process import progress
-from geodesic.experiments.trained import network
+from geodesic.experiments.trained import embedding, network
 from geodesic.experiments.trained.run import Run
 from geodesic.experiments.training import data
 from geodesic.metrics import retrieval, verification
@@ -52,10 +51,8 @@ def baselines(run: Run, test: datasets.Source) -> dict[str, np.ndarray]:
     """
     config = run.config
     unseen = _pixels(test, config, "reading the test images")
-    # Compiled: one by one its hundreds of small operations take seconds.
-    start = jax.jit(lambda: network.init_embedder(run.embedder, config.input.image_size, config.seed))()
     with progress.bar("embedding without training", len(test)) as advance:
-        untrained = run.embed_source(test, advance, variables=start)
+        untrained = run.embed_source(test, advance, variables=network.untrained(run.embedder, config))
     return {"raw pixels": unseen, **_pca(run, unseen), "untrained network": untrained.embeddings[untrained.readable]}
 
 
@@ -83,8 +80,7 @@ def _pixels(source: datasets.Source, config, what: str) -> np.ndarray:
     with progress.bar(what, len(source)) as advance:
         for batch in datasets.eval_batches(source, input=config.input, batch_size=config.evaluation.batch_size,
                                            process_index=0, process_count=1):
-            images = batch["image"][batch["mask"]].astype(np.float32)
-            images = (images - np.float32(config.input.mean)) / np.float32(config.input.std)
+            images = embedding.normalize(batch["image"][batch["mask"]], config.input)
             rows.append(images.reshape(len(images), -1))
             advance(len(images))
     return np.concatenate(rows)

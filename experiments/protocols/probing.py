@@ -278,8 +278,7 @@ def _control(name: str, run: Run, split: _Split, layer: str, folder: str, progre
     if name == _RAW:
         return {part: _pixels(source, run, progress(f"pixels of {part} images", len(source)))
                 for part, source in split.sources.items()}
-    # Compiled: one by one its hundreds of small operations take seconds.
-    start = jax.jit(lambda: network.init_embedder(run.embedder, run.config.input.image_size, run.config.seed))()
+    start = network.untrained(run.embedder, run.config)
     sets = _features(run, split, {*layer.split("+")}, folder, progress, start)
     return {part: np.concatenate([sets[part][one].values for one in layer.split("+")], axis=1) for part in sets}
 

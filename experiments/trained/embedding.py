@@ -25,11 +25,11 @@ class Embedded(NamedTuple):
     problems: list[str]
 
 
-def normalize(images: jax.Array, input) -> jax.Array:
-    """u8[B,H,W,3] -> f32[B,H,W,3], on the device, so that bytes cross the bus. input: that section, for mean and std.
+def normalize(images, input):
+    """u8[B,H,W,3] -> f32[B,H,W,3]: on the device, so that bytes cross the bus; NumPy's arrays here. input: that
+    section, for mean and std.
     """
-    mean, std = (jnp.asarray(values, jnp.float32) for values in (input.mean, input.std))
-    return (images.astype(jnp.float32) - mean) / std
+    return (images.astype(np.float32) - np.float32(input.mean)) / np.float32(input.std)
 
 
 def make_embed(embedder, input, *, layer: str | tuple[str, ...] = "", pooled: bool = True,

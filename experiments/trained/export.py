@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from geodesic import datasets
-from geodesic.configs import stored
 from geodesic.datasets import transforms
 from geodesic.embedders.cpu import backend
 from geodesic.embedders.public_weights import pretrained, publish, weight_files
@@ -28,7 +28,7 @@ from geodesic.experiments.exporting import parity
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import storage
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.trained import embedding, inputs, thresholds
+from geodesic.experiments.trained import embedding, inputs, network, thresholds
 from geodesic.metrics import retrieval
 
 SCHEMA, VERSION = "geodesic.export", 1
@@ -43,35 +43,83 @@ GOLDEN, GOLDEN_NUMBERS = "pixel (y, x, c) = (7 * y + 13 * x + 101 * c + x * y) m
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What is exported. output: one of OUTPUTS. layer: of `Run.layers`, "" is the embedding."""
+    """What is exported, and where to. output: one of OUTPUTS. layer: of `Run.layers`, "" is the embedding. shape: of
+    what the layer gives for one image. source: of the pictures to compare on; None where no file computes anything."""
 
+    out: str
+    formats: tuple[str, ...]
     output: str
     layer: str
+    shape: tuple[int, ...]
     preprocessing: bool
+    source: datasets.Source | None
 
 
-def export(run, out: str, formats: Iterable[str] = ("onnx",), *, layer: str | None = None, output: str = "embedding",
-           preprocessing: bool = True, images=None, say: Callable[[str], None] = lambda line: None) -> dict:
-    """Writes a run's model into the folder `out`, which must be new or empty; gives the record that lies beside it.
+def wanted(config, out: str, formats: Iterable[str] = ("onnx",), *, layer: str | None = None, output: str = "embedding",
+           preprocessing: bool = True, images=None) -> Wanted:
+    """What is asked for of a run with this configuration; the arguments are those of `Run.export`.
 
-    Arguments are those of `Run.export`. Raises UserError for what cannot be exported, and where a file does not give
-    what the run gives; then nothing is written.
+    Raises UserError for what cannot be exported: it needs no weights, so that nothing is loaded in vain.
     """
-    formats = tuple(formats)
-    _check(run, out, formats, output)
-    if layer is not None:
-        run = type(run)(run.workdir, stored.changed(run.config, {"evaluation.layer": layer}), run.mesh, run.embedder,
-                        run.variables, run.step)
-    wanted = Wanted(output, "" if output == "scores" else run.config.evaluation.layer, preprocessing)
+    formats = tuple(dict.fromkeys(formats))
+    if unknown := [kind for kind in formats if kind not in FORMATS]:
+        raise UserError(f"unknown format {unknown[0]!r}; known: {', '.join(FORMATS)}")
+    if not formats:
+        raise UserError(f"no format is given: name one or more of {', '.join(FORMATS)}")
+    if output not in OUTPUTS:
+        raise UserError(f"output is one of {', '.join(OUTPUTS)}; got {output!r}")
+    if config.task == "detection":
+        raise UserError("a detector cannot be exported: its trunk can, as a run of another task")
+    missing = [name for kind in formats for name in FORMATS[kind][1] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"exporting {', '.join(formats)} needs {' and '.join(missing)}: pip install 'geodesic[export]'")
+    storage.check_new_folder(out)
+    embedder = network.make_embedder(config.embedder, config.head)
+    layer, shape = _layer(config, embedder, output, layer)
+    if "safetensors" in formats:
+        publish.layout_of(config.embedder.name, embedder)
+    return Wanted(out, formats, output, layer, shape, preprocessing,
+                  None if formats == ("safetensors",) else _source(config, images))
+
+
+def _layer(config, embedder, output: str, layer: str | None) -> tuple[str, tuple[int, ...]]:
+    """(the layer that is taken, the shape of what it gives for one image)."""
+    known = network.layers(embedder, config.input.image_size)
+    if output == "scores" and layer:
+        raise UserError(f"output 'scores' is of the embedding, and layer {layer!r} is given too: leave one out")
+    layer = "" if output == "scores" else config.evaluation.layer if layer is None else layer
+    if output == "map" and not layer:
+        raise UserError(f"output 'map' is a named layer as it is: give a layer, one of {', '.join(known)}")
+    if layer and layer not in known:
+        raise UserError(f"{config.embedder.name} has no layer {layer!r}; it has {', '.join(known)}")
+    return layer, known[layer or "embedding"]
+
+
+def _source(config, images) -> datasets.Source:
+    """Of the given pictures, or the run's test data."""
+    if images is not None:
+        return inputs.as_source(images)
+    try:
+        return datasets.build(**config.test_data)
+    except (OSError, UserError) as error:
+        raise UserError(f"the run's test data cannot be read ({error}): give --images, real pictures that the files "
+                        f"are compared on") from error
+
+
+def export(run, wanted: Wanted, say: Callable[[str], None] = lambda line: None) -> dict:
+    """Writes what is wanted of a run, whose configuration it was asked of; gives the record that lies beside the files.
+
+    say: told of each file. Raises UserError where a file does not give what the run gives; then nothing is written.
+    """
     record, contents, expected = _record(run, wanted), {}, {}
-    pixels = _pictures(run, images) if {*formats} != {"safetensors"} else None
-    for kind in formats:
+    pixels = None if wanted.source is None else _pixels(wanted.source, run.config.input)
+    for kind in wanted.formats:
         name = FORMATS[kind][0]
         if kind == "safetensors":
             contents[name], facts = _weights(run, wanted)
         else:
             dtype, begun = "float32" if kind == "onnx" else run.config.embedder.dtype, time.perf_counter()
-            contents[name], facts = _graph(run, wanted, kind, dtype, record["model"]["checkpoint"])
+            contents[name], facts = _graph(run, wanted, kind, dtype)
             facts["seconds"] = round(time.perf_counter() - begun, 2)
             if dtype not in expected:
                 expected[dtype] = _expected(run, wanted, pixels, dtype)
@@ -86,8 +134,8 @@ def export(run, out: str, formats: Iterable[str] = ("onnx",), *, layer: str | No
         rows = expected.get("float32", expected.get("bfloat16"))
         record["golden"] = _golden(_as_taken(run, wanted, pixels[-1:]), rows[-1])
     for name, content in contents.items():
-        storage.write(os.path.join(out, name), content)
-    workdirs.write_json(os.path.join(out, RECORD), record)
+        storage.write(os.path.join(wanted.out, name), content)
+    workdirs.write_json(os.path.join(wanted.out, RECORD), record)
     return record
 
 
@@ -103,43 +151,12 @@ def describe(facts: dict) -> str:
     return ", ".join(parts)
 
 
-def _check(run, out: str, formats: tuple[str, ...], output: str) -> None:
-    """All that can be said before any work."""
-    if unknown := [kind for kind in formats if kind not in FORMATS]:
-        raise UserError(f"unknown format {unknown[0]!r}; known: {', '.join(FORMATS)}")
-    if not formats:
-        raise UserError(f"no format is given: name one or more of {', '.join(FORMATS)}")
-    if output not in OUTPUTS:
-        raise UserError(f"output is one of {', '.join(OUTPUTS)}; got {output!r}")
-    if run.config.task == "detection":
-        raise UserError("a detector cannot be exported: its trunk can, as a run of another task")
-    missing = [name for kind in formats for name in FORMATS[kind][1] if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UserError(f"exporting {', '.join(formats)} needs {' and '.join(missing)}: pip install 'geodesic[export]'")
-    if storage.names(out):
-        raise UserError(f"{out} is not empty: choose another --out")
-    if output == "scores":
-        run.classifier  # noqa: B018, which raises where there is none
-    if "safetensors" in formats:
-        publish.layout_of(run.config.embedder.name, run.embedder)
-
-
-def _pictures(run, images) -> np.ndarray:
-    """Pixels u8[N+1,S,S,3] to compare on: of the given pictures, or the run's test data, so many as are looked at, of
-    all parts; and last the golden picture."""
-    if images is None:
-        try:
-            options = dict(run.config.test_data)
-            source = datasets.build(**options | {"classes": tuple(options["classes"])})
-        except (OSError, UserError) as error:
-            raise UserError(f"the run's test data cannot be read ({error}): give --images, real pictures that the "
-                            f"files are compared on") from error
-    else:
-        source = inputs.as_source(images)
-    found, size = [], run.config.input.image_size
+def _pixels(source: datasets.Source, options) -> np.ndarray:
+    """u8[N+1,S,S,3]: so many pictures as are looked at, of all parts of the source; and last the golden picture."""
+    found, size = [], options.image_size
     for place in np.unique(np.linspace(0, len(source) - 1, parity.PICTURES).astype(int)):
         with contextlib.suppress(UserError, OSError):  # others show it too
-            found.append(transforms.eval_view(source[int(place)], run.config.input))
+            found.append(transforms.eval_view(source[int(place)], options))
     if len(found) < 2:
         raise UserError(f"{len(found)} of {len(source)} pictures can be read: give --images, real pictures that the "
                         f"files are compared on")
@@ -168,9 +185,7 @@ def _expected(run, wanted: Wanted, pixels: np.ndarray, dtype: str) -> np.ndarray
 
 def _as_taken(run, wanted: Wanted, pixels: np.ndarray) -> np.ndarray:
     """Pixels u8[N,S,S,3] as the file takes them."""
-    options = run.config.input
-    return pixels if wanted.preprocessing else (
-        (pixels.astype(np.float32) - np.float32(options.mean)) / np.float32(options.std))
+    return pixels if wanted.preprocessing else embedding.normalize(pixels, run.config.input)
 
 
 def _native(run, dtype: str):
@@ -203,7 +218,7 @@ def make_function(run, wanted: Wanted, dtype: str) -> Callable:
     return function
 
 
-def _graph(run, wanted: Wanted, kind: str, dtype: str, checkpoint: str) -> tuple[bytes, dict]:
+def _graph(run, wanted: Wanted, kind: str, dtype: str) -> tuple[bytes, dict]:
     """(the file of one of the formats that compute, facts about it)."""
     shape, taken = (run.config.input.image_size,) * 2 + (3,), np.uint8 if wanted.preprocessing else np.float32
     function = make_function(run, wanted, dtype)
@@ -215,7 +230,7 @@ def _graph(run, wanted: Wanted, kind: str, dtype: str, checkpoint: str) -> tuple
                                                               "loader": loader.splitlines()}
     from geodesic.experiments.exporting import lower, write
 
-    model = write.onnx_model(function, shape, taken, wanted.output, {"checkpoint": checkpoint, "record": RECORD})
+    model = write.onnx_model(function, shape, taken, wanted.output, {"checkpoint": run.digest, "record": RECORD})
     return model.SerializeToString(), {"dtype": dtype, "opset": lower.OPSET, "nodes": len(model.graph.node),
                                        "onnx": importlib.metadata.version("onnx")}
 
@@ -232,24 +247,26 @@ def _proven(name: str, content: bytes, images: np.ndarray, expected: np.ndarray)
 
 def _weights(run, wanted: Wanted) -> tuple[bytes, dict]:
     """(public weights, facts about them), read again by the importer and the same to the bit."""
-    head, name = None, run.config.embedder.name
-    if wanted.output == "scores" and {*run.classifier.params} == {"prototypes", "bias"}:
-        head = {"kernel": run.classifier.params["prototypes"].T, "bias": run.classifier.params["bias"]}
+    head, name, left_out = None, run.config.embedder.name, []
+    if wanted.output == "scores":
+        params = run.classifier.params
+        if {*params} == {"prototypes", "bias"}:
+            head = {"kernel": params["prototypes"].T, "bias": params["bias"]}
+        else:
+            left_out = [publish.CLASSIFIER]
     made = publish.convert(run.variables, name, run.embedder, head)
-    images = made.layout.preprocessing
     content = publish.safetensors(made.tensors, {"format": "pt", "checkpoint": run.digest})
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.safetensors")
         storage.write(path, content)
         again = pretrained.inspect(weight_files.read(path), name)
-    ours = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(again.variables)}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(run.variables):
-        key = jax.tree_util.keystr(path)
-        if not key.startswith(("['params']['neck']", "['params']['head']", "['batch_stats']['neck']")) and (
-                np.asarray(leaf).tobytes() != np.asarray(ours.get(key)).tobytes()):
-            raise AssertionError(f"{key} is not read as it was written")
-    return content, {"layout": made.layout.name, "tensors": len(made.tensors), "left_out": made.left_out,
-                     "channel_order": images.channel_order}
+    written, found = (traverse_util.flatten_dict(tree, sep="/") for tree in (run.variables, again.variables))
+    for path, values in written.items():
+        above = path.partition("/")[2].startswith(("neck", "head")) and not made.layout.neck
+        if not above and (path not in found or np.asarray(values).tobytes() != found[path].tobytes()):
+            raise AssertionError(f"{path} is not read as it was written")
+    return content, {"layout": made.layout.name, "tensors": len(made.tensors), "left_out": made.left_out + left_out,
+                     "channel_order": made.layout.preprocessing.channel_order}
 
 
 def _golden(taken: np.ndarray, output: np.ndarray) -> dict:
@@ -261,34 +278,28 @@ def _golden(taken: np.ndarray, output: np.ndarray) -> dict:
 def _record(run, wanted: Wanted) -> dict:
     """model.json before any file is in it."""
     options, taken = run.config.input, np.dtype(np.uint8 if wanted.preprocessing else np.float32)
-    layer, known = wanted.layer or "embedding", run.layers
-    if layer not in known:
-        raise UserError(f"{run.config.embedder.name} has no layer {layer!r}; it has {', '.join(known)}")
-    if wanted.output == "map" and not wanted.layer:
-        raise UserError(f"output 'map' is a named layer as it is: give a layer, one of {', '.join(known)}")
-    shape = known[layer]
-    scores = wanted.output == "scores"
+    scores, shape = wanted.output == "scores", wanted.shape
     if wanted.output != "map":
-        shape = (len(run.classifier.params["prototypes"]) if scores else shape[-1],)
-    flips = run.config.evaluation.average_horizontal_flips
+        shape = (run.classifier.num_classes if scores else shape[-1],)
+    model = run.classifier_identity if scores else run.identity | {"layer": wanted.layer}
     return {
-        "schema": SCHEMA, "version": VERSION,
-        "model": run.classifier_identity if scores else run.identity,
+        "schema": SCHEMA, "version": VERSION, "model": model,
         "input": {"name": "images", "dtype": taken.name, "shape": ["batch", options.image_size, options.image_size, 3],
                   "channels": "last, red first", "preprocessing_inside": wanted.preprocessing,
                   "fit": options.fit, "resize_size": options.resize_size, "mean": list(options.mean),
                   "std": list(options.std)},
         "output": {"name": wanted.output, "shape": ["batch", *shape], "layer": wanted.layer,
-                   "normalized": wanted.output == "embedding", "mirror_averaged": flips,
+                   "normalized": wanted.output == "embedding",
+                   "mirror_averaged": run.config.evaluation.average_horizontal_flips,
                    "probabilities": scores and run.classifier.loss.probabilities is not None},
         "class_names": run.class_names if scores else None,
-        "thresholds": _thresholds(run) if wanted.output == "embedding" else [],
+        "thresholds": _thresholds(run, model) if wanted.output == "embedding" else [],
         "files": {}, "made": workdirs.environment(run.mesh.devices.reshape(-1).tolist())}
 
 
-def _thresholds(run) -> list[dict]:
+def _thresholds(run, identity: dict) -> list[dict]:
     """Those that `geodesic calibrate` has set for this very model and layer."""
     try:
-        return thresholds.entries(run.workdir) if thresholds.load(run.workdir, run.identity) else []
+        return thresholds.entries(run.workdir) if thresholds.load(run.workdir, identity) else []
     except UserError:  # of another checkpoint, layer or preprocessing
         return []

@@ -12,8 +12,7 @@ from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.process import storage
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.trained import export, inputs
-from geodesic.metrics import retrieval
+from geodesic.experiments.trained import embedding, export, inputs, thresholds
 
 EXTENSIONS = (".onnx", ".stablehlo")
 _BATCH = 32
@@ -41,7 +40,7 @@ class Exported:
         self._must_give("embedding")
         if not normalized:
             raise UserError(f"{self.path} gives embeddings of length 1: others, the run gives itself")
-        return retrieval.normalized(self._rows(images))
+        return self._rows(images)
 
     def cosine(self, one, other) -> float:
         """The cosine of the embeddings of two images."""
@@ -54,13 +53,10 @@ class Exported:
 
     def threshold_of(self, far: float = 0.0) -> dict:
         """The threshold of this false accept rate (0: of the smallest) that the run had when it was exported."""
-        known = self.record["thresholds"]
-        found = [entry for entry in known if not far or np.isclose(entry["far"], far, rtol=1e-9)]
-        if not found:
-            raise UserError(f"{self.path} has no threshold" + (f" for a false accept rate of {far:g}; it has "
-                            + ", ".join(f"{entry['far']:g}" for entry in known) if known else
-                            ": set one with `geodesic calibrate`, and export the run again"))
-        return min(found, key=lambda entry: entry["far"])
+        if not self.record["thresholds"]:
+            raise UserError(f"{self.path} has no threshold: set one with `geodesic calibrate`, and export the run "
+                            f"again")
+        return thresholds.choose(self.record["thresholds"], far, self.path)
 
     @property
     def threshold(self) -> float | None:
@@ -101,7 +97,7 @@ class Exported:
                 raise UserError(datasets.problem(source, int(unread[0])))
             pixels = batch["image"][batch["mask"]]
             if not self.record["input"]["preprocessing_inside"]:
-                pixels = (pixels.astype(np.float32) - np.float32(self._input.mean)) / np.float32(self._input.std)
+                pixels = embedding.normalize(pixels, self._input)
             rows.append(self.compute(pixels))
         return np.concatenate(rows)
 
@@ -110,16 +106,18 @@ def load(path: str) -> Exported:
     """The model of an exported file. Raises FileNotFoundError where it is not there, and UserError where model.json is
     not beside it, or tells of another file."""
     storage.check(path)
-    if not storage.exists(path):
+    if not storage.is_file(path):
         raise FileNotFoundError(f"no file {path!r}: expected one that `geodesic export` has written")
     beside = os.path.join(os.path.dirname(path), export.RECORD)
     if not storage.exists(beside):
         raise UserError(f"{path}: {export.RECORD}, which says what its images are, does not lie beside it")
-    record, content = workdirs.read_json(beside), storage.read(path)
-    if (record.get("schema"), record.get("version")) != (export.SCHEMA, export.VERSION):
-        raise UserError(f"{beside} is not the record of an export: expected schema {export.SCHEMA!r} of version "
-                        f"{export.VERSION}")
-    facts = record["files"].get(os.path.basename(path))
+    try:
+        record, content = workdirs.read_json(beside), storage.read(path)
+        if (record["schema"], record["version"]) != (export.SCHEMA, export.VERSION):
+            raise UserError(f"it is of schema {record['schema']!r}, version {record['version']!r}")
+        facts = record["files"].get(os.path.basename(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{beside} is not the record of an export: {error}") from error
     if facts is None or facts["sha256"] != hashlib.sha256(content).hexdigest():
         raise UserError(f"{path} is not the file that {beside} tells of: it is damaged, or of another export")
     return Exported(path, record, (_onnx if path.endswith(".onnx") else _stablehlo)(content))

@@ -48,6 +48,12 @@ def init_embedder(embedder: nn.Module, image_size: int | tuple[int, int], seed: 
     return {"batch_stats": {}} | _init(embedder, image_size, rng)[1]
 
 
+def untrained(embedder: nn.Module, config) -> dict:
+    """The variables with which a run of this configuration started: the control of what its training has done."""
+    # Compiled: one by one its hundreds of small operations take seconds.
+    return jax.jit(lambda: init_embedder(embedder, image_size(config), config.seed))()
+
+
 def split(seed: int) -> tuple[jax.Array, jax.Array]:
     """The keys from which a run initialises its embedder and its loss."""
     embedder_rng, loss_rng = jax.random.split(jax.random.key(seed))

@@ -118,14 +118,15 @@ class Run:
         """
         from geodesic.experiments.trained import export
 
-        return export.export(self, os.fspath(out), formats, layer=layer, output=output, preprocessing=preprocessing,
-                             images=images, say=say)
+        wanted = export.wanted(self.config, os.fspath(out), formats, layer=layer, output=output,
+                               preprocessing=preprocessing, images=images)
+        return export.export(self, wanted, say)
 
     def preprocess(self, images) -> np.ndarray:
         """f32[N,S,S,3]: what the embedder is given for these images (as of `embed`), fitted and normalised."""
         source, options = inputs.as_source(images), self.config.input
         pixels = np.stack([transforms.eval_view(source[place], options) for place in range(len(source))])
-        return (pixels.astype(np.float32) - np.float32(options.mean)) / np.float32(options.std)
+        return embedding.normalize(pixels, options)
 
     def cosine(self, one, other) -> float:
         """The cosine of the embeddings of two images."""

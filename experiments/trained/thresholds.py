@@ -162,10 +162,15 @@ def load(run: str, identity: dict, far: float = 0.0) -> dict | None:
     if differing:
         raise UserError(f"the thresholds in {path(run)} are of another model: {'; '.join(differing[:3])}. "
                         f"Calibrate again")
-    found = [entry for entry in stored["thresholds"] if not far or np.isclose(entry["far"], far, rtol=1e-9)]
+    return choose(stored["thresholds"], far, path(run))
+
+
+def choose(entries: list[dict], far: float, where: str) -> dict:
+    """That of this rate, 0: of the smallest. where: they lie. Raises UserError where none is of this rate."""
+    found = [entry for entry in entries if not far or np.isclose(entry["far"], far, rtol=1e-9)]
     if not found:
-        known = ", ".join(f"{entry['far']:g}" for entry in stored["thresholds"])
-        raise UserError(f"no threshold for a false accept rate of {far:g} in {path(run)}; it has {known}")
+        known = ", ".join(f"{entry['far']:g}" for entry in entries)
+        raise UserError(f"no threshold for a false accept rate of {far:g} in {where}; it has {known}")
     return min(found, key=lambda entry: entry["far"])
 
 

@@ -45,6 +45,11 @@ def coloured(image: np.ndarray, label: int) -> np.ndarray | None:
     return None if not len(rows) else np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
+def to_input(boxes: np.ndarray, scale: float, offset: np.ndarray) -> np.ndarray:
+    """Where letterboxing puts boxes."""
+    return boxes.astype(np.float64) * scale + np.tile(offset, 2)
+
+
 def seen(record, seed, config, **kind):
     draws = box_views.Draws(np.random.default_rng(seed))
     return box_views.picture_view(record, draws, 0, config.input, config.detection, config.box_augment, **kind)
@@ -101,7 +106,7 @@ def test_plain_is_letterboxed_as_evaluation_is(config):
         record = painted(seed)
         view, judged = seen(record, seed, config), box_views.eval_view(record, config.input, config.detection)
         np.testing.assert_array_equal(view.image, judged.image)
-        expected = box_views.to_input(record["boxes"], judged.scale, judged.offset)
+        expected = to_input(record["boxes"], judged.scale, judged.offset)
         large = (expected[:, 2:] - expected[:, :2]).min(axis=1) >= 1
         np.testing.assert_allclose(view.boxes, expected[large], atol=1e-4)
 
@@ -111,7 +116,7 @@ def test_letterboxing_is_undone():
     for height, width in rng.integers(20, 1000, (200, 2)).tolist():
         scale, offset = box_views.letterbox(height, width, (320, 416))
         boxes = np.sort(rng.uniform(0, 1, (10, 2, 2)) * [width, height], axis=1).reshape(10, 4).astype(np.float32)
-        there = box_views.to_input(boxes, scale, offset)
+        there = to_input(boxes, scale, offset)
         assert (there >= 0).all() and (there <= np.array([416, 320, 416, 320]) + 1e-3).all()
         back = box_views.to_picture(there, scale, offset, np.array([height, width]))
         np.testing.assert_allclose(back, boxes, atol=1e-4 * max(1, 1 / scale))
@@ -148,7 +153,7 @@ def test_decoding_to_scale_moves_no_box(config):
     config.input.decode_to_scale = True
     shrunk = box_views.eval_view(record, config.input, config.detection)
     assert (whole.scale, whole.size.tolist()) == (shrunk.scale, [*large.shape[:2]])
-    for label, box in enumerate(box_views.to_input(record["boxes"], shrunk.scale, shrunk.offset)):
+    for label, box in enumerate(to_input(record["boxes"], shrunk.scale, shrunk.offset)):
         if (box[2:] - box[:2]).min() >= 3:
             assert np.abs(coloured(shrunk.image, label) - box).max() <= 1
 

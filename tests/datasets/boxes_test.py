@@ -75,8 +75,3 @@ def test_identity_depends_on_boxes(tmp_path):
                   for end in (5, 6))
     first, second = one.record_names(), other.record_names()
     assert [ours == theirs for ours, theirs in zip(first, second, strict=True)] == [True, False, True]
-
-
-def test_overlaps():
-    found = boxes.overlaps(np.array([[0, 0, 2, 2], [5, 5, 6, 6]]), np.array([[0, 0, 2, 2], [1, 1, 3, 3], [4, 4, 8, 8]]))
-    np.testing.assert_allclose(found, [[1, 1 / 7, 0], [0, 0, 1 / 16]])

@@ -154,6 +154,10 @@ def test_a_list_and_several_files(tmp_path):
         datasets.build("coco", path=f"{path}#{tmp_path}/gone.txt")
     with pytest.raises(FileNotFoundError, match=r"no file '.*gone.json'"):
         datasets.build("coco", path=str(tmp_path / "gone.json"))
+    for name, expected in (("coco", "no file '': expected a JSON file"), ("yolo", "no file '': expected a data.yaml"),
+                           ("voc", "no folder '': expected one with Annotations")):
+        with pytest.raises(FileNotFoundError, match=expected):
+            datasets.build(name, path="")
 
 
 def test_a_bucket_gives_the_same(tmp_path, cache, monkeypatch):

@@ -86,6 +86,7 @@ def test_what_a_line_cannot_mean_is_refused(tmp_path, line, message):
     ("names: [a]\nnc: 3\ntrain: x\n", "nc is 3, and there are 1 names"),
     ("names: {1: a, 2: b}\ntrain: x\n", "names has the keys 1, 2: expected 0 to 1"),
     ("names: []\ntrain: x\n", "names is"), ("names: [a]\nval: x\n", "its splits are val; got 'train'"),
+    ("names: [a]\nval: x\ntrain:\n", "its splits are val; got 'train'"),
     ("names: [a]\ntrain: gone\n", "no folder or list '.*gone'"),
     ("names: [a]\ntrain: list.txt\n", "1 of its 1 pictures are not there, the first '.*gone.png'")])
 def test_options_that_are_none(tmp_path, options, message):
