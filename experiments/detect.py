@@ -54,7 +54,7 @@ def main(config, values) -> int:
     else:
         print(text, end="", flush=True)
     if values.sheet:
-        shown = [_shown(source, found.images[index], index, run.class_names) for index in kept[:detections.most()]]
+        shown = [_shown(source, found.images[index], index, run.class_names) for index in kept[:detections.MOST]]
         hosts.first_does(lambda: detections.write_sheet(values.sheet, shown, len(kept), f"boxes of scores from "
                                                    f"{values.threshold:g} on"))
         say(f"sheet in {values.sheet}")

@@ -88,7 +88,7 @@ def main(config, values) -> int:
     print(f"{len(rows):,} boxes in {len(kept):,} picture(s), {known:,} known (cosine at least {limit:.4f}), "
           f"{len(rows) - known:,} unknown" + (f": {values.out}" if values.out else ""))
     if values.sheet:
-        shown = [_shown(source, index, boxes[index]) for index in kept[:detections.most()]]
+        shown = [_shown(source, index, boxes[index]) for index in kept[:detections.MOST]]
         hosts.first_does(lambda: detections.write_sheet(values.sheet, shown, len(kept), f"known: cosine at least "
                                                         f"{limit:.4f}"))
         print(f"sheet in {values.sheet}")

@@ -53,12 +53,12 @@ def main(config, values) -> int:
     record["duplicates"] = compare(parts, seen, values.distance)
     path = os.path.join(values.out, "inspection.json")
     with_boxes = {name: source for name, source in parts.items() if isinstance(source, datasets.BoxFiles)}
-    sheets = {"samples.png": boxes.samples(with_boxes, seen) if with_boxes else samples(parts, seen)}
+    sheets = {"samples.png": boxes.samples(with_boxes, seen) if with_boxes else _png(samples(parts, seen))}
     if "train" in parts:
-        sheets["views.png"] = (boxes.views if "train" in with_boxes else views.draw)(config, parts["train"])
+        sheets["views.png"] = (boxes.views(config, parts["train"]) if "train" in with_boxes else
+                               _png(views.draw(config, parts["train"])))
     hosts.first_does(lambda: workdir.write_json(path, record))
-    for name, sheet in sheets.items():
-        drawn = cv2.imencode(".png", sheet[:, :, ::-1])[1].tobytes()
+    for name, drawn in sheets.items():
         hosts.first_does(lambda name=name, drawn=drawn: workdir.write_atomically(os.path.join(values.out, name), drawn))
     report(record)
     print(f"written to {path}, beside {' and '.join(sheets)}")
@@ -169,6 +169,10 @@ def samples(parts: dict, seen: dict) -> np.ndarray:
             title = f"{part}: {source.class_names[label]} ({len(places)})".encode("ascii", "replace").decode()
             rows.append(cv2.putText(row, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA))
     return np.concatenate(rows)
+
+
+def _png(sheet: np.ndarray) -> bytes:
+    return cv2.imencode(".png", sheet[:, :, ::-1])[1].tobytes()
 
 
 def report(record: dict) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError
+from . import boxes as geometry
 
 # The overlaps at which a detection is right, the recalls at which precision is read, and the areas of objects.
 OVERLAPS, RECALLS = np.linspace(0.5, 0.95, 10), np.linspace(0, 1, 101)
@@ -148,7 +149,7 @@ def _checked_image(image: Detections | Truth, where: str) -> Detections | Truth:
         columns = Detections(boxes, _column(image.scores, boxes, "scores", where), labels)
     else:
         crowd = np.zeros(len(boxes), bool) if image.crowd is None else _column(image.crowd, boxes, "crowd", where) != 0
-        area = areas(boxes) if image.area is None else _column(image.area, boxes, "area", where)
+        area = geometry.areas(boxes) if image.area is None else _column(image.area, boxes, "area", where)
         columns = Truth(boxes, labels, crowd, area)
     return type(image)(*(column[labels != -1] for column in columns))
 
@@ -182,50 +183,6 @@ def _labels(labels, boxes, where: str) -> np.ndarray:
     if labels.size and not np.issubdtype(labels.dtype, np.integer):
         raise UserError(f"{where}: classes are integers, got {labels.dtype}")
     return _column(labels, boxes, "classes", where).astype(np.int64)
-
-
-def areas(boxes: np.ndarray) -> np.ndarray:
-    """Gives the areas of boxes.
-
-    Args:
-        boxes: f[N,4].
-
-    Returns:
-        f[N].
-
-    Example:
-        >>> import numpy as np
-        >>> from geodesic.metrics import detection
-        >>> detection.areas(np.array([[1.0, 1.0, 3.0, 4.0]])).tolist()
-        [6.0]
-    """
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
-def overlaps(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray | None = None) -> np.ndarray:
-    """Gives the intersection over union of each two boxes, or, with a crowd, over the box alone.
-
-    Args:
-        boxes: f[N,4].
-        others: f[G,4].
-        crowd: bool[G], which of the others are crowds.
-
-    Returns:
-        f[N,G], 0..1; 0 where a box has no area.
-
-    Example:
-        >>> import numpy as np
-        >>> from geodesic.metrics import detection
-        >>> box, other = np.array([[0.0, 0.0, 1.0, 1.0]]), np.array([[0.0, 0.0, 2.0, 2.0]])
-        >>> float(detection.overlaps(box, other)[0, 0]), float(detection.overlaps(box, other, np.array([True]))[0, 0])
-        (0.25, 1.0)
-    """
-    sides = np.minimum(boxes[:, None, 2:], others[:, 2:]) - np.maximum(boxes[:, None, :2], others[:, :2])
-    shared, own = np.maximum(sides, 0).prod(axis=2), areas(boxes)[:, None]
-    union = own + areas(others) - shared
-    if crowd is not None:
-        union = np.where(crowd, own, union)
-    return np.divide(shared, union, out=np.zeros(shared.shape), where=shared > 0)
 
 
 def assign(overlap: np.ndarray, crowd: np.ndarray, ignored: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -278,9 +235,9 @@ def _match_image(found: Detections, truth: Truth, label: int):
     own, chosen = truth.classes == label, strongest(found, label)
     low, high = np.array(list(AREAS.values())).T[..., None]
     outside = (truth.area[own] < low) | (truth.area[own] > high) | truth.crowd[own]
-    taken = assign(overlaps(found.boxes[chosen], truth.boxes[own], truth.crowd[own]), truth.crowd[own], outside,
-                   OVERLAPS)
-    size = areas(found.boxes[chosen])
+    overlap = geometry.overlaps(found.boxes[chosen], truth.boxes[own], truth.crowd[own])
+    taken = assign(overlap, truth.crowd[own], outside, OVERLAPS)
+    size = geometry.areas(found.boxes[chosen])
     astray = ((size < low) | (size > high))[:, None] & (taken < 0)
     # A column more for what took nothing, the last, at -1.
     wasted = np.take_along_axis(np.pad(outside, ((0, 0), (0, 1)))[:, None], np.where(taken < 0, own.sum(), taken), 2)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError
-from . import detection, detection_scores
+from . import boxes, detection, detection_scores
 
 KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
 _CLASSIFICATION, _LOCALISATION, _BOTH, _DUPLICATE, _BACKGROUND, _MISSED = range(6)
@@ -90,30 +90,33 @@ def errors(detections: Sequence[detection.Detections], truths: Sequence[detectio
     if not 0 < background < overlap <= 1:
         raise UserError(f"background={background:g}, overlap={overlap:g}: expected 0 < background < overlap <= 1")
     detections, truths = detection.checked(detections, truths)
+    found, missed = _of_images(detections, truths, overlap, background)
+    objects = [truth.classes[~truth.crowd] for truth in truths]
+    labels, positives = np.unique(np.concatenate([np.zeros(0, int), *objects]), return_counts=True)
+    ap, left = _mean_ap(found, labels, positives), positives - (missed[:, None] == labels).sum(axis=0)
+    mended = [_mean_ap(_mended(found, kind), labels, positives) for kind in range(_MISSED)]
+    mended.append(_mean_ap(found, labels, left))
+    counts = [*(int((found.kind == kind).sum()) for kind in range(_MISSED)), len(missed)]
+    return Errors(ap, {name: max(value - ap, 0) for name, value in zip(KINDS, mended, strict=True)},
+                  dict(zip(KINDS, counts, strict=True)))
+
+
+def _of_images(detections: list[detection.Detections], truths: list[detection.Truth], threshold: float,
+               background: float) -> tuple[_Found, np.ndarray]:
+    """Gives the detections of all images that count, and the classes of all objects that are missed."""
+    parts = [_of_image(found, truth, threshold, background)
+             for found, truth in zip(detections, truths, strict=True)]
     # An image of nothing, for where there is none.
-    parts = [_Found(*(np.zeros(0, kind) for kind in (float, int, bool, int, int, bool)))]
-    missed, objects = [np.zeros(0, int)], [np.zeros(0, int)]
-    for found, truth in zip(detections, truths, strict=True):
-        part, left = _of_image(found, truth, overlap, background)
-        parts.append(part)
-        missed.append(left)
-        objects.append(truth.classes[~truth.crowd])
-    labels, positives = np.unique(np.concatenate(objects), return_counts=True)
-    found, missed = _Found(*map(np.concatenate, zip(*parts, strict=True))), np.concatenate(missed)
-    ap = _mean_ap(found, labels, positives)
-    gains = {name: max(_mean_ap(_mended(found, kind), labels, positives) - ap, 0)
-             for kind, name in enumerate(KINDS[:_MISSED])}
-    left = positives - (missed[:, None] == labels).sum(axis=0)
-    counts = {name: int((found.kind == kind).sum()) for kind, name in enumerate(KINDS[:_MISSED])}
-    return Errors(ap, {**gains, KINDS[_MISSED]: max(_mean_ap(found, labels, left) - ap, 0)},
-                  {**counts, KINDS[_MISSED]: len(missed)})
+    parts.append((_Found(*(np.zeros(0, kind) for kind in (float, int, bool, int, int, bool))), np.zeros(0, int)))
+    found, missed = zip(*parts, strict=True)
+    return _Found(*map(np.concatenate, zip(*found, strict=True))), np.concatenate(missed)
 
 
 def _of_image(found: detection.Detections, truth: detection.Truth, threshold: float, background: float):
     """Gives what counts of an image's detections, by falling score, and the classes of its missed objects."""
     chosen, taken, in_crowd = _taken(found, truth, threshold)
     objects = np.flatnonzero(~truth.crowd)
-    overlap = detection.overlaps(found.boxes[chosen], truth.boxes[objects])
+    overlap = boxes.overlaps(found.boxes[chosen], truth.boxes[objects])
     label, hit, used = found.classes[chosen], taken >= 0, np.isin(objects, taken)
     kind, target = np.full(len(chosen), _RIGHT), np.full(len(chosen), -1)
     # A last column of no overlap, for images without an object.
@@ -143,7 +146,7 @@ def _taken(found: detection.Detections, truth: detection.Truth, threshold: float
     for label in np.unique(found.classes):
         own, objects = detection.strongest(found, label), np.flatnonzero(truth.classes == label)
         crowd = truth.crowd[objects]
-        overlap = detection.overlaps(found.boxes[own], truth.boxes[objects], crowd)
+        overlap = boxes.overlaps(found.boxes[own], truth.boxes[objects], crowd)
         place = detection.assign(overlap, crowd, crowd[None], np.array([threshold]))[0, 0]
         chosen.append(own)
         taken.append(np.append(objects, -1)[place])

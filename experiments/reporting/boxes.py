@@ -1,21 +1,17 @@
 """What is to be said of pictures with boxes, and sheets of them with their boxes drawn."""
 
-import colorsys
 import itertools
-import types
 
-import cv2
 import numpy as np
 
 from geodesic import datasets
-from geodesic.datasets import box_views, boxes
+from geodesic.experiments.reporting import detections
+from geodesic.metrics import boxes as geometry
+from geodesic.metrics import detection
 
-# Areas in pixels at which COCO's small, medium and large objects part.
-SMALL, LARGE = 32 ** 2, 96 ** 2
 TWINS = 0.95  # two boxes of one class that overlap by more are probably one
 _LISTED, _PRINTED = 1000, 20
-_COLUMNS, _CELL, _GAP, _TITLE, _LEGEND = 4, 300, 4, 16, 20
-_PICTURES, _VIEWS = 12, 16
+_PICTURES, _VIEWS = 12, 15
 
 
 def pictures_of_each_class(source: datasets.BoxFiles) -> np.ndarray:
@@ -35,7 +31,7 @@ def describe(source: datasets.BoxFiles, seen: list[dict]) -> dict:
     outside = read & ((corners[:, :2] >= limits) | (corners[:, 2:] <= 0)).any(axis=1)
     beyond = read & ~outside & ((corners[:, :2] < 0) | (corners[:, 2:] > limits)).any(axis=1)
     twins = [source.paths[place] for place in range(len(source)) for _ in range(_twins(known.of(place)))]
-    areas = known.areas[~known.crowd]
+    areas, (small, large) = known.areas[~known.crowd], detection.AREAS["medium"]
     spread = lambda values: np.quantile(values, (0, 0.5, 1)).round(4).tolist() if len(values) else []
     names = lambda rows: [*dict.fromkeys(source.paths[place] for place in owners[rows])][:_LISTED]
     return {
@@ -44,8 +40,8 @@ def describe(source: datasets.BoxFiles, seen: list[dict]) -> dict:
         "of_class": {name: [int(number), int(pictures)] for name, number, pictures in zip(
             source.class_names, np.bincount(known.classes, minlength=source.num_classes),
             pictures_of_each_class(source), strict=True)},
-        "sizes": {"small": int((areas < SMALL).sum()), "medium": int(((areas >= SMALL) & (areas <= LARGE)).sum()),
-                  "large": int((areas > LARGE).sum())},
+        "sizes": {"small": int((areas < small).sum()), "medium": int(((areas >= small) & (areas <= large)).sum()),
+                  "large": int((areas > large).sum())},
         "widths": spread(sides[:, 0]), "heights": spread(sides[:, 1]), "aspects": spread(sides[:, 0] / sides[:, 1]),
         "below_a_pixel": int((sides < 1).any(axis=1).sum()), "beyond_the_edge": int(beyond.sum()),
         "outside": int(outside.sum()), "outside_in": names(outside),
@@ -54,7 +50,7 @@ def describe(source: datasets.BoxFiles, seen: list[dict]) -> dict:
 
 def _twins(own: dict) -> int:
     """How many boxes of a picture have an earlier one of their class that is nearly the same."""
-    found = np.triu(boxes.overlaps(own["boxes"], own["boxes"]) > TWINS, 1)
+    found = np.triu(geometry.overlaps(own["boxes"], own["boxes"]) > TWINS, 1)
     return int((found & (own["classes"][:, None] == own["classes"])).any(axis=0).sum())
 
 
@@ -75,26 +71,22 @@ def lines(found: dict) -> list[str]:
     return result + ([f"  and {len(classes) - _PRINTED:,} more classes"] if len(classes) > _PRINTED else [])
 
 
-def samples(parts: dict[str, datasets.BoxFiles], seen: dict[str, list[dict]]) -> np.ndarray:
-    """u8[H,W,3]: some pictures of each part, evenly spread, with their boxes. Crowds are crossed out.
-    """
-    cells, detection = [], types.SimpleNamespace(height=_CELL, width=_CELL)
-    inputs = types.SimpleNamespace(mean=(255, 255, 255), decode_to_scale=True)
+def samples(parts: dict[str, datasets.BoxFiles], seen: dict[str, list[dict]]) -> bytes:
+    """A .png of some pictures of each part, evenly spread, with their boxes. Crowds are crossed out."""
+    shown = []
     for part, source in parts.items():
         there = [place for place in range(len(source)) if "problem" not in seen[part][place]]
         for number in np.linspace(0, len(there) - 1, min(_PICTURES, len(there))).astype(int):
             record = source[there[number]]
-            view = box_views.eval_view(record, inputs, detection)
-            shown = box_views.to_input(record["boxes"], view.scale, view.offset)
-            image = drawn(view.image, shown, record["classes"], source.num_classes, record["crowd"])
-            left, top = view.offset.astype(int)
-            image = image[top:_CELL - top, left:_CELL - left]
-            cells.append((f"{part}: {record['path'].rpartition('/')[2]} ({len(shown)})", image))
-    return _sheet(cells, next(iter(parts.values())).class_names)
+            captions = [detections.CROWD if crowd else source.class_names[label]
+                        for label, crowd in zip(record["classes"], record["crowd"], strict=True)]
+            shown.append(detections.Shown(record["path"], datasets.decode(record), record["boxes"], record["classes"],
+                                          captions, f"{part}, {len(captions)} boxes"))
+    return detections.png(shown, "some pictures with their boxes; a crowd is crossed out")
 
 
-def views(config, source: datasets.BoxFiles) -> np.ndarray:
-    """u8[H,W,3]: the first examples of a run of this configuration, in the order of its batches, with their boxes."""
+def views(config, source: datasets.BoxFiles) -> bytes:
+    """A .png of the first examples of a run of this configuration, in the order of its batches, with their boxes."""
     batches = datasets.detection_batches(
         source, input=config.input, augment=config.box_augment, detection=config.detection, seed=config.seed,
         batch_size=config.batch_size, parts=config.accumulation_steps, tolerance_percent=100.0, process_index=0,
@@ -104,55 +96,10 @@ def views(config, source: datasets.BoxFiles) -> np.ndarray:
                                        for row in range(len(batch["image"]))), _VIEWS)]
     finally:
         batches.close()
-    height, width = config.detection.height, config.detection.width
-    scale = _CELL / max(height, width)
-    size, cells = (round(width * scale), round(height * scale)), []
+    shown = []
     for place, example in enumerate(examples):
         count = example["num_boxes"]
-        small = cv2.resize(example["image"], size, interpolation=cv2.INTER_AREA)
-        image = drawn(small, example["boxes"][:count] * scale, example["classes"][:count], source.num_classes)
-        cells.append((f"{place}: {count} boxes", image))
-    return _sheet(cells, source.class_names)
-
-
-def drawn(image: np.ndarray, corners: np.ndarray, classes: np.ndarray, num_classes: int,
-          crowd: np.ndarray | None = None) -> np.ndarray:
-    """The image u8[H,W,3] with boxes, f32[n,4], in the colours of their classes; crowds are crossed out."""
-    image = image.copy()
-    for place, (box, label) in enumerate(zip(corners, classes, strict=True)):
-        left, top, right, bottom = (round(float(value)) for value in box)
-        colour = _colour(label, num_classes)
-        cv2.rectangle(image, (left, top), (right - 1, bottom - 1), colour, 1)
-        if crowd is not None and crowd[place]:
-            cv2.line(image, (left, top), (right - 1, bottom - 1), colour, 1)
-            cv2.line(image, (left, bottom - 1), (right - 1, top), colour, 1)
-    return image
-
-
-def _colour(label: int, num_classes: int) -> tuple[int, int, int]:
-    return tuple(round(255 * value) for value in colorsys.hsv_to_rgb(label / num_classes, 1.0, 0.85))
-
-
-def _sheet(cells: list[tuple[str, np.ndarray]], class_names: list[str]) -> np.ndarray:
-    width, left = _COLUMNS * (_CELL + _GAP), 4
-    blocks = [np.full((_LEGEND, width, 3), 255, np.uint8)]
-    for label, name in enumerate(class_names):
-        left = _write(blocks[0], name, left, 14, _colour(label, len(class_names))) + 12
-    for row in (cells[start:start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)):
-        block = np.full((_TITLE + max(len(image) for _, image in row) + _GAP, width, 3), 255, np.uint8)
-        for place, (title, image) in enumerate(row):
-            left = place * (_CELL + _GAP)
-            _write(block[:, :left + _CELL], title, left + 2, 11, (0, 0, 0), 0.35)
-            block[_TITLE:_TITLE + image.shape[0], left:left + image.shape[1]] = image
-        blocks.append(block)
-    return np.concatenate(blocks)
-
-
-def _write(sheet: np.ndarray, text: str, left: int, bottom: int, colour: tuple, size: float = 0.42) -> int:
-    """Returns where the text ends."""
-    text = text.encode("ascii", "replace").decode()
-    # OpenCV draws on whole arrays alone, not on a part of one.
-    drawn = cv2.putText(np.ascontiguousarray(sheet), text, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1,
-                        cv2.LINE_AA)
-    sheet[:] = drawn
-    return left + cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0]
+        classes = example["classes"][:count]
+        shown.append(detections.Shown(str(place), example["image"], example["boxes"][:count], classes,
+                                      [source.class_names[label] for label in classes], f"{count} boxes"))
+    return detections.png(shown, "the first examples of the training, with their boxes")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from geodesic.experiments.process import progress
 from geodesic.experiments.protocols import detecting
 from geodesic.experiments.reporting import detections, pictures, report_sections
+from geodesic.metrics import boxes as geometry
 from geodesic.metrics import detection, detection_scores
 
 TEMPLATE = os.path.join(os.path.dirname(__file__), "detected.html")
@@ -81,7 +82,7 @@ def missed(found: detection.Detections, truth: detection.Truth) -> np.ndarray:
     for label in np.unique(truth.classes):
         own, chosen = np.flatnonzero(truth.classes == label), detection.strongest(found, label)
         crowd = truth.crowd[own]
-        overlap = detection.overlaps(found.boxes[chosen], truth.boxes[own], crowd)
+        overlap = geometry.overlaps(found.boxes[chosen], truth.boxes[own], crowd)
         taken = detection.assign(overlap, crowd, crowd[None], np.array([0.5]))[0, 0]
         left[own[taken[taken >= 0]]] = False
     return left
@@ -95,7 +96,8 @@ def training(metrics: list[dict]) -> Figure:
     steps = [record for record in metrics if "loss" in record]
     for name in ("loss", "classification", "box", "centerness"):
         rows = [record for record in steps if name in record]
-        losses.plot([row["step"] for row in rows], [row[name] for row in rows], label=name)
+        if rows:  # not every head has a centerness
+            losses.plot([row["step"] for row in rows], [row[name] for row in rows], label=name)
     losses.set(title="training loss and its parts", xlabel="step")
     losses.legend()
     for name in ("ap", "ap50"):

@@ -1,4 +1,4 @@
-"""Pictures with boxes drawn on them: sheets of detections, and the report's best and worst images."""
+"""Pictures with boxes drawn on them: sheets of detections and of data, and the report's best and worst images."""
 
 import base64
 import html
@@ -17,11 +17,13 @@ from matplotlib.figure import Figure
 from geodesic.experiments.process import workdir
 from geodesic.experiments.reporting import page, pictures
 
-# Pictures of a sheet, and in each of its rows; pixels of the longer side of each.
-_MOST, _COLUMNS, _SIDE = 60, 3, 560
+# How many pictures a sheet has room for.
+MOST = 60
+# Pictures in a row of a sheet; pixels of the longer side of each.
+_COLUMNS, _SIDE = 3, 560
 _TEMPLATE = os.path.join(os.path.dirname(__file__), "sheet.html")
-# A dashed outline is of an object that nothing was found for.
-MISSED = "missed"
+# A dashed outline is of an object that nothing was found for, a crossed one of a crowd.
+MISSED, CROWD = "missed", "crowd"
 _COLOURS = [tuple(round(255 * part) for part in matplotlib.colormaps["tab10"](place)[:3]) for place in range(10)]
 
 
@@ -33,7 +35,7 @@ class Shown(NamedTuple):
       pixels: u8[H,W,3].
       boxes: f[K,4], x1, y1, x2, y2 in pixels of the picture.
       classes: i[K]: a class has one colour.
-      captions: of each box; MISSED dashes it and leaves the caption out.
+      captions: of each box; MISSED dashes it, CROWD crosses it out, and both leave the caption out.
       note: below the picture.
     """
 
@@ -68,8 +70,13 @@ def draw(shown: Shown, side: int = _SIDE) -> PIL.Image.Image:
         if caption == MISSED:
             _dashed(canvas, box, colour)
             continue
-        canvas.rectangle([*map(float, box)], outline=colour, width=2)
-        place = (float(box[0]) + 2, max(float(box[1]) - 13, 0))
+        left, top, right, bottom = map(float, box)
+        canvas.rectangle([left, top, right, bottom], outline=colour, width=2)
+        if caption == CROWD:
+            canvas.line([(left, top), (right, bottom)], fill=colour, width=2)
+            canvas.line([(left, bottom), (right, top)], fill=colour, width=2)
+            continue
+        place = (left + 2, max(top - 13, 0))
         text = caption.encode("utf-8", "replace").decode()
         canvas.rectangle(canvas.textbbox(place, text, font=font), fill=colour)
         canvas.text(place, text, fill="white", font=font)
@@ -102,26 +109,26 @@ STYLE = ("<style>figure.boxes { width: 340px; } figure.boxes img { width: 340px;
 def write_sheet(path: str, shown: list[Shown], count: int, what: str) -> None:
     """A .png, or a .html page that opens offline; whole or not at all.
 
-    shown: the first of `count` pictures, `most` at most. what: a line on them.
+    shown: the first of `count` pictures, MOST at most. what: a line on them.
     """
     more = f"the first {len(shown)} of {count:,} pictures; " if count > len(shown) else ""
     if path.endswith(".html"):
         content = page.render(_TEMPLATE, os.path.splitext(os.path.basename(path))[0], what=html.escape(more + what),
                               pictures=STYLE + "".join(map(cell, shown))).encode()
     else:
-        content = pictures.png(_grid(shown, more + what))
+        content = png(shown, more + what)
     workdir.write_atomically(path, content)
 
 
-def most() -> int:
-    """How many pictures a sheet has room for."""
-    return _MOST
+def png(shown: list[Shown], title: str) -> bytes:
+    """A sheet of pictures with their boxes, as the content of a .png."""
+    return pictures.png(_grid(shown, title))
 
 
 @pictures.styled
 def _grid(shown: list[Shown], title: str) -> Figure:
-    columns = min(_COLUMNS, len(shown))
-    lines = math.ceil(len(shown) / columns)
+    columns = max(min(_COLUMNS, len(shown)), 1)
+    lines = max(math.ceil(len(shown) / columns), 1)
     figure = Figure(figsize=(4.0 * columns, 3.2 * lines + 0.4), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for axis in axes:

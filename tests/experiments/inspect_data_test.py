@@ -92,9 +92,9 @@ def test_boxes_are_counted_and_drawn(tmp_path, capsys):
     assert record["train"]["boxes"]["of_class"] == {"ant": [0, 0], "bee": [5, 5]}
     assert record["train"]["classes_without_image"] == 1 and record["train"]["images_per_class"] == [5, 5, 5]
     assert "5 boxes, 0 of them crowds" in capsys.readouterr().out
-    for name, shape in (("samples", (20 + 2 * 320, 1216, 3)), ("views", (20 + 4 * 170, 1216, 3))):
+    for name, rows in (("samples", 3), ("views", 5)):  # of three pictures each: 5 and 2, and 15
         drawn = datasets.decode({"image": (tmp_path / "out" / f"{name}.png").read_bytes(), "path": "x"})
-        assert drawn.shape == shape
+        assert drawn.shape[:2] == pytest.approx(((3.2 * rows + 0.4) * 140, 3 * 4 * 140), abs=4)
 
 
 def test_a_picture_of_another_size_than_its_boxes_cannot_be_read(tmp_path):

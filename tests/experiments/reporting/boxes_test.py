@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from geodesic import datasets
 from geodesic.datasets import boxes as known
 from geodesic.experiments.reporting import boxes
 from tests.datasets import images
@@ -43,20 +44,16 @@ def test_areas_are_parted_as_cocos(tmp_path):
         "small": 1, "medium": 2, "large": 1}
 
 
-def test_boxes_are_drawn_where_they_are(source):
-    image = boxes.drawn(np.full((40, 60, 3), 128, np.uint8), np.float32([[10, 5, 30, 25]]), np.array([1]), 3)
-    changed = (image != 128).any(axis=2)
-    assert np.flatnonzero(changed.any(axis=0)).tolist() == [*range(10, 30)]
-    assert np.flatnonzero(changed.any(axis=1)).tolist() == [*range(5, 25)] and not changed[10:20, 15:25].any()
-    crossed = boxes.drawn(np.full((40, 60, 3), 128, np.uint8), np.float32([[10, 5, 30, 25]]), np.array([1]), 3,
-                          np.array([True]))
-    assert (crossed[15, 19:21] != 128).any()
-
-
 def test_the_sheet_has_what_can_be_read(source):
-    sheet = boxes.samples({"data": source}, {"data": SEEN})
-    assert sheet.shape == (20 + 16 + 150 + 4, 4 * 304, 3)  # 200 x 100 at 300 x 150, one row
-    red = np.abs(sheet[36:186, :300].astype(int) - [217, 0, 0]).sum(axis=2) < 10  # the class 0 of three
-    assert red.any() and np.flatnonzero(red.any(axis=1)).max() < 150
-    assert (sheet[36:186, 304:604] == 128).all()  # the picture without boxes
-    assert (sheet[36:, 608:] == 255).all()
+    """Two pictures in a row of their own: what cannot be read is left out. The crowd is crossed out."""
+    sheet = datasets.decode({"image": boxes.samples({"data": source}, {"data": SEEN}), "path": "x"})
+    assert sheet.shape[1] == pytest.approx(2 * 4 * 140, abs=4)
+    with_boxes, without = np.split(sheet, [sheet.shape[1] // 2], axis=1)
+    colour = lambda image, rgb: (np.abs(image.astype(int) - rgb).sum(axis=2) < 10).sum()
+    for rgb in ([31, 119, 180], [255, 127, 14]):  # the classes 0 and 1
+        assert colour(with_boxes, rgb) > 100 and colour(without, rgb) < colour(with_boxes, rgb) / 4
+    assert colour(without, [128, 128, 128]) > 300 * 200  # the grey picture without boxes
+
+
+def test_nothing_that_can_be_read_is_a_sheet_too(source):
+    assert boxes.samples({"data": source}, {"data": [{"problem": "no image"}] * 3})[1:4] == b"PNG"

@@ -17,6 +17,13 @@ def test_boxes_are_drawn_where_they_are():
     assert (image[27:40, 42:60] == blue).all(axis=2).any()  # the caption above the box
 
 
+def test_a_crowd_is_crossed_out():
+    picture, box = np.zeros((40, 60, 3), np.uint8), np.array([[10.0, 5, 30, 25]])
+    middle = lambda caption: np.asarray(detections.draw(
+        detections.Shown("a.png", picture, box, np.array([0]), [caption]), side=60))[14:17, 19:22]
+    assert middle(detections.CROWD).any() and not middle("cell").any()
+
+
 def test_a_sheet_says_how_many_it_shows(tmp_path):
     grey, nothing = np.full((20, 30, 3), 99, np.uint8), np.zeros((0, 4))
     shown = [detections.Shown(f"{place}.png", grey, nothing, nothing[:, 0], []) for place in range(2)]
