@@ -3,7 +3,7 @@
     geodesic gallery create  --workdir=runs/faces --gallery=people --images=photos [--vectors=float16]
     geodesic gallery add     --workdir=runs/faces --gallery=people --images=more
     geodesic gallery update  --workdir=runs/faces --gallery=people [--remove_vanished]
-    geodesic gallery remove  --gallery=people photos/ann/3.jpg photos/bob
+    geodesic gallery remove  --gallery=people photos/ann/3.jpg photos/bob    (or --images=photos/bob)
     geodesic gallery search  --workdir=runs/faces --gallery=people --images=query.jpg [--sheet=found.html]
     geodesic gallery list    --gallery=people [--format=json]
     geodesic gallery export  --gallery=people --out=people.parquet
@@ -25,7 +25,7 @@ from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.galleries import approximate, exporting, table, vectors
 from geodesic.experiments.galleries.gallery import Gallery
-from geodesic.experiments.process import cli, hosts, workdir
+from geodesic.experiments.process import cli, hosts, progress, workdir
 from geodesic.experiments.process.stop_signal import StopSignal
 from geodesic.experiments.reporting import asked, found, pictures
 from geodesic.experiments.trained import inputs, loading
@@ -64,7 +64,7 @@ def main(config, values, arguments: list[str]) -> int:
                         f"what is to be done? geodesic gallery {'|'.join(VERBS)} --gallery=...")
     if names and verb != "remove":
         raise UserError(f"unexpected argument {names[0]!r}: every option is --name=value")
-    _check(verb, values)
+    _check(verb, names, values)
     run = loading.load(values.workdir, config) if values.workdir else None
     signals = StopSignal()
     with signals if verb in _COMMITS else contextlib.nullcontext():
@@ -74,17 +74,21 @@ def main(config, values, arguments: list[str]) -> int:
         return 128 + signals.received if signals.received else status
 
 
-def _check(verb: str, values) -> None:
-    """Raises UserError for what can be seen before a model is loaded."""
-    table.require()
+def _check(verb: str, names: list[str], values) -> None:
+    """Raises UserError for what can be seen before a model is loaded; of the options, before anything else."""
     if verb in _OF_A_MODEL and not values.workdir:
         raise UserError(f"--workdir=... is required: geodesic gallery {verb} needs the model")
-    if verb != "create":
-        table.open_table(values.gallery)
     asked.check_pictures(values, required=verb in ("add", "search"))
+    if values.source and verb in ("update", "remove"):
+        raise UserError(f"{verb} looks at pictures where the rows say they are: --images=... is a folder, or a file")
+    if verb == "remove" and not (names or values.images):
+        raise UserError("what is to be removed? geodesic gallery remove --gallery=... ID_OR_PICTURE_OR_FOLDER ...")
     asked.check_sheet(values)
     if verb == "export":
         exporting.check_extension(values.out)
+    table.require()
+    if verb != "create":
+        table.open_table(values.gallery)
 
 
 def _images(values):
@@ -105,14 +109,11 @@ def _add(gallery: Gallery, values, _) -> None:
 
 
 def _update(gallery: Gallery, values, _) -> None:
-    if values.source:
-        raise UserError("update looks at pictures where the rows say they are: --images=... is a folder, or nothing")
     _tell(gallery, gallery.update(values.images or None, remove_vanished=values.remove_vanished))
 
 
-def _remove(gallery: Gallery, _, names: list[str]) -> None:
-    if not names:
-        raise UserError("what is to be removed? geodesic gallery remove --gallery=... ID_OR_PICTURE_OR_FOLDER ...")
+def _remove(gallery: Gallery, values, names: list[str]) -> None:
+    names += filter(None, [values.images])
     print(f"{gallery.remove(names):,} row(s) removed, {len(gallery):,} left; geodesic gallery compact takes them off "
           f"the disk too")
 
@@ -121,7 +122,8 @@ def _search(gallery: Gallery, values, _) -> None:
     written = asked.form_of(values)
     source = gallery.source(_images(values))
     gallery.check_bound()
-    embedded = gallery.run.embed_source(source)
+    with progress.bar("embedding", len(source)) as advance:
+        embedded = gallery.run.embed_source(source, advance)
     kept, problems = inputs.usable(source, embedded.embeddings, embedded.readable, embedded.problems,
                                    "its embedding is")
     for problem in problems:

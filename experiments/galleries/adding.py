@@ -8,10 +8,12 @@ import numpy as np
 
 from geodesic.experiments.galleries.pictures import Picture, Records, unescaped
 from geodesic.experiments.galleries.table import COLUMNS
+from geodesic.experiments.process import progress
 
 # Seconds between two commits, about: what an interrupted command has to do again.
 COMMIT_SECONDS = 3.0
 _AT_MOST = 4096  # pictures of a group, whose bytes are all in memory
+_COUNTED = ("added", "changed", "renamed", "unchanged")
 
 
 class Change(NamedTuple):
@@ -35,8 +37,9 @@ def write(pictures: Iterable[list[Picture]], total: int, known: Mapping[str, dic
     commit: is given columns {name: texts} and unit vectors. vectors: ids -> the vectors that rows have, for those of
     which the words alone have changed.
     """
-    counts, skipped, stopped, done = dict.fromkeys(("added", "changed", "renamed", "unchanged"), 0), [], False, 0
-    for group in _groups(_sorted_out(pictures, known, counts, skipped), run.config.evaluation.batch_size):
+    counts, unread, skipped, stopped, done = dict.fromkeys(_COUNTED, 0), [], [], False, 0
+    clock = progress.Clock(0, total, 1)
+    for group in _groups(_sorted_out(pictures, known, counts, unread), run.config.evaluation.batch_size):
         words = [picture for picture in group if _state(picture, known) == "renamed"]
         fresh = [picture for picture in group if _state(picture, known) != "renamed"]
         kept, rows, problems = embedded(run, fresh)
@@ -49,10 +52,12 @@ def write(pictures: Iterable[list[Picture]], total: int, known: Mapping[str, dic
             for picture in kept:
                 counts[_state(picture, known)] += 1
         done += len(group)
-        say(f"{len(kept):,} row(s) committed; {done + counts['unchanged']:,} of {total:,} pictures done")
+        looked = done + counts["unchanged"] + len(unread)
+        pace = clock.read(looked) if done > len(group) else clock.restart(looked)  # the compiler's time is in the first
+        say(f"{len(kept):,} row(s) committed; {looked:,} of {total:,} pictures done{_told(pace)}")
         if stopped := stop():
             break
-    return Change(**counts, skipped=skipped, stopped=stopped)
+    return Change(**counts, skipped=unread + skipped, stopped=stopped)
 
 
 def embedded(run, pictures: list[Picture]) -> tuple[list[Picture], np.ndarray, list[str]]:
@@ -71,6 +76,10 @@ def embedded(run, pictures: list[Picture]) -> tuple[list[Picture], np.ndarray, l
 
 def columns(pictures: list[Picture]) -> dict[str, list[str]]:
     return {name: [getattr(picture, name) for picture in pictures] for name in COLUMNS}
+
+
+def _told(pace: dict[str, float] | None) -> str:
+    return f", {pace['images_per_second']:.1f} img/s, ETA {progress.duration(pace['eta_seconds'])}" if pace else ""
 
 
 def _sorted_out(pictures, known, counts: dict, problems: list[str]) -> Iterator[Picture]:

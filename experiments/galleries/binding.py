@@ -6,6 +6,7 @@ import functools
 
 from geodesic.configs import default, stored
 from geodesic.errors import UserError
+from geodesic.experiments.galleries import vectors
 
 # Fields of a configuration's `embedder` that training alone, or speed alone, depends on.
 _OF_TRAINING = ("dropout", "drop_path", "batch_norm", "batch_norm_group_size", "bn_momentum", "zero_init_last_scale",
@@ -24,6 +25,19 @@ def of(run) -> dict:
     return fields | {"weights": run.digest, "layer": evaluation["layer"], "channels": "RGB",
                      "flips": evaluation["average_horizontal_flips"], "normalisation": "unit length",
                      "size": run.embedding_size}
+
+
+def info(run, kind: str) -> dict:
+    """What a gallery says of itself. kind: of its vectors. Raises UserError for another one, and for a run without."""
+    if kind not in vectors.KINDS:
+        raise UserError(f"vectors are {', '.join(vectors.KINDS)}; got {kind!r}")
+    if not run.embedding_size:
+        raise UserError(f"{run.workdir} gives no embeddings: name a layer with --config.evaluation.layer=...")
+    try:
+        threshold = run.threshold_of()
+    except UserError:
+        threshold = None
+    return {"model": of(run), "identity": run.identity, "vectors": kind, "threshold": threshold}
 
 
 def differing(there: dict, here: dict) -> list[str]:

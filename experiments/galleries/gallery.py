@@ -62,7 +62,7 @@ class Gallery:
 
         Raises UserError where there is one, or anything else.
         """
-        info = self._info(dtype)
+        info = binding.info(self._run(), dtype)
         table.require()
         self._check_free()
         with lock.held(self.path, waits=True):
@@ -83,7 +83,7 @@ class Gallery:
             known = self._known()
             change = self._write(listed.read(), len(listed), known)
         here = {*listed.paths}
-        return change._replace(vanished=[row["id"] for row in self._below(images, known.values())
+        return change._replace(vanished=[row["id"] for row in pictures.of_folder(images, known.values())
                                          if row["path"] not in here])
 
     def update(self, images=None, *, remove_vanished: bool = False) -> Change:
@@ -94,7 +94,7 @@ class Gallery:
         """
         with self.writing():
             known = self._known()
-            rows = [row for row in (known.values() if images is None else self._below(images, known.values()))
+            rows = [row for row in (known.values() if images is None else pictures.of_folder(images, known.values()))
                     if row["path"]]
             lost = [row["id"] for row, there in zip(rows, storage.each(
                 storage.exists, [pictures.unescaped(row["path"]) for row in rows]), strict=True) if not there]
@@ -112,17 +112,9 @@ class Gallery:
         """
         names = [names] if isinstance(names, str) else list(names)
         with self.writing(bound=False):
-            rows, found = self._known(), {}
-            for name in names:
-                place = pictures.escaped(storage.absolute(name))
-                of_name = [name] if name in rows else [row["id"] for row in rows.values()
-                                                       if row["path"] and pictures.below(row["path"], place)]
-                if not of_name:
-                    raise UserError(f"{name!r} is neither an id in {self.path}, nor a picture or folder of its rows: "
-                                    f"nothing removed")
-                found |= dict.fromkeys(of_name)
-            self._delete([*found])
-        return len(found)
+            ids = pictures.named(names, self._known(), self.path)
+            self._delete(ids)
+        return len(ids)
 
     def search(self, images, k: int = 10, *, threshold: float | None = None, far: float = 0.0, index: str = "",
                recall: float = approximate.RECALL) -> list[Found]:
@@ -148,7 +140,7 @@ class Gallery:
             raise UserError("an embedding of a query is not finite: the weights, or the preprocessing, are not those "
                             "of a trained model")
         opened = self.opened()
-        limit = self._limit(threshold, far, opened.info)
+        limit = searching.limit(self.run, threshold, far, opened.info)
         queries = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-30)
         if index:
             rows = approximate.search(opened, queries, k + 1, approximate.check(self.path, index, recall))
@@ -163,7 +155,7 @@ class Gallery:
         """From which cosine two pictures count as one identity: the one that is given; else that which `geodesic
         calibrate` has set with the run, of this false accept rate (0: of the smallest there is); else the one that the
         run had when the gallery was made; None without any."""
-        return self._limit(given, far, self.info)
+        return searching.limit(self.run, given, far, self.info)
 
     def rows(self) -> list[dict]:
         """Every row without its vector: {"id", "path", "label", "metadata", "digest"}."""
@@ -210,7 +202,7 @@ class Gallery:
         replaced.
         """
         with self.writing(bound=False):
-            info = self._info(dtype or self.info["vectors"])
+            info = binding.info(self._run(), dtype or self.info["vectors"])
             done = migrating.migrate(self, info, images and pictures.Listed(self.source(images)), remove_vanished)
             self._table, self._held, self._seen = None, None, -1
         approximate.forget(self.path)
@@ -265,16 +257,6 @@ class Gallery:
                 if opened.refresh() == version:
                     raise
 
-    def _limit(self, given: float | None, far: float, info: dict) -> float | None:
-        if given is not None:
-            return given
-        try:
-            return self.run.threshold_of(far)["threshold"]
-        except (UserError, AttributeError):
-            if far:
-                raise
-            return info["threshold"] and info["threshold"]["threshold"]
-
     def _write(self, found, total: int, known: table.Words) -> Change:
         held_vectors = lambda ids: self.held().vectors([self.held().places[name] for name in ids])
         return adding.write(found, total, known, self.run, self._commit, vectors=held_vectors, say=self.say,
@@ -299,25 +281,6 @@ class Gallery:
 
     def _known(self) -> table.Words:
         return table.Words(self.opened().columns())
-
-    def _below(self, images, rows) -> list[dict]:
-        """The rows whose pictures lie in the folder, or are the file, that is given; of anything else none."""
-        if not isinstance(images, str | os.PathLike) or os.fspath(images).endswith(pictures.MANIFESTS):
-            return []
-        place = pictures.escaped(storage.absolute(os.fspath(images)))
-        return [row for row in rows if row["path"] and pictures.below(row["path"], place)]
-
-    def _info(self, kind: str) -> dict:
-        run = self._run()
-        if kind not in vectors.KINDS:
-            raise UserError(f"vectors are {', '.join(vectors.KINDS)}; got {kind!r}")
-        if not run.embedding_size:
-            raise UserError(f"{run.workdir} gives no embeddings: name a layer with --config.evaluation.layer=...")
-        try:
-            threshold = run.threshold_of()
-        except UserError:
-            threshold = None
-        return {"model": binding.of(run), "identity": run.identity, "vectors": kind, "threshold": threshold}
 
     def _run(self):
         if self.run is None:

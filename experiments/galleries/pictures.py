@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -133,6 +133,26 @@ def unescaped(text: str) -> str:
 def below(path: str, folder: str) -> bool:
     """Whether a row's path lies in a folder or is that file; folder: absolute and escaped."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def of_folder(images, rows: Iterable[dict]) -> list[dict]:
+    """The rows whose pictures lie in the folder, or are the file, that is given; of anything else none."""
+    if not isinstance(images, str | os.PathLike) or os.fspath(images).endswith(MANIFESTS):
+        return []
+    place = escaped(storage.absolute(os.fspath(images)))
+    return [row for row in rows if row["path"] and below(row["path"], place)]
+
+
+def named(names: Iterable[str], rows: Mapping[str, dict], gallery: str) -> list[str]:
+    """The ids that are meant by ids, paths of pictures, or folders. Raises UserError where one is of no row."""
+    found = {}
+    for name in names:
+        of_name = [name] if name in rows else [row["id"] for row in of_folder(name, rows.values())]
+        if not of_name:
+            raise UserError(f"{name!r} is neither an id in {gallery}, nor a picture or folder of its rows: nothing "
+                            f"removed")
+        found |= dict.fromkeys(of_name)
+    return [*found]
 
 
 def _ahead(picture, items: Iterable) -> Iterator[list[Picture]]:

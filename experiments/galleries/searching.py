@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from geodesic.errors import UserError
 from geodesic.experiments.galleries import pictures
 from geodesic.experiments.galleries.held import Held
 
@@ -35,6 +36,18 @@ def exact(held: Held, queries: np.ndarray, k: int) -> list[list[dict]]:
     return [[{**row, "cosine": float(cosine)} for row, cosine in zip(held.rows(found[found >= 0]), scores,
                                                                     strict=False)]
             for found, scores in zip(places, cosines, strict=True)]
+
+
+def limit(run, given: float | None, far: float, info: dict) -> float | None:
+    """The threshold, as of `Gallery.threshold`. run: may be None. info: of the gallery."""
+    if given is not None:
+        return given
+    try:
+        return run.threshold_of(far)["threshold"]
+    except (UserError, AttributeError):
+        if far:
+            raise
+        return info["threshold"] and info["threshold"]["threshold"]
 
 
 def answered(name: str, own: str, rows: list[dict], k: int, limit: float | None) -> Found:

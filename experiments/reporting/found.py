@@ -39,14 +39,19 @@ def rows_text(rows: list[dict], written: str) -> str:
         return asked.csv_text(("id", "path", "label", "metadata", "digest"), (
             (row["id"], row["path"], row["label"], json.dumps(row["metadata"]), row["digest"]) for row in rows))
     root, short = _below([row["path"] for row in rows])
-    table = rich.table.Table()
-    for name in ("id", "picture", "label", "metadata"):
-        table.add_column(name, overflow="fold")
+    cells = []
     for row in rows:
         words = ", ".join(f"{name} {value}" for name, value in row["metadata"].items())
         path = short(row["path"])
-        table.add_row(path if row["id"] == row["path"] else row["id"], "" if row["id"] == row["path"] else path,
-                      row["label"], words)
+        cells.append((path, "", row["label"], words) if row["id"] == row["path"] else
+                     (row["id"], path, row["label"], words))
+    table = rich.table.Table()
+    names = ("id", "picture", "label", "metadata")
+    shown = [place for place in range(len(names)) if not place or any(row[place] for row in cells)]
+    for place in shown:
+        table.add_column(names[place], overflow="fold")
+    for row in cells:
+        table.add_row(*(row[place] for place in shown))
     return (f"paths are below {root}\n" if root else "") + console.text(table) + f"{len(rows):,} row(s)\n"
 
 
@@ -66,12 +71,12 @@ def write(path: str, results, read: pictures.Reader, how: str) -> None:
 
 
 def _row(one, read: pictures.Reader) -> str:
-    answer = "" if one.answer is None else f"<b>{html.escape(one.answer)}</b>"
+    answer = "" if one.answer is None else f'<div class="answer"><b>{html.escape(one.answer)}</b></div>'
     cells = [_cell(one.query, "query", os.path.basename(one.query), "", read)]
     cells += [_cell(hit.path, {None: "plain", True: "hit", False: "miss"}[hit.known],
                     hit.label or os.path.basename(hit.path) or hit.id, f"{hit.cosine:.3f}", read)
               for hit in one.hits[:_HITS]]
-    return f'  <div class="row"><div class="answer">{answer}</div>{"".join(cells)}</div>'
+    return f'  <div class="row">{answer}{"".join(cells)}</div>'
 
 
 def _cell(path: str, kind: str, name: str, cosine: str, read: pictures.Reader) -> str:

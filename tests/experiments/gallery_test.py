@@ -11,7 +11,7 @@ import pytest
 
 import geodesic
 from geodesic.errors import UserError
-from geodesic.experiments import gallery, train
+from geodesic.experiments import gallery
 from geodesic.experiments.trained import thresholds
 from tests.experiments import tiny
 
@@ -23,7 +23,7 @@ GIVEN = dict(images="", source="", path="", vectors="", k=10, threshold=None, fa
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept")
     config = tiny.config(tiny.faces(folder / "faces", 3, 4), total_steps=1)
-    train.train(config, str(folder / "run"), types.SimpleNamespace(received=0))
+    geodesic.train(config, folder / "run")
     (folder / "faces" / "class1" / "0.jpg").write_bytes(b"\xff\xd8 broken")
     return geodesic.load(folder / "run")
 
@@ -92,6 +92,9 @@ def test_removing_updating_compacting_and_checking(do, run, tmp_path, capsys):
     do("create", images=str(faces))
     assert do("remove", str(faces / "class0" / "1.jpg"), workdir="") == 0
     assert "1 row(s) removed, 5 left" in capsys.readouterr().out
+    assert do("add", images=str(faces)) == 0
+    assert do("remove", workdir="", images=str(faces / "class0" / "1.jpg")) == 0
+    assert "1 row(s) removed, 5 left" in capsys.readouterr().out
     (faces / "class1" / "0.jpg").write_bytes((faces / "class1" / "1.jpg").read_bytes())
     (faces / "class0" / "2.jpg").unlink()
     assert do("check") == 0
@@ -150,6 +153,8 @@ def test_the_threshold_of_calibrate_decides_who_is_unknown(do, run, faces, tmp_p
     ("list", {"gallery": "nowhere"}, "no gallery in 'nowhere'"), ("create", {"gallery": "{faces}"}, "is no gallery"),
     ("create", {"gallery": "{new}", "images": "nowhere"}, "no image 'nowhere'"),
     ("update", {"source": "npz"}, "update looks at pictures where the rows say"),
+    ("remove", {"source": "npz"}, "remove looks at pictures where the rows say"),
+    ("remove", {"gallery": "nowhere"}, "what is to be removed"),  # before a gallery is looked for
 ])
 def test_what_cannot_be_done_is_one_line(do, faces, tmp_path, verb, values, told):
     do("create")

@@ -100,14 +100,14 @@ def disk_full(runs: Runs, random, tries: int):
             process.wait_step(2 * random.randrange(1, 5))
             # A checkpoint that is given up or removed leaves room: filled again and again.
             while process.status is None and not _NO_ROOM.search(process.output()):
-                _fill(filler)
+                fill(filler)
             reported, first = bool(_NO_ROOM.search(process.output())), process.output()
             if attempt % 2 == 0:  # room again: the run has gone on, and nothing is missing at its end
                 filler.unlink(missing_ok=True)
                 ended = process.wait() == 0
             else:                 # no room to the end: one line, and the same command when there is some
                 while process.status is None:
-                    _fill(filler)
+                    fill(filler)
                 ended = process.status == 1 and len(process.errors()) == 1 and "make room" in process.errors()[0]
                 first = process.output()
                 filler.unlink(missing_ok=True)
@@ -125,7 +125,7 @@ def disk_full(runs: Runs, random, tries: int):
         "second try) until the run has ended; then emptied"
 
 
-def _fill(path: pathlib.Path) -> None:
+def fill(path: pathlib.Path) -> None:
     """To the last byte; what was there stays."""
     time.sleep(0.02)
     with open(path, "ab", buffering=0) as file:

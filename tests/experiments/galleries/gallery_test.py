@@ -63,6 +63,20 @@ def test_what_has_changed_is_embedded_anew_and_what_has_gone_is_said(gallery, ph
         assert len(kept) == 16
 
 
+def test_each_commit_says_how_far_it_is_how_fast_and_how_long_it_takes(tmp_path, photos, monkeypatch):
+    now, run = [100.0], fake.Run()
+    embed_source = run.embed_source
+    monkeypatch.setattr(run, "embed_source", lambda source: (now.append(now[-1] + 2), embed_source(source))[1])
+    monkeypatch.setattr(adding.progress.time, "monotonic", lambda: now[-1])
+    fake.folder(photos, {f"eve/{place}.jpg": "broken" if place == 3 else f"eve{place}" for place in range(10)})
+    told = []
+    assert Gallery(tmp_path / "g", run, say=told.append).create().add(photos).added == 24
+    assert told == ["8 row(s) committed; 8 of 25 pictures done",  # its time is the compiler's
+                    "8 row(s) committed; 16 of 25 pictures done, 4.0 img/s, ETA 0:02",
+                    "7 row(s) committed; 24 of 25 pictures done, 4.0 img/s, ETA 0:00",
+                    "1 row(s) committed; 25 of 25 pictures done, 0.5 img/s, ETA 0:00"]
+
+
 def test_update_looks_at_the_rows_alone_and_removes_when_asked(gallery, photos):
     (photos / "ann/0.jpg").write_text("ann other")
     (photos / "ann/new.jpg").write_text("ann new")

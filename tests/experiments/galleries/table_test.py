@@ -13,6 +13,7 @@ from geodesic.errors import UserError
 from geodesic.experiments.galleries import table
 from geodesic.experiments.galleries.gallery import Gallery
 from tests.experiments.galleries import fake
+from tests.faults import faults
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -29,17 +30,6 @@ def small(tmp_path):
     subprocess.run(["umount", place], check=True)
 
 
-def fill(path: pathlib.Path) -> None:
-    """To the last byte."""
-    with open(path, "ab", buffering=0) as file:
-        for size in (1 << 16, 1 << 12, 1):
-            try:
-                while True:
-                    file.write(b"\0" * size)
-            except OSError:
-                continue
-
-
 @pytest.mark.parametrize("moment", ["create", "add", "update", "compact", "migrate"])
 def test_a_full_disk_is_one_line_and_the_gallery_is_whole(small, tmp_path, moment):
     photos = fake.folder(tmp_path / "photos", {f"{place}.jpg": f"a{place}" for place in range(30)})
@@ -48,7 +38,7 @@ def test_a_full_disk_is_one_line_and_the_gallery_is_whole(small, tmp_path, momen
         gallery.create().add(photos)
         (photos / "30.jpg").write_text("b")
         (photos / "3.jpg").write_text("b3")
-    fill(filler)
+    faults.fill(filler)
     act = {"create": gallery.create, "add": lambda: gallery.add(photos), "update": gallery.update,
            "compact": gallery.compact, "migrate": lambda: Gallery(gallery.path, fake.Run(seed=1)).migrate()}[moment]
     if moment == "migrate":

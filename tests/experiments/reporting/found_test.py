@@ -46,6 +46,10 @@ def test_a_page_and_a_sheet(tmp_path):
     assert PIL.Image.open(tmp_path / "sheet.png").size[0] > 200
     found.write(str(tmp_path / "none.png"), results(tmp_path)[1:], READ, "how")
     assert (tmp_path / "none.png").exists()
+    hit = Hit("1", "a.jpg", "Ann", 0.75, None)  # without a threshold nothing stands before the query
+    found.write(str(tmp_path / "plain.html"), [Found("q.jpg", [hit], None)], READ, "how")
+    page = (tmp_path / "plain.html").read_text()
+    assert '<div class="row"><figure class="found query"' in page and 'class="answer"' not in page
 
 
 def test_rows_of_no_file(tmp_path):
@@ -53,3 +57,11 @@ def test_rows_of_no_file(tmp_path):
     assert "age 3" in found.rows_text(rows, "table")
     assert found.rows_text(rows, "csv").splitlines()[1].startswith("n,,x,")
     assert found.rows_text([], "table").endswith("0 row(s)\n")
+
+
+def test_columns_in_which_nothing_stands_are_left_out(tmp_path):
+    path = str(tmp_path / "a" / "1.jpg")
+    rows = [{"id": path, "path": path, "label": "x", "metadata": {}, "digest": "0"}]
+    head = lambda rows: re.findall(r"\w+", found.rows_text(rows, "table").splitlines()[2])
+    assert head(rows) == ["id", "label"]
+    assert head([*rows, {**rows[0], "id": "n", "metadata": {"age": 3}}]) == ["id", "picture", "label", "metadata"]
