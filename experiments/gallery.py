@@ -123,7 +123,7 @@ def _search(gallery: Gallery, values, _) -> None:
     source = gallery.source(_images(values))
     gallery.check_bound()
     with progress.bar("embedding", len(source)) as advance:
-        embedded = gallery.run.embed_source(source, advance)
+        embedded = gallery.run.embed_queries(source, advance)
     kept, problems = inputs.usable(source, embedded.embeddings, embedded.readable, embedded.problems,
                                    "its embedding is")
     for problem in problems:

@@ -126,7 +126,7 @@ class Gallery:
         """
         source = self.source(images)
         self.check_bound()
-        found = self.run.embed_source(source)
+        found = self.run.embed_queries(source)
         if found.problems:
             raise UserError(found.problems[0])
         return self.find(found.embeddings, source.paths, k, threshold=threshold, far=far, index=index, recall=recall)

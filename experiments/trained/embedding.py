@@ -80,15 +80,16 @@ def make_embed_step(embedder, mesh: jax.sharding.Mesh, input, *, layer: str | tu
 
 
 def embed_source(embed: Callable, variables, source: datasets.Source, mesh: jax.sharding.Mesh, *, input, loader,
-                 batch_size: int, progress: Callable[[int], None] = lambda images: None) -> Embedded:
+                 batch_size: int, progress: Callable[[int], None] = lambda images: None, one_shape: bool = False
+                 ) -> Embedded:
     """Every image of the source through `embed`. An image that cannot be read is reported, not fatal.
 
     Each process reads its share, and all of them return everything.
     input, loader: the sections `input` and `run` of a configuration. batch_size: images at a time, over all devices.
-    progress: is told of images of all processes.
+    progress: is told of images of all processes. one_shape: batches are of this size also where there are few images.
     """
     embeddings, readable = None, np.zeros(len(source), bool)
-    size = even_batch(batch_size, len(source), mesh.size)
+    size = batch_size if one_shape else even_batch(batch_size, len(source), mesh.size)
     for places, rows, count in batches_of(embed, variables, source, mesh, input=input, loader=loader, batch_size=size):
         if embeddings is None:
             embeddings = np.zeros((len(source), *rows.shape[1:]), np.float32)

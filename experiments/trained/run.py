@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -93,6 +94,33 @@ class Run:
         placed = self._placed if variables is None else meshes.replicate(self.mesh, variables)
         return embedding.embed_source(step, placed, source, self.mesh, input=self.config.input, loader=self.config.run,
                                       batch_size=self.config.evaluation.batch_size, progress=progress)
+
+    @property
+    def query_batch(self) -> int:
+        """How many pictures that are asked about go through the network at a time: always the same number, as the
+        last bits of an embedding depend on it. One for each device of a CPU, where more gain nothing, else 16."""
+        alone = self.mesh.devices.flat[0].platform == "cpu"
+        return self.mesh.size * (1 if alone else math.ceil(16 / self.mesh.size))
+
+    def embed_queries(self, source: datasets.Source, progress: Callable[[int], None] = lambda images: None
+                      ) -> embedding.Embedded:
+        """As `embed_source`; a picture's row is the same bit for bit whatever else is in the source."""
+        return embedding.embed_source(self._step_of(self.config.evaluation.layer, True), self._placed, source,
+                                      self.mesh, input=self.config.input, loader=self.config.run, progress=progress,
+                                      batch_size=self.query_batch, one_shape=True)
+
+    def embed_views(self, views: np.ndarray, batch_size: int = 0) -> np.ndarray:
+        """f32[N,D], not normalised: the rows that `embed_queries` gives pictures whose views these are, u8[N,S,S,3].
+
+        batch_size: in place of `query_batch`, a multiple of the devices; then the last bits may be others.
+        """
+        size, rows = batch_size or self.query_batch, []
+        for start in range(0, len(views), size):
+            part = views[start:start + size]
+            padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), np.uint8)])
+            placed = meshes.put_batch(self.mesh, {"image": padded})
+            rows.append(np.asarray(self._step_of(self.config.evaluation.layer, True)(self._placed, placed["image"])))
+        return np.concatenate(rows)[:len(views)]
 
     def source(self, images) -> datasets.Source:
         """The source that `embed` makes of what it is given."""

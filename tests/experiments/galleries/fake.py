@@ -41,6 +41,8 @@ class Run:
         self.embedded += len(records)
         return Embedded(7 * rows, readable, problems)
 
+    embed_queries = embed_source
+
     def vector(self, image: bytes) -> np.ndarray:
         """f32[16] of length 1; pictures with one first letter are near to each other."""
         seed = lambda content: int.from_bytes(hashlib.blake2b(content, digest_size=8).digest()) + self.seed

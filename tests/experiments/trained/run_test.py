@@ -11,6 +11,7 @@ import pytest
 
 import geodesic
 from geodesic import datasets
+from geodesic.datasets import transforms
 from geodesic.experiments import calibrate, embed, train
 from geodesic.experiments.checkpoints import stored_arrays
 from geodesic.experiments.trained import embedding_file
@@ -100,6 +101,18 @@ def test_classes_and_thresholds_lie_in_the_workdir(run, photos, workdir):
 def test_any_number_of_devices(run, photos, devices):
     other = geodesic.load(run.workdir, devices=jax.devices()[:devices])
     np.testing.assert_allclose(other.embed(photos), run.embed(photos), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_query_has_one_embedding_whatever_is_asked_beside_it(run, photos, devices):
+    """The last bits depend on the size of the batch: of queries there is one."""
+    other = geodesic.load(run.workdir, devices=jax.devices()[:devices])
+    assert other.query_batch == devices
+    together = other.embed_queries(other.source(photos)).embeddings
+    alone = np.concatenate([other.embed_queries(other.source(path)).embeddings for path in photos[:5]])
+    np.testing.assert_array_equal(alone, together[:5])
+    views = np.stack([transforms.eval_view(other.source(photos)[place], other.config.input) for place in range(5)])
+    np.testing.assert_array_equal(other.embed_views(views[::-1]), alone[::-1])
 
 
 @pytest.mark.parametrize(("images", "said"), [
