@@ -31,6 +31,8 @@ ADDED: tuple[str, ...] = (
     "detection",
     "box_augment",
     "loss.fcos",
+    *(f"detection.{name}" for name in ("head", "scales", "ratios", "spread")),
+    "loss.retinanet",
 )
 
 

@@ -27,6 +27,12 @@ def fields() -> config_dict.ConfigDict:
             alpha=0.25, gamma=2.0,                     # of the focal loss
             radius=1.5,                                # strides from the centre of a box within which points learn it
         ),
+        retinanet=dict(                                # likewise, with --config.detection.head=retinanet
+            box_loss="smooth_l1",                      # smooth_l1 | giou
+            beta=1 / 9,                                # smooth_l1: from which difference on it is linear; 0 = always
+            alpha=0.25, gamma=2.0,                     # of the focal loss
+            positive_iou=0.5, negative_iou=0.4,        # from, below: of an anchor with the box that it overlaps most
+        ),
     ))
 
 

@@ -1,5 +1,7 @@
 """The loss of a detector without anchors, FCOS: which class, which box, and how far in the middle of it.
 
+`retinanet` has that of a detector with anchors; what both need is here.
+
     points = detection_targets.points((416, 320), strides=(8, 16, 32))
     loss = detection.fcos(points, num_classes=3)
     value, _, scalars = loss.apply({}, {}, outputs, targets, rng)
@@ -14,6 +16,7 @@ targets: f32[B,M,4] "boxes" x1, y1, x2, y2 in pixels of the network's input, i32
 """
 
 import math
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -107,23 +110,15 @@ def fcos(points: Points, num_classes: int, *, box_loss: str = "giou", alpha: flo
       >>> {name: round(float(scalar), 3) for name, scalar in sorted(scalars.items())}
       {'box': 0.75, 'centerness': 0.693, 'classification': 0.953, 'positives': 1.0}
     """
-    if box_loss not in BOX_LOSSES:
-        raise UserError(f"box_loss is one of {', '.join(BOX_LOSSES)}; got {box_loss!r}")
-    if num_classes < 1:
-        raise UserError(f"a detector needs at least one class, got num_classes={num_classes}")
-    if not (0 <= alpha <= 1 and 0 <= gamma < math.inf and radius > 0):
-        raise UserError(f"alpha is in [0, 1], gamma 0 or more, radius above 0; got {alpha}, {gamma} and {radius}")
+    check(num_classes, box_loss, BOX_LOSSES, alpha, gamma)
+    if not radius > 0:
+        raise UserError(f"radius is above 0; got {radius}")
 
     def apply(params, state, outputs, targets, rng):
-        logits, sides, centre = _joined(outputs, points, num_classes)
-        owners = detection_targets.assign(points, targets["boxes"], targets["num_boxes"], radius=radius)
-        positive, own = owners >= 0, jnp.maximum(owners, 0)
-        true = jnp.take_along_axis(targets["boxes"].astype(jnp.float32), own[..., None], axis=1)
-        # In strides, as the outputs are; what is no positive's is made harmless before anything is computed of it.
-        true_sides = jnp.where(positive[..., None],
-                               detection_targets.distances(points.places, true) / points.strides[:, None], 1.0)
-        classes = jnp.where(positive, jnp.take_along_axis(targets["classes"], own, axis=1), -1)
-
+        logits, sides, centre = joined(outputs, {"logits": (num_classes,), "distances": (4,), "centerness": ()},
+                                       points.sizes)
+        classes, true_sides = _targets(points, targets, radius)
+        positive = classes >= 0
         number = jnp.sum(positive, dtype=jnp.float32)
         mean = lambda values: jnp.sum(values) / jnp.maximum(number, 1.0)
         focal = sigmoid_focal(logits, classes[..., None] == jnp.arange(num_classes), alpha=alpha, gamma=gamma)
@@ -136,19 +131,48 @@ def fcos(points: Points, num_classes: int, *, box_loss: str = "giou", alpha: flo
     return Loss(lambda rng, embedding_size: ({}, {}), apply)
 
 
+def _targets(points: Points, targets: dict, radius: float) -> tuple[jax.Array, jax.Array]:
+    """(i32[B,P] the class that each point learns, -1 for none; f32[B,P,4] the sides of its box in strides, 1 of none).
+
+    In strides, as the outputs are; what is no positive's is made harmless before anything is computed of it.
+    """
+    owners = detection_targets.assign(points, targets["boxes"], targets["num_boxes"], radius=radius)
+    classes, true = owned(owners, targets)
+    sides = detection_targets.distances(points.places, true) / points.strides[:, None]
+    return classes, jnp.where((owners >= 0)[..., None], sides, 1.0)
+
+
 def _around(sides: jax.Array) -> jax.Array:
     """The box of a point at 0, 0 from the distances of its sides."""
     return jnp.concatenate([-sides[..., :2], sides[..., 2:]], axis=-1)
 
 
-def _joined(outputs: dict, points: Points, num_classes: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(logits [B,P,C], distances [B,P,4], centerness [B,P]) of all levels, in float32.
-
-    Raises ValueError for outputs that are not of these points.
+def owned(owners: jax.Array, targets: dict) -> tuple[jax.Array, jax.Array]:
+    """(classes i32[B,P], boxes f32[B,P,4]) at the places i32[B,P] in `targets`; class -1 of a negative place, whose box
+    is the image's first, whatever that is.
     """
-    expected = {"logits": (num_classes,), "distances": (4,), "centerness": ()}
+    own = jnp.maximum(owners, 0)
+    boxes = jnp.take_along_axis(targets["boxes"].astype(jnp.float32), own[..., None], axis=1)
+    return jnp.where(owners >= 0, jnp.take_along_axis(targets["classes"], own, axis=1), -1), boxes
+
+
+def joined(outputs: dict, expected: dict[str, tuple[int, ...]], sizes: tuple[int, ...]) -> tuple[jax.Array, ...]:
+    """The outputs of all levels, each f32[B,P,...], in the order of `expected`: name -> shape at each of the points.
+
+    sizes: how many points each level has. Raises ValueError for outputs that are not of these points.
+    """
     for name, shape in expected.items():
-        found, wanted = [level.shape[1:] for level in outputs[name]], [(size, *shape) for size in points.sizes]
+        found, wanted = [level.shape[1:] for level in outputs[name]], [(size, *shape) for size in sizes]
         if found != wanted:
             raise ValueError(f"{name} of each image, level by level, have the shapes {wanted}; got {found}")
     return tuple(jnp.concatenate([level.astype(jnp.float32) for level in outputs[name]], axis=1) for name in expected)
+
+
+def check(num_classes: int, box_loss: str, known: Collection[str], alpha: float, gamma: float) -> None:
+    """Raises UserError for values that the loss of a detector cannot have."""
+    if box_loss not in known:
+        raise UserError(f"box_loss is one of {', '.join(known)}; got {box_loss!r}")
+    if num_classes < 1:
+        raise UserError(f"a detector needs at least one class, got num_classes={num_classes}")
+    if not (0 <= alpha <= 1 and 0 <= gamma < math.inf):
+        raise UserError(f"alpha is in [0, 1], gamma 0 or more; got {alpha} and {gamma}")

@@ -47,7 +47,7 @@ class Points(NamedTuple):
 
 
 def points(image_size: tuple[int, int], strides: Sequence[int], *, ranges: Sequence[tuple[float, float]] | None = None,
-           offset: float = 0.5) -> Points:
+           offset: float = 0.5, spread: bool = False) -> Points:
     """The points of maps that are ceil(height / stride) x ceil(width / stride) large.
 
     Args:
@@ -55,8 +55,7 @@ def points(image_size: tuple[int, int], strides: Sequence[int], *, ranges: Seque
       strides: of the levels, in pixels, from the finest to the coarsest one.
       ranges: the bounds of each level in pixels; None for 4 and 8 strides, 0 below the first level and infinity above
         the last, which are the paper's 64, 128, 256 and 512 of strides 8 to 128.
-      offset: of the first point, in strides: the paper's points are the middles of cells, 0.5; torchvision's are their
-        corners, 0.
+      offset, spread: as of `grid`.
 
     Raises:
       UserError: there is no level, strides do not grow, or there are other than two bounds for each level.
@@ -67,23 +66,46 @@ def points(image_size: tuple[int, int], strides: Sequence[int], *, ranges: Seque
       >>> points.sizes, points.places[:3].tolist(), points.upper[[0, -1]].tolist()
       ((6, 2), [[4.0, 4.0], [12.0, 4.0], [20.0, 4.0]], [64.0, inf])
     """
-    if not strides or strides[0] < 1 or any(low >= high for low, high in itertools.pairwise(strides)):
-        raise UserError(f"strides of a detector's levels are 1 or more pixels and grow; got {tuple(strides)}")
+    check_strides(strides)
     if ranges is None:
         ranges = [(4.0 * stride, 8.0 * stride) for stride in strides]
         ranges[0], ranges[-1] = (0.0, ranges[0][1]), (ranges[-1][0] if len(strides) > 1 else 0.0, np.inf)
     if len(ranges) != len(strides) or any(lower >= upper for lower, upper in ranges):
         raise UserError(f"each of {len(strides)} levels needs two bounds, the lower one first; got {tuple(ranges)}")
-    places = [_grid(image_size, stride, offset) for stride in strides]
+    places = [grid(image_size, stride, offset, spread) for stride in strides]
     sizes = tuple(len(level) for level in places)
     each = lambda values: np.repeat(np.asarray(values, np.float32), sizes)
     return Points(np.concatenate(places), each(strides), each([lower for lower, _ in ranges]),
                   each([upper for _, upper in ranges]), sizes)
 
 
-def _grid(image_size: tuple[int, int], stride: int, offset: float) -> np.ndarray:
-    y, x = np.meshgrid(*(np.arange(-(-size // stride), dtype=np.float32) for size in image_size), indexing="ij")
-    return np.float32(stride) * (np.stack([x, y], axis=-1).reshape(-1, 2) + np.float32(offset))
+def check_strides(strides: Sequence[int]) -> None:
+    """Raises UserError where there is no level, or strides do not grow."""
+    if not strides or strides[0] < 1 or any(low >= high for low, high in itertools.pairwise(strides)):
+        raise UserError(f"strides of a detector's levels are 1 or more pixels and grow; got {tuple(strides)}")
+
+
+def grid(image_size: tuple[int, int], stride: int, offset: float = 0.5, spread: bool = False) -> np.ndarray:
+    """The places of a level's cells, row by row, f32[P,2], x and y in pixels.
+
+    Args:
+      image_size: (height, width) in pixels; the level has ceil(height / stride) x ceil(width / stride) cells.
+      stride: in pixels.
+      offset: of the first place, in strides: the middle of a cell is at 0.5, and its corner, where torchvision has it,
+        at 0.
+      spread: whether cells of a stride that does not divide the image are size // cells apart, as torchvision has
+        them, and not a stride: at 800 pixels the 7 rows of stride 128 are then 114 pixels apart.
+
+    Example:
+      >>> from geodesic.losses import detection_targets
+      >>> detection_targets.grid((4, 7), 4, spread=True).tolist()
+      [[1.5, 2.0], [4.5, 2.0]]
+    """
+    cells = [-(-size // stride) for size in image_size]
+    apart = [size // count if spread else stride for size, count in zip(image_size, cells, strict=True)]
+    y, x = np.meshgrid(*(np.float32(step) * (np.arange(count, dtype=np.float32) + np.float32(offset))
+                         for step, count in zip(apart, cells, strict=True)), indexing="ij")
+    return np.stack([x, y], axis=-1).reshape(-1, 2)
 
 
 def assign(points: Points, boxes: jax.Array, num_boxes: jax.Array, *, radius: float = 1.5) -> jax.Array:

@@ -1,7 +1,7 @@
 """Where in an image objects of the trained classes are: a box, a class and a score for each.
 
 The data are of a source whose images have boxes (docs/detection.md), and the network is a trunk with a feature pyramid
-and FCOS's head, which count as what lies above the trunk: `optimizer.head_only_epochs`, `trunk_learning_rate_factor`
+and a head, which count as what lies above the trunk: `optimizer.head_only_epochs`, `trunk_learning_rate_factor`
 and `frozen` are of a detector as of an embedder.
 """
 
@@ -13,9 +13,7 @@ from geodesic.experiments.protocols import detecting
 from geodesic.experiments.tasks.task import Task
 from geodesic.experiments.trained import detector
 from geodesic.experiments.training import data
-from geodesic.losses import detection
 
-LOSS = "fcos"
 # Fields that a detector has no use for, and the value that says so.
 _UNUSED = {"sampling.name": "uniform", "augment.mixup_alpha": 0.0, "augment.cutmix_alpha": 0.0,
            "evaluation.average_horizontal_flips": False}
@@ -37,13 +35,15 @@ def targets(config) -> dict:
 
 
 def loss(config, num_classes: int, mesh: jax.sharding.Mesh) -> losses.Loss:
-    """FCOS's loss on the points of the network's levels. Raises UserError for another, and beside a teacher."""
-    if config.loss.name != LOSS:
-        raise UserError(f"--config.task=detection learns by --config.loss.name={LOSS}; got {config.loss.name!r}")
+    """The loss of the network's head. Raises UserError for another, and beside a teacher."""
+    options = config.detection
+    if config.loss.name != options.head:
+        raise UserError(f"--config.task=detection with --config.detection.head={options.head} learns by "
+                        f"--config.loss.name={options.head}; got {config.loss.name!r}")
     if config.distill.teacher:
         raise UserError("a detector has no teacher: leave out distill.teacher")
-    points = detector.points(detector.make(config, num_classes), config.detection)
-    return detection.fcos(points, num_classes, **config.loss[LOSS])
+    places = detector.points(detector.make(config, num_classes), options)
+    return detector.kind(options).loss(places, num_classes, **config.loss[options.head])
 
 
 def check(config, train: datasets.Source) -> None:

@@ -1,27 +1,72 @@
-"""The network of a detector: a trunk with a feature pyramid and FCOS's head, and the points of its levels."""
+"""The network of a detector: a trunk with a feature pyramid and a head, and what the head's outputs are of."""
 
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from flax import linen as nn
 
 from geodesic.errors import UserError
 from geodesic.experiments.trained import network
-from geodesic.heads.detection import fcos
-from geodesic.losses import detection_targets
+from geodesic.heads.detection import fcos, retinanet
+from geodesic.losses import Loss, anchors, detection, detection_targets
+from geodesic.losses import retinanet as retinanet_loss
 
 # Levels of the trunk, where the configuration names none.
 _LEVELS = 3
 
 
-def make(config, num_classes: int) -> nn.Module:
-    """The network of --config.task=detection: apply(variables, images f32[B,H,W,3], train) gives what
-    `heads.detection.fcos.FCOS` does.
+class Kind(NamedTuple):
+    """One of KINDS.
 
-    It is the embedder with a `heads.detection.fcos.Detector` for a head. Raises UserError for a size of images or
-    layers that make no levels, and for fields of another head.
+    Attributes:
+      module: (options, num_classes, fields that all heads have) -> the head of the embedder, a Flax module.
+      places: (the head, options) -> what its outputs are of, level by level: "places", "strides" and "sizes".
+      loss: (these places, num_classes, the fields of its section of `loss`) -> the loss.
+      per_cell: (options) -> how many outputs of each class a cell has.
     """
-    options = config.detection
+
+    module: Callable[..., nn.Module]
+    places: Callable
+    loss: Callable[..., Loss]
+    per_cell: Callable[..., int] = lambda options: 1
+
+
+def _anchors_of_a_cell(options) -> int:
+    return len(options.scales) * len(options.ratios)
+
+
+# Names of --config.detection.head and of --config.loss.name.
+KINDS = {
+    "fcos": Kind(
+        lambda options, num_classes, **shared: fcos.Detector(num_classes, distances=options.distances, **shared),
+        lambda head, options: detection_targets.points(head.image_size, head.strides, ranges=options.ranges or None,
+                                                       offset=options.offset, spread=options.spread),
+        detection.fcos),
+    "retinanet": Kind(
+        lambda options, num_classes, **shared: retinanet.Detector(num_classes, _anchors_of_a_cell(options), **shared),
+        lambda head, options: anchors.make(head.image_size, head.strides, scales=options.scales, ratios=options.ratios,
+                                           offset=options.offset, spread=options.spread),
+        retinanet_loss.retinanet, _anchors_of_a_cell),
+}
+
+
+def kind(options) -> Kind:
+    """Of the section `detection`. Raises UserError for a head that there is not."""
+    if options.head not in KINDS:
+        raise UserError(f"detection.head is one of {', '.join(KINDS)}; got {options.head!r}")
+    return KINDS[options.head]
+
+
+def make(config, num_classes: int) -> nn.Module:
+    """The network of --config.task=detection: apply(variables, images f32[B,H,W,3], train) gives what the head of
+    `config.detection` does.
+
+    It is the embedder with a `Detector` of `heads.detection` for a head. Raises UserError for a size of images or
+    layers that make no levels, for a head that there is not, and for fields of another head.
+    """
+    options, of = config.detection, kind(config.detection)
     size = network.image_size(config)
     if config.head.name:
         raise UserError(f"--config.task=detection has a head of its own: leave out head.name {config.head.name!r}")
@@ -32,18 +77,17 @@ def make(config, num_classes: int) -> nn.Module:
     embedder.update(pooling=None, neck=None, dropout=None)
     layers, strides = levels(network.make_embedder(embedder), size, options.layers)
     strides += tuple(strides[-1] * 2 ** (place + 1) for place in range(options.coarser))
-    head = fcos.Detector(num_classes, channels=options.channels, coarser=options.coarser, depth=options.depth,
-                         distances=options.distances, image_size=size, strides=strides)
+    head = of.module(options, num_classes, channels=options.channels, coarser=options.coarser, depth=options.depth,
+                     image_size=size, strides=strides)
     return network.make_embedder(embedder).clone(head=head, head_layers=layers)
 
 
-def points(detector: nn.Module, options) -> detection_targets.Points:
-    """The points of a detector's levels, for its loss and for decoding. options: the section `detection`.
+def points(detector: nn.Module, options) -> detection_targets.Points | anchors.Anchors:
+    """The points or anchors of a detector's levels, for its loss and for decoding. options: the section `detection`.
 
-    Raises UserError for ranges that do not fit the levels.
+    Raises UserError for ranges that do not fit the levels, and for anchors that cannot be.
     """
-    head = detector.head
-    return detection_targets.points(head.image_size, head.strides, ranges=options.ranges or None, offset=options.offset)
+    return kind(options).places(detector.head, options)
 
 
 @functools.lru_cache(maxsize=8)
@@ -77,9 +121,14 @@ def _coarsest(trunk: nn.Module) -> int:
     return max(side // shape[0] for shape in network.layers(trunk, side).values() if len(shape) == 3)
 
 
-def count_classes(variables: dict) -> int:
-    """Of a detector's variables. Raises UserError for those of another network."""
-    try:
-        return int(np.shape(variables["params"]["head"]["fcos"]["logits"]["bias"])[0])
-    except KeyError as error:
-        raise UserError("the checkpoint holds no detector: leave out --config.task=detection") from error
+def count_classes(variables: dict, options) -> int:
+    """Of a detector's variables. options: the section `detection`. Raises UserError for those of another network."""
+    each, there = kind(options).per_cell(options), [name for name in KINDS if name in variables["params"].get("head", {})]
+    if options.head not in there:
+        raise UserError("these weights hold no detector: leave out --config.task=detection" if not there else
+                        f"these weights are of --config.detection.head={there[0]}; got {options.head!r}")
+    outputs = int(np.shape(variables["params"]["head"][options.head]["logits"]["bias"])[0])
+    if not each or outputs % each:
+        raise UserError(f"the head has {outputs} outputs, and detection.scales and ratios make {each} anchors of a "
+                        f"cell: use the configuration it was trained with")
+    return outputs // each

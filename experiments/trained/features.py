@@ -54,9 +54,12 @@ def of(run: Run, source: datasets.Source, layers: Iterable[str] = (_EMBEDDING,),
       variables: in place of the run's own, for the same network with other weights.
       progress: told of images that have been gone through, also of those of an earlier call.
 
-    Raises UserError for a layer that there is not, for a folder in a bucket (nothing can be mapped from there), and
-    while another process computes the same; OSError where the disk is full, before anything is computed.
+    Raises UserError for a layer that there is not, for a detector, for a folder in a bucket (nothing can be mapped from
+    there), and while another process computes the same; OSError where the disk is full, before anything is computed.
     """
+    if run.config.task == "detection":
+        raise UserError(f"{run.workdir} is a detector, whose pictures are letterboxed: features are kept of an "
+                        f"embedder alone, such as the weights that its trunk started from")
     layers, folder = tuple(layers), folder or default_folder(run)
     if storage.is_remote(folder):
         raise UserError(f"{folder}: features are mapped from a disk; name a folder of this machine for them")

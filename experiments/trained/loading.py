@@ -40,7 +40,7 @@ def load(workdir: str, config=None, mesh: jax.sharding.Mesh | None = None, step:
         imported.check_complete(variables, embedder, config, workdir)
     else:
         variables, at = embedder_variables(workdir, config, step)
-        embedder = embedder or detector.make(config, detector.count_classes(variables))
+        embedder = embedder or detector.make(config, detector.count_classes(variables, config.detection))
         _check_model(variables, embedder, config, f"the checkpoint of step {at} in {workdir!r}")
     return Run(workdir, config, mesh or meshes.make(), embedder, variables, at)
 

@@ -19,9 +19,15 @@ from .pyramid import Pyramid
 DISTANCES = {"softplus": nn.softplus, "relu": nn.relu, "exp": jnp.exp}
 
 _INIT = nn.initializers.normal(0.01)
-# What a cell's sigmoids give before any training: most cells show nothing (Lin et al., 2017, arXiv:1708.02002).
-_PRIOR = 0.01
+# Of the logits of classes: their sigmoids give .01 before any training, as most cells show nothing (Lin et al., 2017,
+# arXiv:1708.02002).
+RARE = -math.log((1 - 0.01) / 0.01)
 _GROUPS = 32
+
+
+def conv(features: int, name: str, bias: float = 0.0) -> nn.Conv:
+    """A 3x3 convolution of a head, whose weights start small and whose biases start as this."""
+    return nn.Conv(features, (3, 3), padding=1, kernel_init=_INIT, bias_init=nn.initializers.constant(bias), name=name)
 
 
 class Tower(nn.Module):
@@ -29,6 +35,7 @@ class Tower(nn.Module):
 
     Attributes:
       depth: how many.
+      norm: whether there is GroupNorm.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -39,13 +46,16 @@ class Tower(nn.Module):
     """
 
     depth: int
+    norm: bool = True
 
     @nn.compact
     def __call__(self, x: jnp.ndarray) -> jnp.ndarray:
         channels = x.shape[-1]
         for place in range(1, self.depth + 1):
-            x = nn.Conv(channels, (3, 3), padding=1, kernel_init=_INIT, name=f"conv{place}")(x)
-            x = nn.relu(nn.GroupNorm(math.gcd(_GROUPS, channels), epsilon=1e-5, name=f"norm{place}")(x))
+            x = conv(channels, f"conv{place}")(x)
+            if self.norm:
+                x = nn.GroupNorm(math.gcd(_GROUPS, channels), epsilon=1e-5, name=f"norm{place}")(x)
+            x = nn.relu(x)
         return x
 
 
@@ -78,10 +88,8 @@ class FCOS(nn.Module):
         """
         if self.distances not in DISTANCES:
             raise UserError(f"distances are made by one of {', '.join(DISTANCES)}; got {self.distances!r}")
-        conv = lambda features, name, bias=0.0: nn.Conv(
-            features, (3, 3), padding=1, kernel_init=_INIT, bias_init=nn.initializers.constant(bias), name=name)
         classes, sides = Tower(self.depth, name="class_tower"), Tower(self.depth, name="box_tower")
-        logits = conv(self.num_classes, "logits", -math.log((1 - _PRIOR) / _PRIOR))
+        logits = conv(self.num_classes, "logits", RARE)
         distances, centerness = conv(4, "distances"), conv(1, "centerness")
         factors = self.param("factors", nn.initializers.ones, (len(levels),), jnp.float32)
         outputs = {"logits": [], "distances": [], "centerness": []}

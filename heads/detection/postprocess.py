@@ -9,6 +9,8 @@ It is a part of the network's side: where a batch is split over devices, it belo
 network runs in. Outside of it the result is the same, but the search for candidates gathers all scores on every device.
 """
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -19,6 +21,8 @@ from . import nms
 
 # Hard suppression, and the ways of soft suppression.
 SUPPRESSIONS = ("hard", "linear", "gaussian")
+# The logarithm of how many times as wide as its anchor a box can be, torchvision's and Detectron's: 1000 pixels of 16.
+_LARGEST = math.log(1000 / 16)
 
 
 class Detections(NamedTuple):
@@ -56,18 +60,41 @@ def decode(places: jax.Array, strides: jax.Array, distances: jax.Array) -> jax.A
     return jnp.concatenate([places - sides[..., :2], places + sides[..., 2:]], axis=-1)
 
 
+def decode_anchors(anchors: jax.Array, offsets: jax.Array) -> jax.Array:
+    """The boxes that anchors become, in pixels.
+
+    Args:
+      anchors: f32[...,4], x1, y1, x2, y2 in pixels.
+      offsets: f32[...,4]: how far the box's middle is from the anchor's in x and y, in the anchor's widths and heights,
+        and the logarithms of how many times as wide and high it is, 62.5 at most.
+
+    Returns:
+      f32[...,4].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.heads.detection import postprocess
+      >>> postprocess.decode_anchors(jnp.array([0.0, 0, 10, 10]), jnp.array([0.5, 0, 0, jnp.log(2)])).tolist()
+      [5.0, -5.0, 15.0, 15.0]
+    """
+    size = anchors[..., 2:] - anchors[..., :2]
+    middle = offsets[..., :2] * size + (anchors[..., :2] + 0.5 * size)
+    half = 0.5 * (jnp.exp(jnp.minimum(offsets[..., 2:], _LARGEST)) * size)
+    return jnp.concatenate([middle - half, middle + half], axis=-1)
+
+
 def detect(outputs: dict, places: jax.Array, strides: jax.Array, *, image_size: tuple[int, int],
            smallest: float = 0.05, candidates: int = 1000, suppression: str = "hard", threshold: float = 0.6,
            sigma: float = 0.5, kept: int = 100) -> Detections:
     """What a batch of images shows.
 
-    The score of a class at a point is sqrt(sigmoid(class) * sigmoid(centerness)).
+    The score of a class at a point is sqrt(sigmoid(class) * sigmoid(centerness)), and of an anchor sigmoid(class).
 
     Args:
       outputs: of each level, from the finest to the coarsest one: "logits" f32[B,P,C], "distances" f32[B,P,4] in
-        strides and "centerness" f32[B,P].
-      places: f32[P,2], the points of all levels, x and y in pixels.
-      strides: f32[P], in pixels.
+        strides and "centerness" f32[B,P]; of a head with anchors "logits" and "offsets" f32[B,P,4].
+      places: f32[P,2], the points of all levels, x and y in pixels; or f32[P,4], the anchors.
+      strides: f32[P], in pixels; of anchors they are not used.
       image_size: (height, width) in pixels; boxes are cut at the edges.
       smallest: of a (point, class) whose score is not larger, nothing becomes.
       candidates: how many (point, class) of each level and image go on, the best ones.
@@ -100,10 +127,11 @@ def detect(outputs: dict, places: jax.Array, strides: jax.Array, *, image_size: 
         raise UserError(f"suppression is one of {', '.join(SUPPRESSIONS)}; got {suppression!r}")
     if candidates < 1:
         raise UserError(f"1 candidate or more goes on; got {candidates}")
-    places, strides = jnp.asarray(places), jnp.asarray(strides)
+    scores, sides, decoded = _scored(jax.tree.map(lambda level: level.astype(jnp.float32), outputs),
+                                     jnp.asarray(places), jnp.asarray(strides))
 
-    def image(outputs):
-        boxes, scores, classes = _candidates(outputs, places, strides, image_size, smallest, candidates)
+    def image(scores, sides):
+        boxes, scores, classes = _candidates(scores, sides, decoded, image_size, smallest, candidates)
         if suppression == "hard":
             best, scores = nms.nms(boxes, scores, classes, threshold=threshold, kept=kept)
         else:
@@ -113,23 +141,37 @@ def detect(outputs: dict, places: jax.Array, strides: jax.Array, *, image_size: 
         return Detections(jnp.where(there[:, None], boxes[best], 0.0), jnp.where(there, scores, 0.0),
                           jnp.where(there, classes[best], -1))
 
-    return jax.vmap(image)(jax.tree.map(lambda level: level.astype(jnp.float32), outputs))
+    return jax.vmap(image)(scores, sides)
 
 
-def _candidates(outputs: dict, places: jax.Array, strides: jax.Array, image_size: tuple[int, int], smallest: float,
-                number: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(boxes [N,4], scores [N], classes i32[N]) of one image: the best of each level, score -inf of what is none."""
+def _scored(outputs: dict, places: jax.Array, strides: jax.Array) -> tuple[list, list, Callable]:
+    """(scores f32[B,P,C] and sides f32[B,P,4] of each level, (points, their sides) -> boxes)."""
+    scores = [jax.nn.sigmoid(logits) for logits in outputs["logits"]]
+    if (size := sum(level.shape[1] for level in scores)) != len(places):
+        raise ValueError(f"the levels have {size} points, and there are places for {len(places)}")
+    if "offsets" in outputs:
+        return scores, outputs["offsets"], lambda point, sides: decode_anchors(places[point], sides)
+    scores = [jnp.sqrt(score * jax.nn.sigmoid(centre)[..., None])
+              for score, centre in zip(scores, outputs["centerness"], strict=True)]
+    return scores, outputs["distances"], lambda point, sides: decode(places[point], strides[point], sides)
+
+
+def _candidates(scores: list[jax.Array], sides: list[jax.Array], decoded: Callable, image_size: tuple[int, int],
+                smallest: float, number: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(boxes [N,4], scores [N], classes i32[N]) of one image: the best of each level, score -inf of what is none.
+
+    decoded: (points, their sides) -> boxes.
+    """
     found, start = [], 0
     height, width = image_size
-    for logits, distances, centre in zip(outputs["logits"], outputs["distances"], outputs["centerness"], strict=True):
-        size, num_classes = logits.shape
-        scores = jnp.sqrt(jax.nn.sigmoid(logits) * jax.nn.sigmoid(centre)[:, None]).reshape(-1)
-        scores, best = jax.lax.top_k(jnp.where(scores <= smallest, -jnp.inf, scores), min(number, scores.size))
+    for of_level, own in zip(scores, sides, strict=True):
+        size, num_classes = of_level.shape
+        of_level = of_level.reshape(-1)
+        best_scores, best = jax.lax.top_k(jnp.where(of_level <= smallest, -jnp.inf, of_level),
+                                          min(number, of_level.size))
         point = best // num_classes
-        boxes = decode(places[start + point], strides[start + point], distances[point])
-        boxes = jnp.clip(boxes, 0.0, jnp.array([width, height, width, height], jnp.float32))
-        found.append((boxes, scores, (best % num_classes).astype(jnp.int32)))
+        boxes = jnp.clip(decoded(start + point, own[point]), 0.0,
+                         jnp.array([width, height, width, height], jnp.float32))
+        found.append((boxes, best_scores, (best % num_classes).astype(jnp.int32)))
         start += size
-    if start != len(places):
-        raise ValueError(f"the levels have {start} points, and there are places for {len(places)}")
     return tuple(map(jnp.concatenate, zip(*found, strict=True)))

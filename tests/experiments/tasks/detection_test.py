@@ -17,7 +17,7 @@ from geodesic.experiments.compiled import collectives
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import progress
 from geodesic.experiments.protocols import follow, record
-from geodesic.experiments.trained import loading
+from geodesic.experiments.trained import features, loading
 from geodesic.experiments.training import model as models
 from geodesic.experiments.training import step as steps
 from tests.experiments import drawn
@@ -31,11 +31,17 @@ def data(tmp_path_factory):
     return drawn.data(tmp_path_factory.mktemp("drawn"))
 
 
+# Changes of the configuration that make each head.
+HEADS = {"fcos": {}, "retinanet": {"detection__head": "retinanet", "loss__name": "retinanet",
+                                   "detection__scales": (4.0, 6.0)}}
+
+
 @functools.cache
-def start(batch_norm: str):
+def start(batch_norm: str, head: str):
     """The first state, in the memory of this process."""
     mesh = meshes.make(jax.devices()[:1])
-    model = models.build(drawn.config("", embedder__batch_norm=batch_norm, optimizer__name="sgd"), TASK, 2, 24, mesh)
+    model = models.build(drawn.config("", embedder__batch_norm=batch_norm, optimizer__name="sgd", **HEADS[head]), TASK,
+                         2, 24, mesh)
     return jax.device_get(models.init_state(model, mesh))
 
 
@@ -45,16 +51,18 @@ def a_step(config, devices: int, batch):
     model = models.build(config, TASK, 2, 24, mesh)
     abstract = models.abstract_state(model, mesh)
     compiled = steps.make_train_step(model, mesh).lower(abstract, steps.abstract_batch(model, mesh)).compile()
-    state = jax.device_put(start(config.embedder.batch_norm), jax.tree.map(lambda leaf: leaf.sharding, abstract))
+    state = jax.device_put(start(config.embedder.batch_norm, config.detection.head),
+                           jax.tree.map(lambda leaf: leaf.sharding, abstract))
     state, scalars = compiled(state, steps.put_train_batch(model, mesh, batch))
     return ({name: float(value) for name, value in scalars.items()}, jax.device_get(state.params["embedder"]),
             collectives.bytes_moved(compiled.as_text()))
 
 
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("devices", [8, *(pytest.param(devices, marks=pytest.mark.slow) for devices in (2, 4))])
-def test_a_step_is_the_same_on_any_number_of_devices_and_gathers_nothing(data, devices):
+def test_a_step_is_the_same_on_any_number_of_devices_and_gathers_nothing(data, devices, head):
     """Positives are counted over the global batch: of the 8 pictures one has none, and a device may have it alone."""
-    config = drawn.config(data, embedder__batch_norm="synchronised", optimizer__name="sgd")
+    config = drawn.config(data, embedder__batch_norm="synchronised", optimizer__name="sgd", **HEADS[head])
     batch = next(TASK.batches(TASK.train_source(config), config))
     assert 0 in batch["num_boxes"] or batch["num_boxes"].min() < batch["num_boxes"].max()
     scalars, params, _ = a_step(config, 1, batch)
@@ -79,6 +87,24 @@ def test_parts_of_a_step_are_divided_by_their_own_positives(data):
     halves = [a_step(config, 1, half(part))[0] for part in (slice(4), slice(4, 8))]
     for name in ("loss", "classification", "box", "centerness", "positives"):
         assert scalars[name] == pytest.approx((halves[0][name] + halves[1][name]) / 2, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_rectangles_are_found_with_anchors_too(one_device, data, tmp_path):  # noqa: F811
+    """Trained, evaluated, loaded and asked as without anchors."""
+    config = learning(data)
+    config.update_from_flattened_dict({name.replace("__", "."): value for name, value in HEADS["retinanet"].items()})
+    assert train.train(config, str(tmp_path / "run"), StopAt()) == 0
+    scores = [record for record in progress.read_metrics(str(tmp_path / "run")) if "ap" in record]
+    assert scores[0]["ap"] < 0.1 and scores[-1]["ap50"] > 0.85 and scores[-1]["ap"] > 0.5
+    run = loading.load(tmp_path / "run")
+    picture, boxes = drawn.draw(np.random.default_rng(77))
+    (found,) = run.detect(picture, threshold=0.25)
+    for (left, top, width, height), label in boxes:
+        wanted = np.array([left, top, left + width, top + height])
+        assert np.abs(found.boxes[found.classes == label] - wanted).max(axis=1).min(initial=99) < 7
+    with pytest.raises(UserError, match=r"weights are of --config.detection.head=retinanet; got 'fcos'"):
+        loading.load(tmp_path / "run", stored.changed(config, {"detection.head": "fcos"}))
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +177,8 @@ def test_what_a_detector_cannot_do_is_one_line(trained, one_device):  # noqa: F8
     with pytest.raises(UserError, match="is a detector, which gives boxes and no embeddings: use geodesic detect"):
         run.embed(np.zeros((16, 16, 3), np.uint8))
     assert run.features(np.zeros((16, 16, 3), np.uint8), "stage1").shape[0] == 1
+    with pytest.raises(UserError, match="is a detector, whose pictures are letterboxed: features are kept of an emb"):
+        features.of(run, run.source(np.zeros((16, 16, 3), np.uint8)), ("stage1",))
     with pytest.raises(UserError, match="scores are between 0 and 1, and so is their threshold; got 3"):
         run.detect(np.zeros((16, 16, 3), np.uint8), threshold=3)
     with pytest.raises(UserError, match=r"--also=health is of embeddings, and .* is a detector"):
@@ -162,7 +190,10 @@ def test_what_a_detector_cannot_do_is_one_line(trained, one_device):  # noqa: F8
 
 
 REFUSED = (
-    ({"loss__name": "arcface"}, "--config.task=detection learns by --config.loss.name=fcos; got 'arcface'"),
+    ({"loss__name": "arcface"}, "--config.detection.head=fcos learns by --config.loss.name=fcos; got 'arcface'"),
+    ({"detection__head": "retinanet"}, "--config.detection.head=retinanet learns by --config.loss.name=retinanet; got"),
+    ({"detection__head": "yolo", "loss__name": "yolo"}, "detection.head is one of fcos, retinanet; got 'yolo'"),
+    ({"detection__head": "retinanet", "loss__name": "retinanet", "detection__scales": ()}, "have one or more scales"),
     ({"detection__height": 50}, "multiples of the trunk's coarsest stride high and wide, 4 pixels; got "
                                 "detection.height 50 and detection.width 64"),
     ({"detection__layers": ("stage1", "stage9")}, "detection.layers has 'stage9'; the trunk's maps are stem, stage1"),

@@ -1,14 +1,16 @@
 import dataclasses
 import inspect
 
+import numpy as np
 import pytest
 
 from geodesic import embedders
 from geodesic.configs import default
 from geodesic.errors import UserError
 from geodesic.experiments.trained import detector
-from geodesic.heads.detection import fcos, postprocess
-from geodesic.losses import detection
+from geodesic.heads.detection import fcos, postprocess, retinanet
+from geodesic.losses import anchors, detection
+from geodesic.losses import retinanet as retinanet_loss
 
 
 def made(name="resnet18", size=(64, 96), **changes):
@@ -51,6 +53,11 @@ def test_the_sections_have_the_fields_of_what_they_make():
     defaults = {name: parameter.default for name, parameter in inspect.signature(detection.fcos).parameters.items()
                 if parameter.default is not inspect.Parameter.empty}
     assert dict(config.loss.fcos) == defaults
+    of_anchors = {name: parameter.default for function in (retinanet_loss.retinanet, anchors.make)
+                  for name, parameter in inspect.signature(function).parameters.items()
+                  if parameter.default is not inspect.Parameter.empty}
+    assert {**config.loss.retinanet, **{name: config.detection[name] for name in (
+        "scales", "ratios", "offset", "spread")}} == of_anchors
     fields = {field.name: field.default for field in dataclasses.fields(fcos.Detector)}
     assert all(config.detection[name] == fields[name] for name in ("channels", "coarser", "depth", "distances"))
     found = inspect.signature(postprocess.detect).parameters
@@ -66,3 +73,26 @@ def test_the_embedders_own_neck_makes_way():
     config.embedder.update(name="resnet18", neck="bn_fc_bn", pooling="max", dropout=0.1, embedding_size=64)
     found = detector.make(config, 2)
     assert isinstance(found, embedders.EMBEDDERS["resnet18"].func) and found.head.num_classes == 2
+
+
+def test_the_head_with_anchors():
+    config, found = made(head="retinanet", coarser=1, ratios=(0.5, 2.0))
+    assert isinstance(found.head, retinanet.Detector) and found.head.anchors == 6
+    places = detector.points(found, config.detection)
+    assert places.sizes == tuple(6 * cells for cells in (96, 24, 6, 2)) and places.places.shape == (6 * 128, 4)
+    with pytest.raises(UserError, match=r"detection.head is one of fcos, retinanet; got 'yolo'"):
+        made(head="yolo")
+
+
+def test_classes_are_counted_of_either_head():
+    options = default.get_config().detection
+    weights = lambda head, size: {"params": {"head": {head: {"logits": {"bias": np.zeros(size)}}}}}
+    assert detector.count_classes(weights("fcos", 7), options) == 7
+    with pytest.raises(UserError, match=r"weights are of --config.detection.head=retinanet; got 'fcos'"):
+        detector.count_classes(weights("retinanet", 27), options)
+    options.head = "retinanet"
+    assert detector.count_classes(weights("retinanet", 27), options) == 3
+    with pytest.raises(UserError, match=r"the head has 28 outputs, and detection.scales and ratios make 9 anchors"):
+        detector.count_classes(weights("retinanet", 28), options)
+    with pytest.raises(UserError, match=r"these weights hold no detector: leave out --config.task=detection"):
+        detector.count_classes({"params": {"neck": {}}}, options)
