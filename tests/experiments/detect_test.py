@@ -11,10 +11,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import geodesic
 from geodesic.errors import UserError
-from geodesic.experiments import detect, train
+from geodesic.experiments import detect
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.trained import loading
 from tests.experiments import drawn
 
 
@@ -26,9 +26,8 @@ def run(tmp_path_factory):
                           detection__kept=3, evaluation__evaluators=(("detection", 0.0),))
     mesh = meshes.make(jax.devices()[:1])
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(meshes, "make", lambda: mesh)
-        train.train(config, str(folder / "run"), types.SimpleNamespace(received=0))
-        yield loading.load(folder / "run")
+        patched.setattr(meshes, "make", lambda devices=None: mesh)
+        yield geodesic.train(config, folder / "run")
 
 
 @pytest.fixture(scope="module")

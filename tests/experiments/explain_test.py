@@ -10,7 +10,7 @@ import pytest
 
 import geodesic
 from geodesic.errors import UserError
-from geodesic.experiments import explain, train
+from geodesic.experiments import explain
 from geodesic.experiments.reporting import explained
 from tests.experiments import tiny
 
@@ -19,8 +19,7 @@ from tests.experiments import tiny
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explained")
     config = tiny.config(tiny.faces(folder / "faces", 3, 4), loss__name="softmax", total_steps=1)
-    train.train(config, str(folder / "run"), types.SimpleNamespace(received=0))
-    return geodesic.load(folder / "run")
+    return geodesic.train(config, folder / "run")
 
 
 @pytest.fixture(scope="module")

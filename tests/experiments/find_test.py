@@ -8,10 +8,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import geodesic
 from geodesic.errors import UserError
-from geodesic.experiments import find, train
+from geodesic.experiments import find
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.trained import embedding_file, loading
+from geodesic.experiments.trained import embedding_file
 from tests.experiments import drawn, tiny
 
 
@@ -21,13 +22,12 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("find")
     mesh = meshes.make(jax.devices()[:1])
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(meshes, "make", lambda: mesh)
+        patched.setattr(meshes, "make", lambda devices=None: mesh)
         config = drawn.config(drawn.data(folder / "drawn"), total_steps=1, detection__smallest_score=0.0,
                               detection__kept=3)
-        train.train(config, str(folder / "detector"), types.SimpleNamespace(received=0))
+        detector = geodesic.train(config, folder / "detector")
         config = tiny.config(tiny.faces(folder / "faces", 3, 4), total_steps=1)
-        train.train(config, str(folder / "embedder"), types.SimpleNamespace(received=0))
-        detector, embedder = loading.load(folder / "detector"), loading.load(folder / "embedder")
+        embedder = geodesic.train(config, folder / "embedder")
         (folder / "photos").mkdir()
         for place in range(2):
             picture, _ = drawn.draw(np.random.default_rng(place + 20))

@@ -11,7 +11,7 @@ import pytest
 import geodesic
 from geodesic.configs import stored
 from geodesic.errors import UserError
-from geodesic.experiments import neurons, train
+from geodesic.experiments import neurons
 from tests.experiments import tiny
 
 
@@ -19,8 +19,7 @@ from tests.experiments import tiny
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("neurons")
     config = tiny.config(tiny.faces(folder / "faces", 3, 6), total_steps=1)
-    train.train(config, str(folder / "run"), types.SimpleNamespace(received=0))
-    return geodesic.load(folder / "run")
+    return geodesic.train(config, folder / "run")
 
 
 def says(run, overrides=None, **values):

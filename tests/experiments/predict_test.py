@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 import geodesic
-from geodesic.experiments import predict, train
+from geodesic.experiments import predict
 from geodesic.experiments.trained import temperature
 from tests.experiments import tiny
 
@@ -19,7 +19,7 @@ from tests.experiments import tiny
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("named")
     config = tiny.config(tiny.faces(folder / "faces", 3, 4), loss__name="softmax", total_steps=1)
-    train.train(config, str(folder / "run"), types.SimpleNamespace(received=0))
+    geodesic.train(config, folder / "run")
     (folder / "faces" / "class1" / "0.jpg").write_bytes(b"\xff\xd8 broken")
     return geodesic.load(folder / "run")
 

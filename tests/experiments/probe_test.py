@@ -9,7 +9,7 @@ import pytest
 
 import geodesic
 from geodesic.configs import stored
-from geodesic.experiments import probe, train
+from geodesic.experiments import probe
 from tests.experiments import tiny
 
 
@@ -25,8 +25,7 @@ def run(tmp_path_factory):
         other.write_bytes(content)
     config = tiny.config(faces, train_data__test_share=0.4, test_data__test_share=0.4, test_data__part="test",
                          total_steps=1)
-    train.train(config, str(folder / "run"), types.SimpleNamespace(received=0))
-    return geodesic.load(folder / "run")
+    return geodesic.train(config, folder / "run")
 
 
 def probed(run, overrides=None, **values):

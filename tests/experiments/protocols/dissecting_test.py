@@ -1,7 +1,6 @@
 """What neurons stand for: halves, controls that know the answer, regions, and what is refused."""
 
 import os
-import types
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import geodesic
 from geodesic import datasets, embedders
 from geodesic.configs import stored
 from geodesic.errors import UserError
-from geodesic.experiments import train
 from geodesic.experiments.protocols import dissecting
 from geodesic.experiments.trained import loading
 from tests.experiments import tiny
@@ -21,8 +19,7 @@ from tests.experiments import tiny
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dissected")
     config = tiny.config(tiny.faces(folder / "faces", 4, 6), total_steps=1)
-    train.train(config, str(folder / "run"), types.SimpleNamespace(received=0))
-    return geodesic.load(folder / "run")
+    return geodesic.train(config, folder / "run")
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import types
 import numpy as np
 import pytest
 
+import geodesic
 from geodesic.configs import protocols
 from geodesic.datasets import alignment
-from geodesic.experiments import train
 from geodesic.experiments.protocols import follow, record
 from tests.datasets import images
 from tests.datasets.sources import ijb_test
@@ -27,7 +27,7 @@ def run(tmp_path_factory):
     shutil.copytree(root / "photos" / "train", root / "photos" / "test")
     config = tiny.config(root / "photos" / "train", loss__name="softmax", total_steps=2, run__checkpoint_every_steps=1,
                          test_data__path=str(root / "photos" / "test"))
-    train.train(config, str(root / "run"), types.SimpleNamespace(received=0))
+    geodesic.train(config, root / "run")
     return config, root
 
 

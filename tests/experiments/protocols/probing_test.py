@@ -1,6 +1,5 @@
 """The protocol of a probe: what is chosen on what, what is fitted on what, and what is refused."""
 
-import types
 
 import numpy as np
 import pytest
@@ -8,7 +7,6 @@ import sklearn.linear_model
 
 import geodesic
 from geodesic import datasets
-from geodesic.experiments import train
 from geodesic.experiments.protocols import probing
 from geodesic.experiments.trained import features
 from geodesic.metrics import classification, logistic, ridge
@@ -34,8 +32,7 @@ def run(tmp_path_factory):
                 other = 4 if label == 3 and place % 2 else label
                 (folder / name / f"class{label}" / f"{place}.jpg").write_bytes(
                     (faces / f"class{other}" / f"{place}.jpg").read_bytes() + b" ")
-    train.train(tiny.config(faces, total_steps=1), str(folder / "run"), types.SimpleNamespace(received=0))
-    return geodesic.load(folder / "run")
+    return geodesic.train(tiny.config(faces, total_steps=1), folder / "run")
 
 
 @pytest.fixture(scope="module")

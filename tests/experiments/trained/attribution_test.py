@@ -1,6 +1,5 @@
 """Maps sum to the cosine and to the score, of every kind of run."""
 
-import types
 
 import jax
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 
 import geodesic
 from geodesic.errors import UserError
-from geodesic.experiments import train
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.trained import attribution, network
 from geodesic.experiments.trained import run as runs
@@ -90,8 +88,7 @@ def test_what_cannot_be_explained_is_said(tmp_path, images):
 @pytest.mark.parametrize("loss", ["softmax", "arcface"])
 def test_maps_of_a_class_sum_to_its_score(tmp_path, loss):
     config = tiny.config(tiny.faces(tmp_path / "faces", 3, 4), loss__name=loss, total_steps=1)
-    train.train(config, str(tmp_path / "run"), types.SimpleNamespace(received=0))
-    run, picture = geodesic.load(tmp_path / "run"), str(tmp_path / "faces" / "class1" / "0.jpg")
+    run, picture = geodesic.train(config, tmp_path / "run"), str(tmp_path / "faces" / "class1" / "0.jpg")
     scores = run.classifier.scores(run.embed(picture, normalized=False))[0]
     best, named = attribution.scored(run, picture), attribution.scored(run, picture, "class2")
     assert best.name == run.class_names[scores.argmax()] and best.exact

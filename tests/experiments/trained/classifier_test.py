@@ -1,7 +1,6 @@
 """The trained loss as a classifier: probabilities of softmax and sigmoid, cosines of margins, heads of public weights.
 """
 
-import types
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from scipy.special import expit, softmax
 
 import geodesic
 from geodesic import losses
-from geodesic.experiments import train
 from geodesic.experiments.checkpoints import imported
 from geodesic.experiments.trained import classifier, temperature
 from tests.experiments import tiny
@@ -17,8 +15,7 @@ from tests.experiments import tiny
 
 def trained(folder, loss, **changes):
     config = tiny.config(tiny.faces(folder / "faces", 3, 4), loss__name=loss, total_steps=1, **changes)
-    train.train(config, str(folder / "run"), types.SimpleNamespace(received=0))
-    return geodesic.load(folder / "run"), str(folder / "faces")
+    return geodesic.train(config, folder / "run"), str(folder / "faces")
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])

@@ -5,7 +5,8 @@ import types
 import numpy as np
 import pytest
 
-from geodesic.experiments import calibrate, train, verify
+import geodesic
+from geodesic.experiments import calibrate, verify
 from geodesic.experiments.trained import thresholds
 from geodesic.metrics import verification
 from tests.experiments import tiny
@@ -112,7 +113,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrated")
     config = tiny.config(tiny.faces(folder / "faces", 8, 4), train_data__classes=(0, 3), test_data__classes=(3, 5),
                          total_steps=1)
-    train.train(config, str(folder / "run"), types.SimpleNamespace(received=0))
+    geodesic.train(config, folder / "run")
     return config, str(folder / "run"), folder / "faces"
 
 
