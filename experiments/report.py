@@ -1,5 +1,5 @@
 """One self-contained HTML page about a run: scores, the papers' figures, training, ROC and DET, a classifier's
-answers, neighbours, a map.
+answers, neighbours, why pairs match, a map.
 
     geodesic report --workdir=runs/faces
 """
@@ -12,6 +12,9 @@ from absl import flags
 
 from geodesic import datasets, metrics
 from geodesic.configs import stored
+from geodesic.datasets import transforms
+from geodesic.errors import UserError
+from geodesic.experiments.checkpoints import imported
 from geodesic.experiments.process import cli, hosts, progress, storage, workdir
 from geodesic.experiments.protocols import run_scores
 from geodesic.experiments.reporting import (
@@ -19,10 +22,12 @@ from geodesic.experiments.reporting import (
     detected,
     embedding_map,
     galleries,
+    matched,
     page,
     pictures,
     report_sections,
 )
+from geodesic.experiments.trained import loading
 from geodesic.experiments.training import data
 from geodesic.metrics import retrieval
 
@@ -48,8 +53,8 @@ def main(config, values) -> None:
 def render(config, folder: str) -> str:
     """The page, from the files of a workdir. Raises FileNotFoundError where it has not been evaluated."""
     measured, arrays = run_scores.read(folder), run_scores.read_arrays(folder)
-    paths = arrays["paths"].tolist()
-    read = _reader(config, dict(zip(paths, arrays["index"].tolist(), strict=True)))
+    paths, source = arrays["paths"].tolist(), _source(config)
+    read = _reader(source, dict(zip(paths, arrays["index"].tolist(), strict=True)))
     if "detection" in measured:
         return page.render(detected.TEMPLATE, f"{config.embedder.name} + {config.loss.name}",
                            **detected.parts(folder, measured, arrays, read), **_shared(config, measured))
@@ -63,7 +68,7 @@ def render(config, folder: str) -> str:
         scores=_scores(measured),
         papers=report_sections.papers(folder),
         threshold=report_sections.calibrated(folder),
-        **_drawn(config, folder, measured, arrays, tested),
+        **_drawn(config, folder, measured, arrays, tested, source),
         **_shared(config, measured),
     )
 
@@ -78,7 +83,7 @@ def _shared(config, measured: dict) -> dict[str, str]:
     }
 
 
-def _drawn(config, folder: str, measured: dict, arrays: dict, tested: galleries.Tested) -> dict[str, str]:
+def _drawn(config, folder: str, measured: dict, arrays: dict, tested: galleries.Tested, source) -> dict[str, str]:
     """The sections that take their time, by name; a bar shows how far they are."""
     untrained = measured["scores"].get("untrained network")  # not every evaluation has the baselines
     sections = {
@@ -88,7 +93,7 @@ def _drawn(config, folder: str, measured: dict, arrays: dict, tested: galleries.
         "map": lambda: embedding_map.render(tested.embeddings, tested.labels, tested.paths, tested.class_names,
                                             config.seed, tested.read),
     }
-    drawn = dict.fromkeys(("roc", "neighbours", "classes", "hubs"), _NO_RETRIEVAL)
+    drawn = dict.fromkeys(("roc", "neighbours", "classes", "hubs"), _NO_RETRIEVAL) | {"matched": ""}
     if measured["scores"]:
         precision = retrieval.rank_self(tested.embeddings, tested.labels).map_at_r
         decided = galleries.rivals(tested, precision, config.seed)
@@ -97,12 +102,29 @@ def _drawn(config, folder: str, measured: dict, arrays: dict, tested: galleries.
             "neighbours": lambda: galleries.neighbours(tested, precision, decided, config.seed),
             "classes": lambda: galleries.classes(tested, precision, decided),
             "hubs": lambda: galleries.hubs(tested),
+            "matched": lambda: _matched(config, folder, measured, arrays, tested, precision, decided, source),
         }
     with progress.bar("drawing the report", len(sections)) as advance:
         for name, draw in sections.items():
             drawn[name] = draw()
             advance(1)
     return drawn
+
+
+def _matched(config, folder, measured, arrays, tested, precision, decided, source) -> str:
+    """Why pairs match, by the weights that were evaluated; where they or the photographs have gone, a line, or nothing.
+    """
+    if source is None:
+        return ""
+    try:
+        run = loading.load(folder, config, step=None if imported.exist(folder) else measured["checkpoint_step"])
+        if run.digest != measured["checkpoint_digest"]:
+            raise UserError("the weights are no longer those that were evaluated")
+        found = matched.render(run, tested, precision, decided,
+                               lambda row: transforms.eval_view(source[int(arrays["index"][row])], config.input))
+    except (UserError, FileNotFoundError) as error:
+        found = f'<p class="protocol">There are no maps: {html.escape(str(error))}.</p>'
+    return found and f"<h2>Why they match</h2>\n{found}"
 
 
 def _cards(measured: dict) -> str:
@@ -136,18 +158,21 @@ def _scores(measured: dict) -> str:
     return f"<table><tr><th></th>{head}</tr>{rows}</table>"
 
 
-def _reader(config, place: dict[str, int]) -> pictures.Reader:
-    """Images by the paths that the evaluation stored, through their places in the test source.
-
-    Not every source has a file for each image, and files may have moved with their folder since. Where the test data
-    have gone, the page is made without photographs.
-    """
+def _source(config) -> datasets.Source | None:
+    """The test data; None where they have gone: the page is then made without photographs."""
     try:
-        source = data.test_source(config)
+        return data.test_source(config)
     except OSError as error:
         print(f"the page has no photographs: {error}")
-        return pictures.read_file
-    return lambda path: datasets.decode(source[place[path]])
+        return None
+
+
+def _reader(source: datasets.Source | None, place: dict[str, int]) -> pictures.Reader:
+    """Images by the paths that the evaluation stored, through their places in the test source.
+
+    Not every source has a file for each image, and files may have moved with their folder since.
+    """
+    return pictures.read_file if source is None else lambda path: datasets.decode(source[place[path]])
 
 
 if __name__ == "__main__":

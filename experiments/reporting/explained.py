@@ -18,7 +18,7 @@ from geodesic.metrics import saliency
 EXTENSIONS = (".html", ".png", ".json")
 _TEMPLATE = os.path.join(os.path.dirname(__file__), "explained.html")
 _LINKS, _CHANNELS = 6, 10
-_COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080")
+COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080")
 
 # One picture's row of the figure: its name, as the network sees it, what each place adds, and Grad-CAM's map.
 Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]
@@ -130,6 +130,6 @@ def _over(axis, view: np.ndarray, map_: np.ndarray, low: float, high: float, col
 def _frame(axis, place: tuple[int, int], places: tuple[int, int], pixels: tuple[int, ...], number: int) -> None:
     height, width = pixels[0] / places[0], pixels[1] / places[1]
     corner = (place[1] * width, place[0] * height)
-    axis.add_patch(Rectangle(corner, width, height, fill=False, linewidth=2, edgecolor=_COLORS[number]))
-    axis.text(corner[0] + 2, corner[1] + height - 3, str(number + 1), color=_COLORS[number], fontsize=8, weight="bold")
+    axis.add_patch(Rectangle(corner, width, height, fill=False, linewidth=2, edgecolor=COLORS[number]))
+    axis.text(corner[0] + 2, corner[1] + height - 3, str(number + 1), color=COLORS[number], fontsize=8, weight="bold")
 

@@ -60,10 +60,10 @@ def neighbours(tested: Tested, precision: np.ndarray, decided: Rivals, seed: int
     order = able[np.argsort(-precision[able], kind="stable")]
     margins = dict(zip(decided.queries.tolist(), decided.margins.tolist(), strict=True))
     near = decided.queries[np.argsort(np.abs(decided.margins), kind="stable")]
-    kinds = (("Best queries", _one_of_each(tested, order), ""),
-             ("Worst queries", _one_of_each(tested, order[::-1]), ""),
+    kinds = (("Best queries", one_of_each(tested, order), ""),
+             ("Worst queries", one_of_each(tested, order[::-1]), ""),
              ("Random queries", np.random.default_rng(seed).permutation(able)[:_QUERIES], ""),
-             ("Near misses and narrow hits", _one_of_each(tested, near),
+             ("Near misses and narrow hits", one_of_each(tested, near),
               "The nearest image of the class and the nearest of another are least apart."))
     parts = []
     for title, queries, what in kinds:
@@ -74,7 +74,7 @@ def neighbours(tested: Tested, precision: np.ndarray, decided: Rivals, seed: int
     return "\n".join(parts)
 
 
-def _one_of_each(tested: Tested, ranked: np.ndarray) -> np.ndarray:
+def one_of_each(tested: Tested, ranked: np.ndarray) -> np.ndarray:
     """The first queries of different classes: five photographs of the easiest person would show nothing new."""
     _, first = np.unique(tested.labels[ranked], return_index=True)
     return ranked[np.sort(first)][:_QUERIES]

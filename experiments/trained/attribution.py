@@ -5,6 +5,7 @@ the maps are exact, and sum to the cosine, or to the score. Of a head that is no
 they are gradient times value at the map that it is given, and `error` says what their sum lacks.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -62,7 +63,11 @@ def pair(run, one, other) -> Pair:
 
     Raises UserError for an image that cannot be read, an embedding of length 0, and a layer that is no map.
     """
-    views = _views(run, [one, other])
+    return of_views(run, _views(run, [one, other]))
+
+
+def of_views(run, views: np.ndarray) -> Pair:
+    """As `pair`, of u8[2,S,S,3], two images as the network sees them (`datasets.transforms.eval_view`)."""
     parts = _Parts(run, views)
     lengths = np.linalg.norm(parts.embeddings, axis=1, keepdims=True)
     if not lengths.all():
@@ -157,8 +162,7 @@ class _Parts:
 
     def _through(self, images: jnp.ndarray) -> dict:
         embedder, variables, layer = self._run.embedder, self._run.variables, self._layer
-        named = jax.jit(lambda variables, images: embedder.apply(variables, images, train=False, method="features"))(
-            variables, images)
+        named = _features(embedder, variables, images)
         wanted = (layer,) if layer else (embedder.head and embedder.head_layers) or (embedder.layer,)
         if lacking := [name for name in wanted if name not in named or named[name].ndim != 4]:
             raise UserError(f"layer {lacking[0]!r} is no map, so no place of a picture has a part in it")
@@ -184,6 +188,12 @@ class _Parts:
         module = neck.Neck(kind=embedder.neck, pooling=embedder.pooling, dropout=0.0, norm=embedder.norm(False),
                            embedding_size=embedder.embedding_size or None)
         return lambda maps: module.apply(below("neck"), maps[embedder.layer], False)[1]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _features(embedder, variables: dict, images: jnp.ndarray) -> dict[str, jnp.ndarray]:
+    """Compiled once for an embedder and a number of images: many pairs of a run wait for it once."""
+    return embedder.apply(variables, images, train=False, method="features")
 
 
 def _finest(maps: dict[str, jnp.ndarray]) -> str:
