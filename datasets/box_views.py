@@ -140,7 +140,7 @@ def eval_view(record: dict, inputs, detection) -> Letterboxed:
     into = detection.height, detection.width
     pixels, height, width = _decoded(record, inputs, lambda height, width: letterbox(height, width, into)[0])
     scale, offset = letterbox(height, width, into)
-    image = _sampled(pixels, (height, width), (float(scale), float(scale)), offset, into, _fill(inputs),
+    image = _sampled(pixels, (height, width), (float(scale), float(scale)), offset, into, border(inputs),
                      (*offset, *(offset + scale * np.float32([width, height]))))
     return Letterboxed(image, scale, offset, np.int32([height, width]))
 
@@ -192,7 +192,7 @@ def picture_view(record: dict, draws: Draws, which: int, inputs, detection, opti
     boxes = boxes[:, [2, 1, 0, 3]] if flip else boxes
     boxes, classes = _cut(*_cut(boxes, classes, shown), (0, 0, into[1], into[0]))
     large = (boxes[:, 2:] - boxes[:, :2] >= options.smallest_side).all(axis=1)
-    image = _sampled(pixels, (height, width), scales, shift, into, _fill(inputs), shown)
+    image = _sampled(pixels, (height, width), scales, shift, into, border(inputs), shown)
     return Seen(image, boxes[large].astype(np.float32), classes[large])
 
 
@@ -248,7 +248,7 @@ def _cut(boxes: np.ndarray, classes: np.ndarray, region: tuple) -> tuple[np.ndar
     return cut[kept], classes[kept]
 
 
-def _fill(inputs) -> tuple[int, ...]:
+def border(inputs) -> tuple[int, ...]:
     """What shows where there is no picture: zero, once normalised."""
     return tuple(int(np.clip(round(value), 0, 255)) for value in inputs.mean)
 

@@ -11,14 +11,16 @@ run gives, nothing is kept, and the exit status is 1. docs/export.md says how to
 from absl import flags
 
 from geodesic.experiments.process import cli, hosts
-from geodesic.experiments.trained import export, loading
+from geodesic.experiments.trained import export, export_wanted, loading
 
 
 def define_flags() -> None:
-    flags.DEFINE_list("formats", ["onnx"], f"Of {', '.join(export.FORMATS)}.")
+    flags.DEFINE_list("formats", ["onnx"], f"Of {', '.join(export_wanted.FORMATS)}.")
     flags.DEFINE_string("out", "", "Folder to write, which must be new or empty.")
-    flags.DEFINE_enum("output", "embedding", export.OUTPUTS, "embedding: of length 1, as `geodesic embed` writes it; "
-                      "scores: of the run's classes; map: the layer as it is.")
+    flags.DEFINE_enum("output", "", ["", *export_wanted.OUTPUTS], "embedding: of length 1, as `geodesic embed` writes "
+                      "it; scores: of the run's classes; map: the layer as it is; of a detector detections: the best "
+                      "boxes, as `geodesic detect` finds them; boxes: those of all points, with their scores. Default: "
+                      "embedding, or detections.")
     flags.DEFINE_string("layer", "", "The named layer to take, averaged over its map but for --output=map; default: "
                         "that of --config.evaluation.layer.")
     flags.DEFINE_bool("preprocessing", True, "The files take uint8 pixels, and normalise them; without, they take "
@@ -28,13 +30,15 @@ def define_flags() -> None:
 
 def main(config, values) -> None:
     hosts.must_be_alone("geodesic export")
-    wanted = export.wanted(config, values.out, values.formats, layer=values.layer or None, output=values.output,
+    wanted = export_wanted.wanted(config, values.out, values.formats, layer=values.layer or None, output=values.output,
                            preprocessing=values.preprocessing, images=values.images or None)
     record = export.export(loading.load(values.workdir, config), wanted, print)
     given = record["output"]
-    print(f"written to {values.out}: {record['input']['dtype']} {record['input']['shape']} -> {given['name']} "
-          f"{given['shape']}" + (f" of {given['layer']}" if given["layer"] else "")
-          + (", the mirror averaged" if given["mirror_averaged"] else "")
+    arrays = given.get("arrays") or {given["name"]: given["shape"]}
+    print(f"written to {values.out}: {record['input']['dtype']} {record['input']['shape']} -> "
+          + ", ".join(f"{name} {shape}" for name, shape in arrays.items())
+          + (f" of {given['layer']}" if given["layer"] else "")
+          + (", the mirror averaged" if given.get("mirror_averaged") else "")
           + (f", {len(record['thresholds'])} threshold(s)" if record["thresholds"] else ""))
 
 

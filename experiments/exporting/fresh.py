@@ -2,7 +2,8 @@
 
     python -I fresh.py MODEL IMAGES.npy OUT.npz BATCH [BATCH ...]
 
-OUT.npz holds what the model gives for the first BATCH images, under the name of each BATCH, and the runtime's version.
+OUT.npz holds the arrays that the model gives for the first BATCH images, as BATCH/0, BATCH/1, ..., and the runtime's
+version.
 """
 
 import sys
@@ -11,25 +12,26 @@ import numpy as np
 
 
 def opened(path: str):
-    """(function of images, the runtime and its version) of a file."""
+    """(function of images that gives a list of arrays, the runtime and its version) of a file."""
     if path.endswith(".onnx"):
         import onnxruntime
 
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
-        return lambda images: session.run(None, {name: images})[0], f"onnxruntime {onnxruntime.__version__}"
+        return lambda images: session.run(None, {name: images}), f"onnxruntime {onnxruntime.__version__}"
     import jax
     from jax import export
 
     with open(path, "rb") as file:
         model = export.deserialize(bytearray(file.read()))
-    return lambda images: np.asarray(jax.jit(model.call)(images)), f"jax {jax.__version__}"
+    return lambda images: jax.tree.leaves(jax.jit(model.call)(images)), f"jax {jax.__version__}"
 
 
 def main(path: str, images: str, out: str, *batches: str) -> None:
     run, runtime = opened(path)
     pixels = np.load(images)
-    given = {batch: run(pixels[:int(batch)]) for batch in batches}
+    given = {f"{batch}/{place}": array for batch in batches for place, array in enumerate(run(pixels[:int(batch)]))}
+    given |= {batch: given[f"{batch}/0"] for batch in batches}  # TEMPORARY
     if "geodesic" in sys.modules:
         sys.exit("this process should not know geodesic")
     np.savez(out, runtime=runtime, **given)

@@ -1,7 +1,7 @@
 """Operations as nodes of ONNX, version 17 of its operators."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from onnx import TensorProto
@@ -14,15 +14,15 @@ OPSET = 17
 _PLAIN = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min", "pow": "Pow",
           "sqrt": "Sqrt", "exp": "Exp", "log": "Log", "tanh": "Tanh", "logistic": "Sigmoid", "erf": "Erf", "neg": "Neg",
           "abs": "Abs", "le": "LessOrEqual", "lt": "Less", "ge": "GreaterOrEqual", "gt": "Greater", "eq": "Equal",
-          "relu": "Relu", "prelu": "PRelu"}
+          "relu": "Relu", "prelu": "PRelu", "softplus": "Softplus"}
 _REDUCTIONS = {"mean": "ReduceMean", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin", "length": "ReduceL2"}
-_DTYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int32): TensorProto.INT32,
+DTYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int32): TensorProto.INT32,
            np.dtype(np.int64): TensorProto.INT64, np.dtype(np.uint8): TensorProto.UINT8,
            np.dtype(np.bool_): TensorProto.BOOL}
 
 
-def lowered(graph: Graph, input: str, output: str) -> Nodes:
-    """The nodes of a graph. input, output: what these arrays are called. Raises UserError for an operation that no
+def lowered(graph: Graph, input: str, outputs: Sequence[str]) -> Nodes:
+    """The nodes of a graph. input, outputs: what these arrays are called. Raises UserError for an operation that no
     operator is known for."""
     to = Nodes(graph, input)
     for op in graph.ops:
@@ -35,7 +35,7 @@ def lowered(graph: Graph, input: str, output: str) -> Nodes:
             _OTHERS[op.name](to, op)
         else:
             raise trace.unknown(op.name, op.where)
-    to.finish(output)
+    to.finish(outputs)
     return to
 
 
@@ -225,9 +225,9 @@ def _choose(to: Nodes, op: Op) -> None:
 
 def _convert(to: Nodes, op: Op) -> None:
     order, dtype = to.order(op.inputs[0]), np.dtype(op.params["new_dtype"])
-    if dtype not in _DTYPES:
+    if dtype not in DTYPES:
         raise trace.unknown(f"convert_element_type to {dtype}", op.where)
-    to.give(op, to.node("Cast", [to.ordered(op.inputs[0], order)], to=_DTYPES[dtype]), order)
+    to.give(op, to.node("Cast", [to.ordered(op.inputs[0], order)], to=DTYPES[dtype]), order)
 
 
 _OTHERS: dict[str, Callable] = {

@@ -5,6 +5,7 @@ operation asks for another order is there a Transpose.
 """
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from onnx import helper
@@ -31,7 +32,7 @@ class Nodes:
         self.shuffled: dict[Value, np.ndarray] = {}
         self._arrays: dict[bytes, str] = {}
         self._taken: dict[str, int] = {}
-        self._output = graph.output
+        self._outputs = graph.outputs
         if len(graph.input.shape) == 4:
             self._made[graph.input] = (self.ordered(graph.input, MAP), MAP)
 
@@ -78,17 +79,18 @@ class Nodes:
 
     def only_dense(self, value: Value) -> bool:
         """Whether dense layers alone use this value."""
-        return value is not self._output and all(op.name == "dense" for op in self._users.get(value, []))
+        return value not in self._outputs and all(op.name == "dense" for op in self._users.get(value, []))
 
-    def finish(self, output: str) -> None:
-        """Gives the graph's output its name."""
-        made = self.ordered(self._output, natural(self._output))
-        makers = [node for node in self.nodes if made in node.output]
-        if makers and not any(made in node.input for node in self.nodes):
-            makers[0].output[0] = output
-        else:
-            self.scope = ""
-            self.node("Identity", [made], name=output)
+    def finish(self, outputs: Sequence[str]) -> None:
+        """Gives the graph's outputs their names."""
+        made = [self.ordered(value, natural(value)) for value in self._outputs]
+        for name, output in zip(made, outputs, strict=True):
+            makers = [node for node in self.nodes if name in node.output]
+            if makers and made.count(name) == 1 and not any(name in node.input for node in self.nodes):
+                makers[0].output[0] = output
+            else:
+                self.scope = ""
+                self.node("Identity", [name], name=output)
 
     def _fresh(self, wanted: str) -> str:
         self._taken[wanted] = count = self._taken.get(wanted, 0) + 1

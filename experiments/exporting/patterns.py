@@ -1,5 +1,5 @@
-"""What several operations are together: ReLU and PReLU, softmax, means, lengths, convolutions and dense layers with all
-that is multiplied and added to their results, BatchNorm among it.
+"""What several operations are together: ReLU, PReLU, softplus, softmax, means, lengths, convolutions and dense layers
+with all that is multiplied and added to their results, BatchNorm among it.
 
 A pattern replaces the last of its operations; those before it go where nothing else uses them. What is folded into
 weights is worked out in float64.
@@ -14,9 +14,9 @@ from geodesic.experiments.exporting.trace import Graph, Op, Value
 
 
 def recognised(graph: Graph) -> Graph:
-    """The graph with patterns in place of operations: relu, prelu, softmax, mean, mean_pool, length, conv and dense
-    with a bias, affine."""
-    for replace in (_rectifier, _softmax, _mean, _length, _layer, _affine, _folded):
+    """The graph with patterns in place of operations: softplus, relu, prelu, softmax, mean, mean_pool, length, conv and
+    dense with a bias, affine."""
+    for replace in (_softplus, _rectifier, _softmax, _mean, _length, _layer, _affine, _folded):
         graph = _replaced(graph, replace)
     return graph
 
@@ -28,7 +28,7 @@ def _replaced(graph: Graph, replace) -> Graph:
         op = replace(op, producers, uses) or op
         producers[op.output] = op
         ops.append(op)
-    return Graph(graph.input, ops, graph.output).without_unused()
+    return Graph(graph.input, ops, graph.outputs).without_unused()
 
 
 def _made_by(value, name: str, producers: dict) -> Op | None:
@@ -45,6 +45,22 @@ def _split(op: Op) -> tuple[Value, np.ndarray] | None:
     if len(op.inputs) != 2 or sum(isinstance(value, Value) for value in op.inputs) != 1:
         return None
     return (*op.inputs,) if isinstance(op.inputs[0], Value) else (*op.inputs[::-1],)
+
+
+def _softplus(op: Op, producers: dict, uses: dict) -> Op | None:
+    """max(x, 0) + log(1 + exp(-|x|)), but for what is not a number."""
+    if op.name != "select_n" or not (wrong := _made_by(op.inputs[0], "ne", producers)) or (
+            wrong.inputs[0] is not wrong.inputs[1]):
+        return None
+    shifted, total = _made_by(wrong.inputs[0], "sub", producers), _made_by(op.inputs[1], "add", producers)
+    if not shifted or not total or not _is(shifted.inputs[1], 0):
+        return None
+    largest = _made_by(total.inputs[0], "max", producers)
+    small = _behind(total.inputs[1], ("log1p", "exp", "neg", "abs"), producers)
+    if largest and small and largest.inputs[0] is shifted.inputs[0] and _is(largest.inputs[1], 0) and (
+            small.inputs[0] is shifted.output):
+        return dataclasses.replace(op, name="softplus", inputs=shifted.inputs[:1])
+    return None
 
 
 def _rectifier(op: Op, producers: dict, uses: dict) -> Op | None:

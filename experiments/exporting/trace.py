@@ -47,14 +47,14 @@ class Graph:
 
     input: Value
     ops: list[Op]
-    output: Value
+    outputs: list[Value]
 
     def producers(self) -> dict[Value, Op]:
         return {op.output: op for op in self.ops}
 
     def uses(self) -> dict[Value, int]:
-        """How often each value is used; being the output is a use."""
-        counts = {self.output: 1}
+        """How often each value is used; being an output is a use."""
+        counts = {output: 1 for output in self.outputs}
         for op in self.ops:
             for value in op.inputs:
                 if isinstance(value, Value):
@@ -62,27 +62,29 @@ class Graph:
         return counts
 
     def without_unused(self) -> "Graph":
-        needed, kept = {self.output}, []
+        needed, kept = {*self.outputs}, []
         for op in reversed(self.ops):
             if op.output in needed:
                 kept.append(op)
                 needed |= {value for value in op.inputs if isinstance(value, Value)}
-        return Graph(self.input, kept[::-1], self.output)
+        return Graph(self.input, kept[::-1], self.outputs)
 
 
 def trace(function: Callable, shape: tuple[int, ...], dtype) -> Graph:
     """The operations of a function of images.
 
-    function: of dtype[B,*shape], for any B, to one array; it is traced as it is, so that it is for the caller to choose
-    forms of convolution. Raises UserError where the result does not depend on the images.
+    function: of dtype[B,*shape], for any B, to one array or several; it is traced as it is, so that it is for the
+    caller to choose forms of convolution. Raises UserError where a result does not depend on the images.
     """
     (batch,) = export.symbolic_shape("b")
     closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct((batch, *shape), dtype))
     images, tracer = Value((None, *shape), np.dtype(dtype)), _Tracer()
-    (output,) = tracer.run(closed.jaxpr, closed.consts, [images])
-    if not isinstance(output, Value):
+    outputs = tracer.run(closed.jaxpr, closed.consts, [images])
+    if not all(isinstance(output, Value) for output in outputs):
         raise UserError("what is to be exported does not depend on the picture")
-    return Graph(images, tracer.ops, tracer.full(output, closed.jaxpr.outvars[0].aval, "the output")).without_unused()
+    whole = [tracer.full(output, var.aval, "the output")
+             for output, var in zip(outputs, closed.jaxpr.outvars, strict=True)]
+    return Graph(images, tracer.ops, whole).without_unused()
 
 
 class _Tracer:
@@ -137,6 +139,8 @@ class _Tracer:
             ends = np.cumsum(params["sizes"])
             return [self._cut(inputs[0], params["axis"], end - size, end, where)
                     for size, end in zip(params["sizes"], ends, strict=True)]
+        if name == "gather" and isinstance(inputs[1], np.ndarray) and inputs[1].ndim == 1:
+            return [self._part(inputs, params, aval, where)]
         if eqn.primitive.multiple_results:
             raise unknown(name, where)
         shape = _broadcast_shapes(inputs) if name in _ELEMENTWISE else _sizes(aval.shape)
@@ -173,6 +177,19 @@ class _Tracer:
             return value[place]
         row = self._cut(value, 0, place, place + 1, where)
         return self.emit("reshape", [row], {}, value.shape[1:], value.dtype, where)
+
+    def _part(self, inputs: list, params: dict, aval, where: str) -> Value:
+        """One part of an array, at a known place: as a slice, from which axes go."""
+        (value, places), of = inputs, params["dimension_numbers"]
+        starts = [0] * len(value.shape)
+        for axis, place in zip(of.start_index_map, places, strict=True):
+            starts[axis] = int(np.clip(place, 0, value.shape[axis] - params["slice_sizes"][axis]))
+        sizes = _sizes(params["slice_sizes"])
+        limits = [None if size is None else start + size for start, size in zip(starts, sizes, strict=True)]
+        part = self.emit("slice", [value], {"start_indices": starts, "limit_indices": limits, "strides": None}, sizes,
+                         value.dtype, where)
+        shape = _sizes(aval.shape)
+        return part if shape == part.shape else self.emit("reshape", [part], {}, shape, value.dtype, where)
 
     def _cut(self, value: Value, axis: int, start: int, end: int, where: str) -> Value:
         starts, limits, shape = [0] * len(value.shape), [*value.shape], [*value.shape]

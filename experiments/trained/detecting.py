@@ -52,24 +52,31 @@ class Found(NamedTuple):
     problems: list[str]
 
 
-def make_detect_step(network, mesh: jax.sharding.Mesh, config) -> Callable:
-    """jit'ed (variables, images u8[B,H,W,3] split along B) -> `postprocess.Detections` on every device, in pixels of
-    the network's input: one program, of the network, decoding, the search for candidates and suppression.
+def make_detect(network, config, *, normalized: bool = False) -> Callable:
+    """(variables, images u8[B,H,W,3]) -> `postprocess.Detections` in pixels of the network's input: the mathematics, on
+    one device, of the network, decoding, the search for candidates and suppression.
 
-    config: the sections `input` and `detection` are read. Raises UserError for values that cannot be.
+    config: the sections `input` and `detection` are read. normalized: images are f32[B,H,W,3], as
+    `embedding.normalize` gives them. Raises UserError for values that cannot be.
     """
     options, points = config.detection, detector.points(network, config.detection)
     if not 0 <= options.smallest_score < 1:
         raise UserError(f"detection.smallest_score is at least 0 and below 1; got {options.smallest_score:g}")
 
     def detect(variables, images):
-        outputs = network.apply(variables, embedding.normalize(images, config.input), train=False)
+        images = images if normalized else embedding.normalize(images, config.input)
+        outputs = network.apply(variables, images, train=False)
         return postprocess.detect(
             outputs, points.places, points.strides, image_size=network.head.image_size,
             smallest=options.smallest_score, candidates=options.candidates, suppression=options.suppression,
             threshold=options.threshold, sigma=options.sigma, kept=options.kept)
 
-    sharded = jax.shard_map(detect, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS))
+    return detect
+
+
+def make_detect_step(network, mesh: jax.sharding.Mesh, config) -> Callable:
+    """jit'ed `make_detect`, of images split along B, with its result on every device: one program."""
+    sharded = jax.shard_map(make_detect(network, config), mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS))
     return jax.jit(sharded, out_shardings=NamedSharding(mesh, P()))
 
 

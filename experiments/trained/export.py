@@ -5,105 +5,28 @@ the files lies model.json: what they take and give, where they come from, and ho
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import importlib.metadata
-import importlib.util
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
-from geodesic import datasets
-from geodesic.datasets import transforms
-from geodesic.embedders.cpu import backend
-from geodesic.embedders.public_weights import pretrained, publish, weight_files
+from geodesic.configs import stored
+from geodesic.datasets import box_views, transforms
 from geodesic.errors import UserError
 from geodesic.experiments.exporting import parity
-from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import storage
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.trained import embedding, inputs, network, thresholds
-from geodesic.metrics import retrieval
+from geodesic.experiments.trained import detector, export_weights, exportable, thresholds
+from geodesic.experiments.trained.export_wanted import FORMATS, Wanted
 
 SCHEMA, VERSION = "geodesic.export", 1
 RECORD = "model.json"
-# Format -> the file, and the packages that it takes to write and to check it.
-FORMATS = {"onnx": ("model.onnx", ("onnx", "onnxruntime")), "stablehlo": ("model.stablehlo", ("flatbuffers",)),
-           "safetensors": ("model.safetensors", ())}
-OUTPUTS = ("embedding", "scores", "map")
 # A picture that everybody can make, for the record's golden pair, and how many of its numbers are kept.
 GOLDEN, GOLDEN_NUMBERS = "pixel (y, x, c) = (7 * y + 13 * x + 101 * c + x * y) mod 256", 4096
-
-
-@dataclasses.dataclass(frozen=True)
-class Wanted:
-    """What is exported, and where to. output: one of OUTPUTS. layer: of `Run.layers`, "" is the embedding. shape: of
-    what the layer gives for one image. source: of the pictures to compare on; None where no file computes anything."""
-
-    out: str
-    formats: tuple[str, ...]
-    output: str
-    layer: str
-    shape: tuple[int, ...]
-    preprocessing: bool
-    source: datasets.Source | None
-
-
-def wanted(config, out: str, formats: Iterable[str] = ("onnx",), *, layer: str | None = None, output: str = "embedding",
-           preprocessing: bool = True, images=None) -> Wanted:
-    """What is asked for of a run with this configuration; the arguments are those of `Run.export`.
-
-    Raises UserError for what cannot be exported: it needs no weights, so that nothing is loaded in vain.
-    """
-    formats = tuple(dict.fromkeys(formats))
-    if unknown := [kind for kind in formats if kind not in FORMATS]:
-        raise UserError(f"unknown format {unknown[0]!r}; known: {', '.join(FORMATS)}")
-    if not formats:
-        raise UserError(f"no format is given: name one or more of {', '.join(FORMATS)}")
-    if output not in OUTPUTS:
-        raise UserError(f"output is one of {', '.join(OUTPUTS)}; got {output!r}")
-    if config.task == "detection":
-        raise UserError("a detector cannot be exported: its trunk can, as a run of another task")
-    missing = [name for kind in formats for name in FORMATS[kind][1] if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UserError(f"exporting {', '.join(formats)} needs {' and '.join(missing)}: pip install 'geodesic[export]'")
-    storage.check_new_folder(out)
-    embedder = network.make_embedder(config.embedder, config.head)
-    layer, shape = _layer(config, embedder, output, layer)
-    if "safetensors" in formats:
-        publish.layout_of(config.embedder.name, embedder)
-    return Wanted(out, formats, output, layer, shape, preprocessing,
-                  None if formats == ("safetensors",) else _source(config, images))
-
-
-def _layer(config, embedder, output: str, layer: str | None) -> tuple[str, tuple[int, ...]]:
-    """(the layer that is taken, the shape of what it gives for one image)."""
-    known = network.layers(embedder, config.input.image_size)
-    if output == "scores" and layer:
-        raise UserError(f"output 'scores' is of the embedding, and layer {layer!r} is given too: leave one out")
-    layer = "" if output == "scores" else config.evaluation.layer if layer is None else layer
-    if output == "map" and not layer:
-        raise UserError(f"output 'map' is a named layer as it is: give a layer, one of {', '.join(known)}")
-    if layer and layer not in known:
-        raise UserError(f"{config.embedder.name} has no layer {layer!r}; it has {', '.join(known)}")
-    return layer, known[layer or "embedding"]
-
-
-def _source(config, images) -> datasets.Source:
-    """Of the given pictures, or the run's test data."""
-    if images is not None:
-        return inputs.as_source(images)
-    try:
-        return datasets.build(**config.test_data)
-    except (OSError, UserError) as error:
-        raise UserError(f"the run's test data cannot be read ({error}): give --images, real pictures that the files "
-                        f"are compared on") from error
 
 
 def export(run, wanted: Wanted, say: Callable[[str], None] = lambda line: None) -> dict:
@@ -111,28 +34,29 @@ def export(run, wanted: Wanted, say: Callable[[str], None] = lambda line: None) 
 
     say: told of each file. Raises UserError where a file does not give what the run gives; then nothing is written.
     """
-    record, contents, expected = _record(run, wanted), {}, {}
-    pixels = None if wanted.source is None else _pixels(wanted.source, run.config.input)
+    record, contents, expected, made = _record(run, wanted), {}, {}, {}
+    pixels = None if wanted.source is None else _pixels(wanted, run.config)
     for kind in wanted.formats:
-        name = FORMATS[kind][0]
+        name, _, allowed = FORMATS[kind]
         if kind == "safetensors":
-            contents[name], facts = _weights(run, wanted)
+            contents[name], facts = export_weights.written(run, wanted.output)
         else:
-            dtype, begun = "float32" if kind == "onnx" else run.config.embedder.dtype, time.perf_counter()
-            contents[name], facts = _graph(run, wanted, kind, dtype)
+            dtype, begun = run.config.embedder.dtype if kind == "stablehlo" else "float32", time.perf_counter()
+            contents[name], facts = (_stablehlo if kind == "stablehlo" else _onnx)(run, wanted, kind, dtype, made)
             facts["seconds"] = round(time.perf_counter() - begun, 2)
             if dtype not in expected:
-                expected[dtype] = _expected(run, wanted, pixels, dtype)
-            # The last one is the golden picture.
-            found = _proven(name, contents[name], _as_taken(run, wanted, pixels[:-1]), expected[dtype][:-1])
-            facts["parity"] = found._asdict() | {"allowed": {"relative": parity.RELATIVE,
-                                                             "one_minus_cosine": parity.COSINE}}
+                expected[dtype] = exportable.expected(run, wanted, pixels, dtype)
+            # The last picture is the golden one.
+            found = _proven(name, contents[name], exportable.as_taken(run, wanted, pixels[:-1]),
+                            {key: array[:-1] for key, array in expected[dtype].items()}, allowed)
+            facts["parity"] = found._asdict() | {"allowed": allowed._asdict()}
         facts = {"sha256": hashlib.sha256(contents[name]).hexdigest(), "bytes": len(contents[name]), **facts}
         record["files"][name] = facts
         say(f"{name}: {describe(facts)}")
     if expected:
-        rows = expected.get("float32", expected.get("bfloat16"))
-        record["golden"] = _golden(_as_taken(run, wanted, pixels[-1:]), rows[-1])
+        arrays = expected.get("float32", expected.get("bfloat16"))
+        record["golden"] = _golden(exportable.as_taken(run, wanted, pixels[-1:]),
+                                   {key: array[-1] for key, array in arrays.items()})
     for name, content in contents.items():
         storage.write(os.path.join(wanted.out, name), content)
     workdirs.write_json(os.path.join(wanted.out, RECORD), record)
@@ -147,154 +71,125 @@ def describe(facts: dict) -> str:
     parts += [f"without {', '.join(facts['left_out'])}, which it has no place for"] if facts.get("left_out") else []
     if found := facts.get("parity"):
         parts.append(f"{found['runtime']} on {found['pictures']} pictures: greatest relative difference "
-                     f"{found['relative']:.1e}, 1 - cosine {found['one_minus_cosine']:.1e}")
+                     f"{found['relative']:.1e}, 1 - cosine {found['one_minus_cosine']:.1e} "
+                     f"({found['allowed']['one_minus_cosine']:g} allowed)")
     return ", ".join(parts)
 
 
-def _pixels(source: datasets.Source, options) -> np.ndarray:
-    """u8[N+1,S,S,3]: so many pictures as are looked at, of all parts of the source; and last the golden picture."""
-    found, size = [], options.image_size
+def _pixels(wanted: Wanted, config) -> np.ndarray:
+    """u8[N+1,H,W,3]: so many pictures as are looked at, of all parts of the source; and last the golden picture."""
+    found, source = [], wanted.source
     for place in np.unique(np.linspace(0, len(source) - 1, parity.PICTURES).astype(int)):
         with contextlib.suppress(UserError, OSError):  # others show it too
-            found.append(transforms.eval_view(source[int(place)], options))
+            record = source[int(place)]
+            found.append(box_views.eval_view(record, config.input, config.detection).image if wanted.detects
+                         else transforms.eval_view(record, config.input))
     if len(found) < 2:
         raise UserError(f"{len(found)} of {len(source)} pictures can be read: give --images, real pictures that the "
                         f"files are compared on")
-    y, x, c = np.ogrid[:size, :size, :3]
+    y, x, c = np.ogrid[:wanted.size[0], :wanted.size[1], :3]
     return np.stack([*found, ((7 * y + 13 * x + 101 * c + x * y) % 256).astype(np.uint8)])
 
 
-def _expected(run, wanted: Wanted, pixels: np.ndarray, dtype: str) -> np.ndarray:
-    """What a file should give for pixels u8[N,S,S,3]: by the run's own program, on the CPU."""
-    try:
-        mesh = meshes.make(jax.devices("cpu")[:1])
-    except RuntimeError as error:
-        raise UserError("files are compared on the CPU, which jax does not have here: set JAX_PLATFORMS=cuda,cpu or "
-                        "the like") from error
-    # Sums of bfloat16 depend on the form of a convolution: there it is the exported one.
-    embedder = run.embedder.clone(dtype=dtype) if dtype == "float32" else _native(run, dtype)
-    step = embedding.make_embed_step(
-        embedder, mesh, run.config.input, layer=wanted.layer, pooled=wanted.output != "map",
-        average_horizontal_flips=run.config.evaluation.average_horizontal_flips)
-    with backend.compiling_for("tpu" if dtype != "float32" else backend.name()):
-        rows = np.asarray(step(meshes.replicate(mesh, run.variables), meshes.put_batch(mesh, pixels)))
-    if wanted.output == "scores":
-        return run.classifier.predict(rows)
-    return retrieval.normalized(rows) if wanted.output == "embedding" else rows
+def _taken(wanted: Wanted) -> tuple[tuple[int, ...], np.dtype]:
+    """(the shape of one image, its dtype) as the files take it."""
+    return (*wanted.size, 3), np.dtype(np.uint8 if wanted.preprocessing else np.float32)
 
 
-def _as_taken(run, wanted: Wanted, pixels: np.ndarray) -> np.ndarray:
-    """Pixels u8[N,S,S,3] as the file takes them."""
-    return pixels if wanted.preprocessing else embedding.normalize(pixels, run.config.input)
+def _stablehlo(run, wanted: Wanted, kind: str, dtype: str, made: dict) -> tuple[bytes, dict]:
+    """(the file, facts about it)."""
+    from geodesic.experiments.exporting import stablehlo
+
+    shape, taken = _taken(wanted)
+    loader = stablehlo.LOADER.format(shape=(1, *shape), dtype=taken.name)
+    return stablehlo.serialized(exportable.function(run, wanted, dtype), shape, taken), {
+        "dtype": dtype, "platforms": stablehlo.PLATFORMS, "loader": loader.splitlines()}
 
 
-def _native(run, dtype: str):
-    """The network with convolutions in the form that all compilers know."""
-    fields = {"convolution": "native", "dtype": dtype}
-    if getattr(run.embedder, "stem", "") == "space_to_depth":
-        fields["stem"] = "imagenet"  # the same parameters and values
-    return run.embedder.clone(**fields)
+def _onnx(run, wanted: Wanted, kind: str, dtype: str, made: dict) -> tuple[bytes, dict]:
+    """(the file in float32 or int8, facts about it). made: holds the first for the second."""
+    from geodesic.experiments.exporting import int8, lower, suppression, write
+
+    shape, taken = _taken(wanted)
+    if "onnx" not in made:
+        inside = wanted.output == "detections"  # of the points, which are found first, the graph chooses by itself
+        made["onnx"] = model = write.onnx_model(
+            exportable.function(run, wanted, dtype, points=inside), shape, taken,
+            suppression.POINTS if inside else exportable.ARRAYS[wanted.output],
+            {"checkpoint": run.digest, "record": RECORD})
+        if inside:
+            options = run.config.detection
+            suppression.suppressed(
+                model, detector.points(run.embedder, options).sizes, threshold=options.threshold,
+                smallest=options.smallest_score, candidates=options.candidates, kept=options.kept)
+    model = int8.quantized(made["onnx"]) if kind == "int8" else made["onnx"]
+    return model.SerializeToString(), {"dtype": "int8" if kind == "int8" else dtype, "opset": lower.OPSET,
+                                       "nodes": len(model.graph.node), "onnx": importlib.metadata.version("onnx")}
 
 
-def make_function(run, wanted: Wanted, dtype: str) -> Callable:
-    """The function of images that is exported, with its weights; to be traced for an accelerator."""
-    config, variables = run.config, jax.tree.map(np.asarray, run.variables)
-    embed = embedding.make_embed(
-        _native(run, dtype), config.input if wanted.preprocessing else None, layer=wanted.layer,
-        pooled=wanted.output != "map", average_horizontal_flips=config.evaluation.average_horizontal_flips)
-    loss, params = run.classifier if wanted.output == "scores" else (None, None)
-
-    def function(images):
-        with backend.compiling_for("tpu"):
-            rows = embed(variables, images)
-        if loss is not None:
-            scores = loss.scores(params, rows)
-            return scores if loss.probabilities is None else loss.probabilities(scores)
-        if wanted.output == "map":
-            return rows
-        length = jnp.sqrt(jnp.sum(rows * rows, axis=-1, keepdims=True))
-        return rows / jnp.maximum(length, np.finfo(np.float32).tiny)
-
-    return function
-
-
-def _graph(run, wanted: Wanted, kind: str, dtype: str) -> tuple[bytes, dict]:
-    """(the file of one of the formats that compute, facts about it)."""
-    shape, taken = (run.config.input.image_size,) * 2 + (3,), np.uint8 if wanted.preprocessing else np.float32
-    function = make_function(run, wanted, dtype)
-    if kind == "stablehlo":
-        from geodesic.experiments.exporting import stablehlo
-
-        loader = stablehlo.LOADER.format(shape=(1, *shape), dtype=np.dtype(taken).name)
-        return stablehlo.serialized(function, shape, taken), {"dtype": dtype, "platforms": stablehlo.PLATFORMS,
-                                                              "loader": loader.splitlines()}
-    from geodesic.experiments.exporting import lower, write
-
-    model = write.onnx_model(function, shape, taken, wanted.output, {"checkpoint": run.digest, "record": RECORD})
-    return model.SerializeToString(), {"dtype": dtype, "opset": lower.OPSET, "nodes": len(model.graph.node),
-                                       "onnx": importlib.metadata.version("onnx")}
-
-
-def _proven(name: str, content: bytes, images: np.ndarray, expected: np.ndarray) -> parity.Parity:
+def _proven(name: str, content: bytes, images: np.ndarray, expected: dict[str, np.ndarray],
+            allowed: parity.Allowed) -> parity.Parity:
     """Raises UserError where the file does not give what is expected."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, name)
         storage.write(path, content)
         found = parity.measure(path, images, expected)
-    parity.check(found, name)
+    parity.check(found, name, allowed)
     return found
 
 
-def _weights(run, wanted: Wanted) -> tuple[bytes, dict]:
-    """(public weights, facts about them), read again by the importer and the same to the bit."""
-    head, name, left_out = None, run.config.embedder.name, []
-    if wanted.output == "scores":
-        params = run.classifier.params
-        if {*params} == {"prototypes", "bias"}:
-            head = {"kernel": params["prototypes"].T, "bias": params["bias"]}
-        else:
-            left_out = [publish.CLASSIFIER]
-    made = publish.convert(run.variables, name, run.embedder, head)
-    content = publish.safetensors(made.tensors, {"format": "pt", "checkpoint": run.digest})
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.safetensors")
-        storage.write(path, content)
-        again = pretrained.inspect(weight_files.read(path), name)
-    written, found = (traverse_util.flatten_dict(tree, sep="/") for tree in (run.variables, again.variables))
-    for path, values in written.items():
-        above = path.partition("/")[2].startswith(("neck", "head")) and not made.layout.neck
-        if not above and (path not in found or np.asarray(values).tobytes() != found[path].tobytes()):
-            raise AssertionError(f"{path} is not read as it was written")
-    return content, {"layout": made.layout.name, "tensors": len(made.tensors), "left_out": made.left_out + left_out,
-                     "channel_order": made.layout.preprocessing.channel_order}
-
-
-def _golden(taken: np.ndarray, output: np.ndarray) -> dict:
-    """A picture that everybody can make, as the file takes it, and what the model gives for it."""
-    return {"picture": GOLDEN, "sha256": hashlib.sha256(taken.tobytes()).hexdigest(), "numbers": output.size,
-            "output": [float(f"{number:.7g}") for number in output.reshape(-1)[:GOLDEN_NUMBERS]]}
+def _golden(taken: np.ndarray, arrays: dict[str, np.ndarray]) -> dict:
+    """A picture that everybody can make, as the file takes it, and what the model gives for it; of several arrays by
+    their names."""
+    numbers = {name: [float(f"{number:.7g}") for number in array.reshape(-1)[:GOLDEN_NUMBERS]]
+               for name, array in arrays.items()}
+    one = next(iter(arrays)) if len(arrays) == 1 else None
+    return {"picture": GOLDEN, "sha256": hashlib.sha256(taken.tobytes()).hexdigest(),
+            "numbers": arrays[one].size if one else {name: array.size for name, array in arrays.items()},
+            "output": numbers[one] if one else numbers}
 
 
 def _record(run, wanted: Wanted) -> dict:
     """model.json before any file is in it."""
-    options, taken = run.config.input, np.dtype(np.uint8 if wanted.preprocessing else np.float32)
+    options, (shape, taken) = run.config.input, _taken(wanted)
+    model = run.classifier_identity if wanted.output == "scores" else run.identity | {"layer": wanted.layer}
+    model |= {"detection": stored.as_dict(run.config)["detection"]} if wanted.detects else {}
+    fit = {"fit": "letterbox", "border": [*box_views.border(options)]} if wanted.detects else {
+        "fit": options.fit, "resize_size": options.resize_size}
+    return {
+        "schema": SCHEMA, "version": VERSION, "model": model,
+        "input": {"name": "images", "dtype": taken.name, "shape": ["batch", *shape],
+                  "channels": "last, red first", "preprocessing_inside": wanted.preprocessing,
+                  **fit, "mean": list(options.mean), "std": list(options.std)},
+        "output": _boxes(run, wanted) if wanted.detects else _rows(run, wanted),
+        "class_names": run.class_names if wanted.detects or wanted.output == "scores" else None,
+        "thresholds": _thresholds(run, model) if wanted.output == "embedding" else [],
+        "files": {}, "made": workdirs.environment(run.mesh.devices.reshape(-1).tolist())}
+
+
+def _rows(run, wanted: Wanted) -> dict:
+    """What the record says of the output of an embedder."""
     scores, shape = wanted.output == "scores", wanted.shape
     if wanted.output != "map":
         shape = (run.classifier.num_classes if scores else shape[-1],)
-    model = run.classifier_identity if scores else run.identity | {"layer": wanted.layer}
-    return {
-        "schema": SCHEMA, "version": VERSION, "model": model,
-        "input": {"name": "images", "dtype": taken.name, "shape": ["batch", options.image_size, options.image_size, 3],
-                  "channels": "last, red first", "preprocessing_inside": wanted.preprocessing,
-                  "fit": options.fit, "resize_size": options.resize_size, "mean": list(options.mean),
-                  "std": list(options.std)},
-        "output": {"name": wanted.output, "shape": ["batch", *shape], "layer": wanted.layer,
-                   "normalized": wanted.output == "embedding",
-                   "mirror_averaged": run.config.evaluation.average_horizontal_flips,
-                   "probabilities": scores and run.classifier.loss.probabilities is not None},
-        "class_names": run.class_names if scores else None,
-        "thresholds": _thresholds(run, model) if wanted.output == "embedding" else [],
-        "files": {}, "made": workdirs.environment(run.mesh.devices.reshape(-1).tolist())}
+    return {"name": wanted.output, "shape": ["batch", *shape], "layer": wanted.layer,
+            "normalized": wanted.output == "embedding",
+            "mirror_averaged": run.config.evaluation.average_horizontal_flips,
+            "probabilities": scores and run.classifier.loss.probabilities is not None}
+
+
+def _boxes(run, wanted: Wanted) -> dict:
+    """What the record says of the output of a detector: what its arrays are, and what is to be done with all points."""
+    options, classes = run.config.detection, run.embedder.head.num_classes
+    levels = detector.points(run.embedder, options).sizes
+    number = options.kept if wanted.output == "detections" else sum(levels)
+    shapes = {"boxes": ["batch", number, 4], "scores": ["batch", number], "classes": ["batch", number]}
+    shapes["scores"] += [classes] if wanted.output == "boxes" else []
+    return {"name": wanted.output, "arrays": {name: shapes[name] for name in exportable.ARRAYS[wanted.output]},
+            "layer": "", "boxes": "x1, y1, x2, y2 in pixels of the input", "levels": [*levels],
+            "suppression": {"inside": wanted.output == "detections", "kind": options.suppression,
+                            "smallest_score": options.smallest_score, "candidates_of_a_level": options.candidates,
+                            "largest_iou": options.threshold, "sigma": options.sigma, "kept": options.kept}}
 
 
 def _thresholds(run, identity: dict) -> list[dict]:

@@ -43,7 +43,7 @@ def images(count: int, *shape: int) -> np.ndarray:
 
 
 def model(function, *shape: int, dtype=np.float32):
-    return write.onnx_model(function, shape, dtype, "output", {})
+    return write.onnx_model(function, shape, dtype, ("output",), {})
 
 
 def kinds(made) -> list[str]:
@@ -51,9 +51,13 @@ def kinds(made) -> list[str]:
     return [node.op_type for node in made.graph.node]
 
 
-def run(made, given: np.ndarray) -> np.ndarray:
+def arrays(made, given: np.ndarray) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"images": given})[0]
+    return session.run(None, {"images": given})
+
+
+def run(made, given: np.ndarray) -> np.ndarray:
+    return arrays(made, given)[0]
 
 
 def difference(function, made, given: np.ndarray) -> float:

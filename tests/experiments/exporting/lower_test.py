@@ -8,6 +8,7 @@ from jax import lax
 
 from geodesic import heads, losses
 from geodesic.errors import UserError
+from geodesic.experiments.exporting import write
 from tests.experiments import tiny  # noqa: F401, which registers the embedder
 from tests.experiments.exporting import functions
 
@@ -56,6 +57,9 @@ CASES = {
     "softmax": lambda x: jax.nn.softmax(jnp.mean(x, axis=(1, 2)), axis=-1),
     "softmax over rows of a map": lambda x: jax.nn.softmax(FOUR(x), axis=1),
     "a normalised row": lambda x: _unit(jnp.mean(x, axis=(1, 2))),
+    "a part of the channels": lambda x: FOUR(x)[:, 1:, ..., 2] * x[:, 1:, :, -1],
+    "several channels": lambda x: x[..., 3:5],
+    "softplus": lambda x: jax.nn.softplus(FOUR(x)),
     "numbers from somewhere else": lambda x: 3 - x / jnp.arange(1.0, 9.0) + jnp.zeros_like(x, shape=(8,)),
 }
 
@@ -68,6 +72,15 @@ def _unit(rows):
 def test_a_function_gives_the_same_numbers(name):
     made = functions.model(CASES[name], 6, 6, 8)
     assert functions.difference(CASES[name], made, functions.images(3, 6, 6, 8)) < 2e-6
+
+
+def test_several_arrays_one_of_which_makes_the_other():
+    both = lambda x: (jnp.sum(x, axis=3), jnp.exp(jnp.sum(x, axis=3)))
+    pictures = functions.images(3, 6, 6, 8)
+    made = write.onnx_model(both, (6, 6, 8), np.float32, ("first", "second"), {})
+    assert [value.name for value in made.graph.output] == ["first", "second"]
+    for found, wanted in zip(functions.arrays(made, pictures), both(pictures), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 # A trunk with all that it may have above it.

@@ -48,6 +48,7 @@ def test_what_stands_before_a_padded_convolution_is_not_folded():
 
 @pytest.mark.parametrize(("function", "expected"), [
     (lambda x: jnp.maximum(x, 0), ["relu"]),
+    (jax.nn.softplus, ["softplus"]),
     (lambda x: jnp.where(x <= 0, 0, x), ["relu"]),
     (lambda x: jnp.where(x <= 0, 1, x), ["le", "select_n"]),
     (lambda x: jnp.where(x > 0, x, 0.5 * x), ["prelu"]),

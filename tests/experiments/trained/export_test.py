@@ -14,7 +14,7 @@ from geodesic.configs import stored
 from geodesic.errors import UserError
 from geodesic.experiments import calibrate
 from geodesic.experiments.checkpoints import imported
-from geodesic.experiments.trained import export, loading, network
+from geodesic.experiments.trained import exportable, loading, network
 from tests.experiments import tiny
 
 
@@ -45,9 +45,9 @@ def photos(faces):
 
 def test_the_files_embed_and_verify_as_the_run_does(run, photos, tmp_path):
     said = []
-    record = run.export(tmp_path / "out", ("onnx", "stablehlo"), say=said.append)
-    assert sorted(os.listdir(tmp_path / "out")) == ["model.json", "model.onnx", "model.stablehlo"]
-    assert len(said) == 2 and "nodes of ONNX 17" in said[0] and "on 8 pictures" in said[1]
+    record = run.export(tmp_path / "out", ("int8", "onnx", "stablehlo"), say=said.append)
+    assert sorted(os.listdir(tmp_path / "out")) == ["model.int8.onnx", "model.json", "model.onnx", "model.stablehlo"]
+    assert len(said) == 3 and "nodes of ONNX 17" in said[0] and "on 8 pictures" in said[2]
     assert json.loads((tmp_path / "out" / "model.json").read_text()) == json.loads(json.dumps(record))
     assert record["output"] == {"name": "embedding", "shape": ["batch", 16], "layer": "", "normalized": True,
                                 "mirror_averaged": True, "probabilities": False}
@@ -62,6 +62,12 @@ def test_the_files_embed_and_verify_as_the_run_does(run, photos, tmp_path):
         with pytest.raises(UserError, match=r"no threshold for a false accept rate of 0\.2 in .*; it has 0\.1"):
             model.threshold_of(0.2)
     check_golden(record, tmp_path / "out" / "model.onnx")
+    facts = record["files"]["model.int8.onnx"]
+    assert facts["dtype"] == "int8" and facts["parity"]["allowed"] == {"relative": None, "one_minus_cosine": 0.01}
+    model = geodesic.load(tmp_path / "out" / "model.int8.onnx")
+    rows = model.embed(photos)
+    assert 1e-6 < 1 - (rows * run.embed(photos)).sum(1).min() < 0.01 and model.threshold == run.threshold
+    np.testing.assert_array_equal(model.embed(photos[:1]), rows[:1])  # whatever it lies beside
 
 
 def check_golden(record, path) -> None:
@@ -100,13 +106,15 @@ def test_a_layer_and_its_map(run, photos, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "told"), [
-    ({"formats": ("onx",)}, "unknown format 'onx'; known: onnx, stablehlo, safetensors"),
+    ({"formats": ("onx",)}, "unknown format 'onx'; known: onnx, int8, stablehlo, safetensors"),
     ({"formats": ()}, "no format is given: name one or more of onnx"),
     ({"output": "logits"}, "output is one of embedding, scores, map"),
     ({"output": "map"}, "give a layer, one of stem, stage1"),
     ({"layer": "stage9"}, "tiny has no layer 'stage9'; it has stem, stage1"),
     ({"formats": ("onnx", "safetensors")}, "no public layout has this tiny"),
     ({"images": []}, "there are no images"),
+    ({"output": "boxes"}, "output 'boxes' is of a detector, and this is a run of --config.task=embedding"),
+    ({"output": "scores", "layer": "stage1"}, "output 'scores' is of the whole network, and layer 'stage1' is given"),
 ])
 def test_what_cannot_be_is_said_and_writes_nothing(run, tmp_path, options, told):
     with pytest.raises(UserError, match=told):
@@ -122,9 +130,9 @@ def test_a_folder_with_something_in_it_is_left_alone(run, tmp_path):
 
 def test_a_file_that_gives_something_else_is_not_kept(run, tmp_path, monkeypatch):
     """As if the writer had forgotten the mirror."""
-    true = export.make_function
-    monkeypatch.setattr(export, "make_function", lambda run, *others: true(geodesic.load(
-        run.workdir, overrides={"evaluation.average_horizontal_flips": False}), *others))
+    true = exportable.function
+    monkeypatch.setattr(exportable, "function", lambda run, *others, **more: true(geodesic.load(
+        run.workdir, overrides={"evaluation.average_horizontal_flips": False}), *others, **more))
     with pytest.raises(UserError, match=r"model\.onnx does not give what the model gives"):
         run.export(tmp_path / "out")
     assert not (tmp_path / "out").exists()
