@@ -31,7 +31,7 @@ def render(run: Run, tested: galleries.Tested, precision: np.ndarray, decided: g
     """
     parts, told = [], ""
     for title, pairs in _chosen(tested, precision, decided).items():
-        parts.append(f"<h3>{title}</h3>")
+        rows = []
         for one, other in pairs:
             try:
                 views = np.stack([view(one), view(other)])
@@ -41,7 +41,8 @@ def render(run: Run, tested: galleries.Tested, precision: np.ndarray, decided: g
             if abs(found.cosine - float(tested.embeddings[one] @ tested.embeddings[other])) > _OFF:
                 raise UserError("the evaluation is of other embeddings than these weights and this configuration give")
             told = told or _how(found)
-            parts.append(_row(tested, one, other, found))
+            rows.append(_row(tested, one, other, found))
+        parts += [f'<h3>{title}</h3><div class="pairs">{"".join(rows)}</div>'] if rows else []
     return f'<p class="protocol">{told}</p>' + "\n".join(parts) if told else ""
 
 
@@ -56,7 +57,7 @@ def _chosen(tested: galleries.Tested, precision: np.ndarray, decided: galleries.
     alike = lambda query: (tested.labels == tested.labels[query]) & (others != query)
     return {"Best queries and their nearest": [(query, nearest(query, others != query)) for query in best],
             "Worst queries and their nearest": [(query, nearest(query, others != query)) for query in worst],
-            "Near misses: the nearest of the class, and of another": [
+            "Near misses and narrow hits: the nearest of the class, and of another": [
                 (query, nearest(query, of)) for query in close
                 for of in (alike(query), tested.labels != tested.labels[query])]}
 
@@ -75,17 +76,16 @@ def _row(tested: galleries.Tested, one: int, other: int, found: attribution.Pair
     same = tested.labels[one] == tested.labels[other]
     links = [] if found.links is None else explained.strongest_links(found.links, _LINKS)
     most = max(float(abs(map_).max()) for map_ in found.maps) or 1.0
-    cells = []
+    cells, off = [], "" if found.exact else f", off by {found.error:.2g}"
     for place, (row, map_) in enumerate(zip((one, other), found.maps, strict=True)):
         kind, name = ("hit" if same else "miss") if place else "query", tested.class_names[tested.labels[row]]
         frames = [link[2 * place:2 * place + 2] for link in links]
         pictures = [_framed(found.views[place], frames, map_.shape), _over(found.views[place], map_ / most)]
-        captions = [name, f"map sums to {map_.sum():.3f}"]
+        captions = [f"{name}, cosine {found.cosine:.3f}" if place else name, f"sums to {map_.sum():.3f}{off}"]
         cells += [f'<figure class="map {kind}" title="{html.escape(tested.paths[row])}"><img alt="" '
                   f'src="{_jpeg(shown)}"><figcaption>{html.escape(caption)}</figcaption></figure>'
                   for shown, caption in zip(pictures, captions, strict=True)]
-    off = "" if found.exact else f", sum off by {found.error:.2g}"
-    return f'<div class="row">{"".join(cells)}</div><p class="protocol">cosine {found.cosine:.3f}{off}</p>'
+    return f'<div class="row">{"".join(cells)}</div>'
 
 
 def _framed(view: np.ndarray, frames: list[tuple[int, int]], places: tuple[int, ...]) -> PIL.Image.Image:

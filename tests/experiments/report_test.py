@@ -1,3 +1,5 @@
+import types
+
 from geodesic.experiments import report
 
 
@@ -12,3 +14,14 @@ def test_a_card_has_the_best_baseline_beside_it_where_there_is_one():
     assert "recall@2" in (cards_without := report._cards({"trained": "trained", "scores": {"trained": without}}))
     assert "0.875" in cards_without
     assert "0.200 pixels" in cards and "0.400 PCA" in cards and "0.300 PCA" in cards
+
+
+def test_maps_are_of_the_weights_that_were_evaluated(monkeypatch):
+    seen = []
+    monkeypatch.setattr(report.imported, "exist", lambda folder: False)
+    monkeypatch.setattr(report.loading, "load", lambda folder, config, step: seen.append(step) or types.SimpleNamespace(
+        digest="other"))
+    measured = {"checkpoint_step": 7, "checkpoint_digest": "this"}
+    page = report._matched(None, "run", measured, {}, None, None, None, source=object())
+    assert "There are no maps: the weights are no longer those that were evaluated." in page and seen == [7]
+    assert report._matched(None, "run", measured, {}, None, None, None, source=None) == ""
