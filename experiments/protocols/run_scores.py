@@ -6,6 +6,8 @@ embeddings of the test images, their labels and paths, and the ROC curves.
 
 import contextlib
 import io
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -19,7 +21,7 @@ from geodesic.errors import UserError
 from geodesic.experiments.process import console, hosts, storage
 from geodesic.experiments.process import progress as bars
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.protocols import analyses, classifying, detecting, evaluation, follow
+from geodesic.experiments.protocols import analyses, classifying, detecting, evaluation, exported_files, follow
 from geodesic.experiments.trained import embedding, temperature
 from geodesic.experiments.trained.run import Run
 from geodesic.experiments.training import data
@@ -51,8 +53,9 @@ class Scores(NamedTuple):
 
 
 def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tuple[str, ...] = (),
-            rule: str = "last step", progress=lambda images: None) -> Scores:
-    """Embeds the test images, and scores them. also: names of ALSO. rule: how the step was chosen.
+            rule: str = "last step", progress=lambda images: None, files: Mapping = MappingProxyType({})) -> Scores:
+    """Embeds the test images, and scores them. also: names of ALSO. rule: how the step was chosen. files: of
+    `exported_files.opened`, whose embeddings are scored too.
 
     A run that classifies is scored by its classifier; by retrieval and verification, and beside baselines, it is only
     where `scores_retrieval` says so.
@@ -64,7 +67,8 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
     labels, raw = test.labels[kept], embedded.embeddings[kept]
     unit, name = retrieval.normalized(raw), f"trained, step {run.step}"
     classified = _classified(run, test, embedded) if run.config.task in _CLASSIFYING else None
-    rows = _embeddings(run, test, {name: raw}, baselines) if scores_retrieval(run.config, also) else {}
+    trained = {name: raw} | exported_files.embeddings(files, test, kept)
+    rows = _embeddings(run, test, trained, baselines) if scores_retrieval(run.config, also) else {}
     with bars.bar("scoring", 2 * len(rows)) if rows else contextlib.nullcontext() as advance:
         scores = {row: _told(evaluation.score(embeddings, labels, run.config), advance)
                   for row, embeddings in rows.items()}
@@ -80,6 +84,8 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
         "environment": workdirs.environment(jax.devices()),
         "scores": scores,
     }
+    if files:
+        record["exported"] = exported_files.told(record, files)
     if also:
         of_test = [name for name in also if name in analyses.ANALYSES]
         record["also"] = analyses.run(of_test, raw, labels, seed=run.config.seed)
@@ -195,9 +201,11 @@ def print_table(record: dict) -> None:
     """Boxes of a detector; else retrieval, where it was scored, and what the classifier and the analyses have given."""
     if "detection" in record:
         detecting.print_scores(record)
+        _print_files(record)
         return
     if record["scores"]:
         console.plain().print(_scores_table(record))
+        _print_files(record)
     else:
         print(what_was_tested(record))
     if "classification" in record:
@@ -210,9 +218,15 @@ def print_table(record: dict) -> None:
             print(f"    {path}")
 
 
+def _print_files(record: dict) -> None:
+    for line in exported_files.describe(record) if "exported" in record else ():
+        print(line)
+
+
 def _scores_table(record: dict) -> rich.table.Table:
-    """A column for each way to embed, a row for each metric: narrow enough for any terminal."""
-    scores = record["scores"]
+    """A column for each way to embed, a row for each metric: narrow enough for any terminal. Of exported files there
+    are lines."""
+    scores = {name: found for name, found in record["scores"].items() if name not in record.get("exported", {})}
     table = rich.table.Table(title=what_was_tested(record))
     table.add_column("")
     for name in scores:
