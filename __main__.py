@@ -12,6 +12,8 @@ PROGRAMS = {
     "embed": "turns a folder of images into vectors",
     "search": "finds the vectors nearest to an image, or to many",
     "gallery": "keeps a searchable gallery of pictures: adds, removes, searches, bound to its model",
+    "cluster": "groups pictures by what they show, without being told which groups there are",
+    "recommend": "finds more pictures like these, and unlike those",
     "probe": "says how well a linear classifier on frozen features names classes, and with how few labels",
     "predict": "names what pictures show, by a run's or public weights' classifier",
     "detect": "finds objects in pictures by a trained detector: boxes, classes, scores",
