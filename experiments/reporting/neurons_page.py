@@ -18,15 +18,20 @@ _TEMPLATE = os.path.join(os.path.dirname(__file__), "neurons_page.html")
 # What a page holds: pictures, and values of neurons. Past either, it has the strongest pictures alone.
 MOST_PICTURES, MOST_VALUES = 10_000, 8_000_000
 _SIDE, _COLUMNS, _BINS = 64, 32, 16
+_MADE = 136  # of a picture that was made, as wide as two of the others
 _SHEET = _COLUMNS * _COLUMNS  # pictures of a sheet: phones decode no larger images
 
 
-def render(found: dissecting.Neurons, paths: list[str], view: Callable[[int], np.ndarray], credit: str = "") -> str:
-    """The page. paths: of all images of the source. view: from a place in it to u8[S,S,3], as the network sees it."""
+def render(found: dissecting.Neurons, paths: list[str], view: Callable[[int], np.ndarray], credit: str = "",
+           visualized: dict[int, np.ndarray] | None = None) -> str:
+    """The page. paths: of all images of the source. view: from a place in it to u8[S,S,3], as the network sees it.
+    visualized: neuron -> u8[S,S,3], a picture that makes it high (trained/visualization.py); the record has its value.
+    """
     record, (images, neurons) = found.record, found.values.shape
     whole = images <= MOST_PICTURES and images * neurons <= MOST_VALUES
     shown = np.arange(images) if whole else np.unique(found.strongest)
     content = _content(found, shown, paths) | (_matrix(found.values) if whole else {"matrix": None})
+    content["made"] = _made(record, visualized or {})
     left_out = "" if whole else (
         f"<p class=\"protocol\">{images:,} images of {neurons:,} neurons are more than a page can hold: it has the "
         f"strongest pictures of each neuron, and cannot be asked for the neurons of a picture, for pictures by their "
@@ -34,6 +39,7 @@ def render(found: dissecting.Neurons, paths: list[str], view: Callable[[int], np
     return page.render(
         _TEMPLATE, f"Neurons of {record['embedder']}, layer {record['layer']}", protocol=html.escape(describe(record)),
         says=html.escape(record["says"]), cards=_cards(record), controls=_controls(record), left_out=left_out,
+        visualized=_told(record),
         styles=_sheets([found.places[row] for row in shown], view), credit=html.escape(credit),
         # "</script>" in a file's name would end the script, and "<!--" open a comment in it.
         data=json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"),
@@ -60,6 +66,28 @@ def table(record: dict) -> list[list[str]]:
     level = f" ({record['controls']['level']:.3f})" if rows else ""
     return [["", "axes", "median AUC", f"share with AUC >= {dissecting.HIGH_AUC:g}",
              f"share above the 95th percentile of the turned ones{level}"], *rows]
+
+
+def _told(record: dict) -> str:
+    """Which neurons have been visualised, and how."""
+    if "visualized" not in record:
+        return ""
+    made = ", ".join(f'<a href="#find={one["neuron"]}">{one["neuron"]}</a>' for one in record["visualized"]["neurons"])
+    return (f'<p class="protocol">Beside the pictures of {made}: one that was made, by gradient, to make the neuron '
+            "high. What it looks like is the regulariser's doing too: "
+            f"{html.escape(record['visualized']['regulariser'])}.</p>")
+
+
+def _made(record: dict, visualized: dict[int, np.ndarray]) -> dict:
+    """Neuron -> [its made picture, what it reaches, the highest of all images]."""
+    made = {}
+    for one in record["visualized"]["neurons"] if visualized else []:
+        buffer = io.BytesIO()
+        image = PIL.Image.fromarray(visualized[one["neuron"]])
+        image.resize((_MADE, _MADE), PIL.Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=85)
+        made[one["neuron"]] = [f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}",
+                               _short(one["value"]), _short(one["highest_of_the_images"])]
+    return made
 
 
 def _cards(record: dict) -> str:

@@ -24,7 +24,7 @@ def run(tmp_path_factory):
 
 def says(run, overrides=None, **values):
     given = {"workdir": run.workdir, "layer": "stage1", "source": "", "path": "", "features": "", "out": "", "seed": 0,
-             "overwrite": False} | values
+             "overwrite": False, "picture": "", "visualize": []} | values
     neurons.main(stored.changed(run.config, overrides or {}), types.SimpleNamespace(**given))
 
 
@@ -45,6 +45,31 @@ def test_the_runs_own_test_data_are_looked_at(run, written, capsys):
     with open(f"{written}/neurons.html") as file:
         page = file.read()
     assert html.escape(record["says"]) in page and '"class2/5.jpg"' in page
+
+
+def test_a_picture_is_asked_for_its_neurons_and_neurons_for_their_picture(run, written, capsys):
+    picture = run.workdir[:-len("run")] + "faces/class1/3.jpg"
+    says(run, picture=picture, visualize=["5", "2"])
+    told = capsys.readouterr().out
+    with open(f"{written}/neurons.json") as file:
+        record = json.load(file)
+    fires, values = record["picture"]["fires"], run.embed_source(run.source(picture), layer="stage1").embeddings[0]
+    assert f"fire most for {picture}" in told
+    assert f"  neuron {fires[0]['neuron']}: {fires[0]['deviations']:+.1f}" in told
+    assert len(fires) == 8 and [one["deviations"] for one in fires] == sorted(
+        (one["deviations"] for one in fires), reverse=True)
+    assert all(one["value"] == pytest.approx(values[one["neuron"]], rel=1e-5) for one in fires)
+    made = record["visualized"]["neurons"]
+    assert [one["neuron"] for one in made] == [2, 5]
+    assert all(one["value"] > one["highest_of_the_images"] for one in made)
+    with open(f"{written}/neurons.html") as file:
+        page = file.read()
+    assert html.escape(record["visualized"]["regulariser"]) in page and '"made":{"2":["data:image/jpeg' in page
+    with pytest.raises(UserError, match="cannot read the image"):
+        says(run, picture=__file__)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        says(run, picture="nowhere.jpg")
+    says(run)
 
 
 def test_another_source_and_a_broken_picture(run, tmp_path, capsys):
@@ -72,6 +97,8 @@ def test_a_page_of_other_images_or_of_another_layer_is_kept(run, written, tmp_pa
 @pytest.mark.parametrize("values, line", [
     ({"path": "photos"}, "--path needs --source"),
     ({"source": "photos"}, "unknown source 'photos'"),
+    ({"visualize": ["3", "x"], "out": "elsewhere"}, "--visualize takes neurons by their numbers, such as 3,17; got"),
+    ({"visualize": ["8"], "out": "elsewhere"}, "layer 'stage1' has no neuron 8; they are 0 to 7"),
     ({"layer": "stage9", "out": "elsewhere"}, "tiny has no layer 'stage9'; it has stem, stage1, stage2, pool, emb"),
 ])
 def test_what_cannot_be_looked_at_is_one_line(run, values, line):
