@@ -23,7 +23,7 @@ from absl import flags
 
 from geodesic import datasets
 from geodesic.errors import UserError
-from geodesic.experiments.galleries import approximate, exporting, table, vectors
+from geodesic.experiments.galleries import approximate, engines, exporting, table, vectors
 from geodesic.experiments.galleries.gallery import Gallery
 from geodesic.experiments.process import cli, hosts, progress, workdir
 from geodesic.experiments.process.stop_signal import StopSignal
@@ -37,7 +37,8 @@ _SHOWN = 5  # of skipped and vanished pictures, in a table's last lines
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("gallery", "", "Folder of the gallery.")
+    flags.DEFINE_string("gallery", "", "Where the gallery is: a folder, s3://BUCKET/FOLDER, gs://BUCKET/FOLDER, "
+                        "postgresql://USER@HOST/DATABASE#NAME, or qdrant://HOST:PORT/NAME.")
     asked.define_pictures("A picture, a folder of pictures with its sub-folders, or a manifest (.csv, .parquet, "
                           "FILE#SPLIT), whose column id names the rows.")
     flags.DEFINE_enum("vectors", "", ["", *vectors.KINDS], "create, migrate: how vectors are stored; default: float32, "
@@ -46,7 +47,7 @@ def define_flags() -> None:
     flags.DEFINE_float("threshold", None, "search: below this cosine a picture is unknown; default: as `geodesic "
                        "calibrate` has set.")
     flags.DEFINE_float("far", 0.0, "search: the threshold of this false accept rate; 0 = of the smallest there is.")
-    flags.DEFINE_enum("index", "", ["", *approximate.KINDS], "compact: make such an approximate index; search: ask it.")
+    flags.DEFINE_enum("index", "", ["", *engines.INDEXES], "compact: make such an approximate index; search: ask it.")
     flags.DEFINE_float("recall", approximate.RECALL, "An index that finds less of the true 10 or 100 neighbours is "
                        "refused.")
     flags.DEFINE_integer("probes", approximate.PROBES, "compact: parts of the index that a query looks into.")
@@ -86,9 +87,10 @@ def _check(verb: str, names: list[str], values) -> None:
     asked.check_sheet(values)
     if verb == "export":
         exporting.check_extension(values.out)
-    table.require()
-    if verb != "create":
-        table.open_table(values.gallery)
+    engine = engines.of(values.gallery)
+    engine.require()
+    if verb != "create" and not engine.exists(values.gallery):
+        raise table.none_there(table.shown(values.gallery))
 
 
 def _images(values):
@@ -136,7 +138,7 @@ def _search(gallery: Gallery, values, _) -> None:
     how = ("no threshold: nothing is called unknown; geodesic calibrate sets one, or --threshold" if limit is None else
            f"unknown: the nearest row has a cosine below {limit:.4f}")
     if values.index:
-        how += f"; {approximate.describe(approximate.check(gallery.path, values.index, values.recall))}"
+        how += f"; {approximate.describe(gallery.index_of(values.index, values.recall))}"
     _write(found.text(results, written, how), values.out, gallery.say)
     if values.sheet:
         places = {source.paths[place]: place for place in kept}

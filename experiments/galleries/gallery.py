@@ -14,6 +14,7 @@ from geodesic.experiments.galleries import (
     approximate,
     binding,
     checking,
+    engines,
     exporting,
     held,
     migrating,
@@ -25,7 +26,7 @@ from geodesic.experiments.galleries import (
 from geodesic.experiments.galleries.adding import Change
 from geodesic.experiments.galleries.held import Held
 from geodesic.experiments.galleries.searching import Found
-from geodesic.experiments.process import lock, storage
+from geodesic.experiments.process import storage
 
 
 class Gallery:
@@ -35,15 +36,15 @@ class Gallery:
     or searched, whatever its number of dimensions. Every method that writes waits for another writer to end, and
     commits; killed at any moment, the gallery has what was committed. Rows are read into memory once.
 
-    path: a folder. run: of `geodesic.load`; without one, what needs no model can be done. say: is told how far it is.
-    stop: is asked after every commit whether to stop there.
+    path: a folder, or an address that engines.py knows; the attribute `path` has no password. run: of `geodesic.load`;
+    without one, what needs no model can be done. say: is told how far it is. stop: is asked after every commit whether
+    to stop there.
     """
 
     def __init__(self, path, run=None, *, say: Callable[[str], None] = lambda line: None,
                  stop: Callable[[], bool] = lambda: False):
-        self.path, self.run, self.say, self._stop = os.fspath(path), run, say, stop
-        if storage.scheme(self.path):
-            raise UserError(f"{self.path}: a gallery is a folder of this machine, which no bucket can be here")
+        self._address, self.run, self.say, self._stop = os.fspath(path), run, say, stop
+        self.path, self._engine = table.shown(self._address), engines.of(self._address)
         self._table, self._held, self._seen = None, None, -1
 
     def __repr__(self) -> str:
@@ -63,11 +64,11 @@ class Gallery:
         Raises UserError where there is one, or anything else.
         """
         info = binding.info(self._run(), dtype)
-        table.require()
-        self._check_free()
-        with lock.held(self.path, waits=True):
-            self._check_free()
-            self._table = table.create(self.path, info)
+        self._engine.require()
+        self._engine.check_free(self._address)
+        with self._engine.writing(self._address):
+            self._engine.check_free(self._address)
+            self._table = self._engine.create(self._address, info)
         return self
 
     def add(self, images) -> Change:
@@ -143,7 +144,7 @@ class Gallery:
         limit = searching.limit(self.run, threshold, far, opened.info)
         queries = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-30)
         if index:
-            rows = approximate.search(opened, queries, k + 1, approximate.check(self.path, index, recall))
+            rows = approximate.search(opened, queries, k + 1, self.index_of(index, recall))
         else:
             rows = searching.exact(self.held(), queries, k + 1)
         if not all(rows):
@@ -183,9 +184,13 @@ class Gallery:
             self._committed(lambda opened: opened.compact(), unchanged)
             if index:
                 kept = self.held()
-                make = lambda opened: approximate.make(self.path, opened, kept, index, recall, probes)
+                make = lambda opened: approximate.make(self._address, opened, kept, index, recall, probes)
                 made = self._committed(make, unchanged)
         return made
+
+    def index_of(self, kind: str, recall: float = approximate.RECALL) -> dict:
+        """What `compact` has measured of its index. Raises UserError where that is of another kind, or finds less."""
+        return approximate.check(self._address, self.opened(), kind, recall)
 
     def check(self, *, look: bool = True) -> checking.Checked:
         """Reads every row, and says what is wrong. look: at the pictures too: whether they are there, and the same."""
@@ -205,7 +210,6 @@ class Gallery:
             info = binding.info(self._run(), dtype or self.info["vectors"])
             done = migrating.migrate(self, info, images and pictures.Listed(self.source(images)), remove_vanished)
             self._table, self._held, self._seen = None, None, -1
-        approximate.forget(self.path)
         return done
 
     def source(self, images):
@@ -219,10 +223,10 @@ class Gallery:
         """Raises UserError, naming what differs, where the run is not the one that made it."""
         binding.check(self.info["model"], binding.of(self._run()), self.path)
 
-    def opened(self) -> table.Table:
+    def opened(self):
         """The table as it was committed last."""
         if self._table is None:
-            self._table = table.open_table(self.path)
+            self._table = self._engine.open_table(self._address)
         self._table.refresh()
         return self._table
 
@@ -236,11 +240,11 @@ class Gallery:
     @contextlib.contextmanager
     def writing(self, bound: bool = True):
         """Alone with the gallery, as it was committed last. bound: whether the run must be the one that made it."""
-        table.require()
-        table.open_table(self.path)  # before a lock makes a folder
+        self._engine.require()
+        self.opened()  # before a lock makes a folder
         if bound:
             self.check_bound()
-        with lock.held(self.path, waits=True):
+        with self._engine.writing(self._address):
             if bound:
                 self.check_bound()
             yield
@@ -286,10 +290,3 @@ class Gallery:
         if self.run is None:
             raise UserError(f"this needs the model of {self.path}: give its run (--workdir=...)")
         return self.run
-
-    def _check_free(self) -> None:
-        if table.exists(self.path):
-            raise UserError(f"{self.path} is a gallery already: geodesic gallery add goes on with it")
-        if os.path.lexists(self.path) and (not os.path.isdir(self.path) or {*os.listdir(self.path)} - {
-                ".lock", f"{table.ROWS}.lance"}):
-            raise UserError(f"{self.path} is there, and is no gallery: give another --gallery")

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from geodesic.experiments.galleries import vectors
-from geodesic.experiments.galleries.table import COLUMNS, Table
+from geodesic.experiments.galleries.table import COLUMNS
 from geodesic.metrics.neighbors import on_host
 
 _TILE, _ELEMENTS = 64, 2**26   # rows of a product are whole tiles; products at a time
@@ -98,12 +98,14 @@ class Held:
         return (queries.shape[1] * np.finfo(np.float32).eps * longest).astype(np.float32)
 
 
-def read(table: Table) -> Held:
+def read(table) -> Held:
     """All rows of a table. Each batch goes to its place as it comes: nothing is held twice."""
     count, size, at, parts = table.count(), table.info["model"]["size"], 0, []
     room = _spacious(np.empty((0, size), np.float32), count)
     for batch in table.batches():
         rows = vectors.decode(vectors.from_arrow(batch["vector"]), batch["scale"].to_numpy(zero_copy_only=False))
+        if at + len(rows) > len(room):  # more than when they were counted
+            room = _spacious(room[:at], at + len(rows))
         room[at:at + len(rows)] = rows
         at += len(rows)
         parts.append(batch.select([*COLUMNS]))

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from geodesic.errors import UserError
-from geodesic.experiments.galleries import adding, binding, held, pictures, table
+from geodesic.experiments.galleries import adding, binding, engines, held, pictures
+from geodesic.experiments.galleries.table import MIGRATED
 from geodesic.experiments.process import storage
 
 _NEIGHBOURS, _SAMPLE, _SHOWN = 10, 1000, 3
@@ -27,12 +28,12 @@ class Migrated(NamedTuple):
 
 def migrate(gallery, info: dict, listed: pictures.Listed | None, remove_vanished: bool) -> Migrated:
     """Alone with the gallery. listed: where the pictures are now, by their ids; None: where the rows say."""
-    opened = gallery.opened()
+    opened, engine = gallery.opened(), engines.of(gallery._address)
     if opened.info["vectors"] == info["vectors"] and not binding.differing(opened.info["model"], info["model"]):
-        table.drop(gallery.path, table.MIGRATED)
+        engine.drop(gallery._address, MIGRATED)
         raise UserError(f"{gallery.path} is of this model already: there is nothing to migrate")
     rows = {row["id"]: row for row in opened.columns().to_pylist()}
-    beside = _beside(gallery.path, info, rows)
+    beside = _beside(engine, gallery._address, info, rows)
     done = {row["id"] for row in beside.columns().to_pylist()}
     left = [row for row in rows.values() if row["id"] not in done]
     problems, gone = [], []
@@ -44,20 +45,21 @@ def migrate(gallery, info: dict, listed: pictures.Listed | None, remove_vanished
     _check_whole(gallery.path, [*problems, *change.skipped], gone, remove_vanished)
     new, old = held.read(beside), held.read(opened)
     overlap, sampled = _overlap(old, new)
-    table.replace(gallery.path, beside)
-    table.drop(gallery.path, table.MIGRATED)
+    opened.replace(beside)
+    opened.set_note(None)
+    engine.drop(gallery._address, MIGRATED)
     return Migrated(len(new), overlap, _NEIGHBOURS, sampled, gone, False)
 
 
-def _beside(folder: str, info: dict, rows: dict[str, dict]) -> table.Table:
+def _beside(engine, address: str, info: dict, rows: dict[str, dict]):
     """The table of an interrupted migration to the same model, without the rows that have changed since; or a new one.
     """
-    if table.exists(folder, table.MIGRATED):
-        beside = table.open_table(folder, table.MIGRATED)
+    if engine.exists(address, MIGRATED):
+        beside = engine.open_table(address, MIGRATED)
         if beside.info["vectors"] == info["vectors"] and beside.info["model"] == info["model"]:
             beside.delete([row["id"] for row in beside.columns().to_pylist() if rows.get(row["id"]) != row])
             return beside
-    return table.create(folder, info, table.MIGRATED)
+    return engine.create(address, info, MIGRATED)
 
 
 def _pictures(rows: list[dict], listed: pictures.Listed | None, problems: list[str], gone: list[str]):

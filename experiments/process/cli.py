@@ -46,7 +46,7 @@ _SHARED = {
 _SHARED_NAMES = {name for names in _SHARED.values() for name in names}
 # Flags that say where images are: their sources say what they read. And those whose URL is no file's.
 _DATA = ("path", "images", "data", "config.train_data.path", "config.test_data.path")
-_NO_PLACES = ("storage", "coordinator_address")
+_NO_PLACES = ("storage", "coordinator_address", "gallery")  # a gallery may be in a database: galleries/engines.py
 # How --help shows a flag's value, by the name that absl has for its type.
 _SHOWS = {"int": "N", "float": "X", "comma separated list of strings": "A,B,..."}
 

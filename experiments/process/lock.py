@@ -20,7 +20,7 @@ def held(folder: str, waits: bool = False):
     bucket it is a lease (lease.py).
     """
     if storage.is_remote(folder):
-        with lease.held(folder):
+        with lease.held(folder, (lambda: False) if waits else None):
             yield
         return
     os.makedirs(folder, exist_ok=True)

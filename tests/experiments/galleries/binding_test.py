@@ -100,6 +100,6 @@ def test_a_field_that_came_later_has_its_default_in_older_galleries(gallery):
 
 
 def test_the_gallery_of_another_version_is_refused(gallery, tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "_VERSION", 2)
+    monkeypatch.setattr(table, "VERSION", 2)
     with pytest.raises(UserError, match="its table says version 1, expected 2"):
         Gallery(gallery.path).rows()

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from geodesic.errors import UserError
-from geodesic.experiments.galleries import adding, approximate, pictures, table
+from geodesic.experiments.galleries import adding, approximate, lance, pictures, table
 from geodesic.experiments.galleries.gallery import Gallery
 from geodesic.experiments.process import lock, storage
 from geodesic.experiments.trained import embedding_file
@@ -215,7 +215,7 @@ def test_compact_takes_what_was_removed_off_the_disk(gallery, photos, tmp_path):
 
 def test_who_reads_while_another_compacts_reads_again(gallery, photos, monkeypatch):
     gallery.remove(str(photos / "ann"))
-    other, batches = Gallery(gallery.path, fake.Run()), table.Table.batches
+    other, batches = Gallery(gallery.path, fake.Run()), lance.Table.batches
     meanwhile = [other]
 
     def interrupted(opened):
@@ -224,9 +224,9 @@ def test_who_reads_while_another_compacts_reads_again(gallery, photos, monkeypat
             raise UserError("the files of this commit have gone")
         yield from batches(opened)
 
-    monkeypatch.setattr(table.Table, "batches", interrupted)
+    monkeypatch.setattr(lance.Table, "batches", interrupted)
     assert len(gallery.held()) == 10
-    monkeypatch.setattr(table.Table, "batches", lambda opened: (_ for _ in ()).throw(UserError("damaged")))
+    monkeypatch.setattr(lance.Table, "batches", lambda opened: (_ for _ in ()).throw(UserError("damaged")))
     with pytest.raises(UserError, match="damaged"):
         Gallery(gallery.path, fake.Run()).held()
 
@@ -240,7 +240,8 @@ def test_check_says_what_has_changed_and_what_is_wrong(gallery, photos):
     assert checked.cosine == pytest.approx(1, abs=1e-5)
     row = {name: ["odd"] for name in ("id", "path", "label")} | {"metadata": ["{"], "digest": ["00"]}
     gallery.opened().write(row, np.full((1, fake.SIZE), 0.9, np.float32))
-    gallery.opened().lance.add(gallery.opened().lance.search().limit(1).to_arrow())  # a row twice
+    opened = gallery.opened()._table
+    opened.add(opened.search().limit(1).to_arrow())  # a row twice
     problems = Gallery(gallery.path).check(look=False).problems
     assert any("the length of its vector is 3.6, and not 1" in line for line in problems)
     assert any("its metadata or digest cannot be read" in line for line in problems)
@@ -273,7 +274,7 @@ def test_an_index_says_what_it_finds_and_is_refused_below(tmp_path, monkeypatch)
         gallery.search(query, index="ivf_pq")
     with pytest.raises(UserError, match=r"less than --recall=1.1, so that it is not kept"):
         gallery.compact("ivf_sq", recall=1.1)
-    assert not gallery.opened().lance.list_indices()
+    assert not gallery.opened()._table.list_indices()
     with pytest.raises(UserError, match="has no index"):
         gallery.search(query, index="ivf_flat")
     small = Gallery(tmp_path / "h", fake.Run()).create("int8")
@@ -295,7 +296,7 @@ def test_migrate_embeds_all_anew_and_switches_at_once(gallery, photos):
         gallery.search(str(photos / "ann/0.jpg"))  # which was open all the time
     with pytest.raises(UserError, match="is of this model already"):
         new.migrate()
-    assert not table.exists(new.path, table.MIGRATED)
+    assert not lance.exists(new.path, table.MIGRATED)
 
 
 def test_an_interrupted_migration_leaves_the_old_rows_and_goes_on(gallery, photos):
@@ -361,8 +362,8 @@ def test_create_spares_what_is_there(gallery, photos, tmp_path):
     with pytest.raises(FileNotFoundError, match="no gallery in"):
         Gallery(tmp_path / "none", fake.Run()).add(photos)
     assert not (tmp_path / "none").exists() and len(gallery) == 15
-    with pytest.raises(UserError, match="a folder of this machine"):
-        Gallery("s3://bucket/gallery", fake.Run())
+    with pytest.raises(UserError, match=r"^redis://ann@host/x: there is no gallery redis://; known are folders"):
+        Gallery("redis://ann:s3cret@host/x", fake.Run())
     with pytest.raises(UserError, match="this needs the model"):
         Gallery(gallery.path).add(photos)
     with pytest.raises(UserError, match="has no rows"):

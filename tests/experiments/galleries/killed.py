@@ -1,5 +1,8 @@
-"""A gallery whose writer is killed again and again: python -m tests.experiments.galleries.killed FOLDER TRIES [SEED]
+"""A gallery whose writer is killed again and again:
 
+    python -m tests.experiments.galleries.killed FOLDER TRIES [SEED [ADDRESS]]
+
+ADDRESS: of the gallery, which is made; default: a folder in FOLDER.
 Each try is a process that looks at what the one before has left, ends its command, and begins another one, during which
 it gets a SIGKILL. Before each commit it logs what it is about to write, and afterwards that it has: whatever was
 acknowledged must be there once, with the vector of its picture, and nothing else but what was about to be written.
@@ -20,19 +23,25 @@ import numpy as np
 import psutil
 
 from geodesic.errors import UserError
-from geodesic.experiments.galleries import adding, migrating, pictures, table
+from geodesic.experiments.galleries import adding, engines, lance, pictures, postgres
 from geodesic.experiments.galleries.gallery import Gallery
 from tests.experiments.galleries import fake
 
 VERBS = ("add", "remove", "update", "compact", "migrate")
-adding._AT_MOST, _replace = 8, table.replace  # many commits
+adding._AT_MOST = 8  # many commits
+_replace = {engine.Table: engine.Table.replace for engine in (lance, postgres)}
+
+
+def address(place: pathlib.Path) -> str:
+    return (place / "address").read_text()
 
 
 class Logged(Gallery):
     """place: of the log. Tells what is committed."""
 
     def __init__(self, place: pathlib.Path, run):
-        super().__init__(place / "gallery", run)
+        super().__init__(address(place), run)
+        self.folder = place
         self._log = os.open(place / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def log(self, **what) -> None:
@@ -49,14 +58,15 @@ class Logged(Gallery):
         self.log(done=True)
 
 
-def replaced(gallery: Logged, seed: int):
-    def replace(folder, by, name=table.ROWS):
-        gallery.log(seed=seed)
-        made = _replace(folder, by, name)
-        gallery.log(done=True)
-        return made
+def log_the_switch(gallery: Logged, seed: int) -> None:
+    of_engine = engines.of(address(gallery.folder)).Table
 
-    return replace
+    def logged(opened, by):
+        gallery.log(seed=seed)
+        _replace[of_engine](opened, by)
+        gallery.log(done=True)
+
+    of_engine.replace = logged
 
 
 def after(state: dict, entries: list[dict]) -> list[dict]:
@@ -77,7 +87,7 @@ def after(state: dict, entries: list[dict]) -> list[dict]:
 def look(place: pathlib.Path, allowed: list[dict], contents: dict[str, str]) -> dict:
     """The state that there is; AssertionError where it is none of those that are allowed, or a vector is not its
     picture's."""
-    gallery = Gallery(place / "gallery")
+    gallery = Gallery(address(place))
     rows = gallery.opened().columns().to_pylist()
     names = collections.Counter(row["id"] for row in rows)
     assert not [name for name, count in names.items() if count > 1], "a row is there twice"
@@ -108,7 +118,7 @@ def act(place: pathlib.Path, task: dict, state: dict) -> None:
     elif verb == "compact":
         gallery.compact()
     else:
-        migrating.table.replace = replaced(gallery, task["seed"])
+        log_the_switch(gallery, task["seed"])
         try:
             gallery.migrate()
         except UserError as error:
@@ -176,10 +186,11 @@ def child(place: pathlib.Path, seed: int, turn: int, tell: int) -> None:
     signal.pause()
 
 
-def main(folder: str, tries: int, seed: int = 0) -> dict:
+def main(folder: str, tries: int, seed: int = 0, where: str = "") -> dict:
     """The number of kills, by verb. The first problem ends it, with an AssertionError."""
     place, generator, killed, turn = pathlib.Path(folder), random.Random(seed), collections.Counter(), 0
     place.mkdir(parents=True, exist_ok=True)
+    (place / "address").write_text(where or str(place / "gallery"))
     lasted = dict.fromkeys(VERBS, 0.4)
     while killed.total() < tries:
         told, tell = os.pipe()
@@ -187,7 +198,7 @@ def main(folder: str, tries: int, seed: int = 0) -> dict:
         if not process:
             try:
                 if not (place / "state.json").exists():
-                    Gallery(place / "gallery", fake.Run()).create()
+                    Gallery(address(place), fake.Run()).create()
                     (place / "state.json").write_text('{"rows": {}, "seed": 0}')
                     (place / "contents.json").write_text("{}")
                 child(place, seed, turn, tell)
@@ -218,4 +229,4 @@ def main(folder: str, tries: int, seed: int = 0) -> dict:
 
 
 if __name__ == "__main__":
-    print("killed", main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else 0))
+    print("killed", main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else 0, *sys.argv[4:]))
