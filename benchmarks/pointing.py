@@ -22,12 +22,11 @@ import pathlib
 
 import cv2
 import jax
-import jax.numpy as jnp
 import numpy as np
-import scipy.ndimage
 
 import geodesic
 from benchmarks import turns
+from benchmarks.pointing_maps import LAYERS, Maps, readings, unit
 from geodesic import datasets
 from geodesic.datasets import crops, transforms
 from geodesic.experiments.process import workdir
@@ -36,77 +35,8 @@ from geodesic.metrics import bootstrap, saliency
 
 USUAL = {"part": "test", "tile": 224, "mosaics": 120, "fours": 40, "means": 96, "height": 320, "width": 416,
          "cell": "WBC", "size": 160, "pairs": 50, "steps": 7, "seed": 0}
-LAYERS = ("stage3", "stage4")
 # The largest share of hits with --part=val; others are within its interval.
 CHOSEN = "stage3, centred, of 3 x 3 places"
-
-
-class Maps:
-    """The layers of a network with some variables, of any images, and the mean that a centred map is less of."""
-
-    def __init__(self, run, variables, means: np.ndarray):
-        self._variables = variables
-        self._apply = jax.jit(lambda variables, images: {
-            name: value for name, value in run.embedder.apply(
-                variables, embedding.normalize(images, run.config.input), train=False, method="features").items()
-            if name in LAYERS})
-        self.mean = {name: rows.mean(axis=0) for name, rows in self.pooled(means).items()}
-
-    def of(self, images, batch: int = 4) -> dict[str, np.ndarray]:
-        """Layer -> f32[N,h,w,C], of images u8[N,H,W,3]."""
-        images = np.asarray(images)
-        padded = np.concatenate([images, images[:1].repeat(-len(images) % batch, axis=0)])
-        found = [jax.tree.map(np.asarray, self._apply(self._variables, padded[at:at + batch]))
-                 for at in range(0, len(padded), batch)]
-        return {name: np.concatenate([one[name] for one in found])[:len(images)] for name in LAYERS}
-
-    def pooled(self, images) -> dict[str, np.ndarray]:
-        """Layer -> f32[N,C], its average over the places."""
-        parts = [{name: maps.mean(axis=(1, 2)) for name, maps in self.of(images[at:at + 8], 8).items()}
-                 for at in range(0, len(images), 8)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in LAYERS}
-
-
-def similarity(maps: np.ndarray, queries: np.ndarray, mean=0.0) -> np.ndarray:
-    """f32[N,h,w]: what each place of maps f32[N,h,w,C] adds to the cosine of its average with the query f32[N,C], both
-    less the mean f32[C].
-
-    Example:
-        >>> import numpy as np
-        >>> from benchmarks import pointing
-        >>> pointing.similarity(np.array([[[[2.0, 0.0], [0.0, 2.0]]]]), np.array([[3.0, 0.0]])).round(3).tolist()
-        [[[0.707, 0.0]]]
-    """
-    parts = (maps - mean) / (maps.shape[1] * maps.shape[2])
-    wanted = unit(queries - mean) / np.linalg.norm(parts.sum(axis=(1, 2)), axis=-1, keepdims=True)
-    return np.einsum("nhwc,nc->nhw", parts, wanted)
-
-
-def grad_cam(maps: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """f32[N,h,w]: Grad-CAM (arXiv:1610.02391) of the same cosine, at the same map."""
-    cosine = lambda one, query: unit(one.mean(axis=(0, 1))) @ unit(query)
-    slopes = jax.jit(jax.vmap(jax.grad(cosine)))(maps, queries)
-    return np.asarray(jnp.maximum((slopes.mean(axis=(1, 2), keepdims=True) * maps).sum(axis=-1), 0))
-
-
-def unit(rows):
-    """Rows of length 1."""
-    return rows / jnp.linalg.norm(rows, axis=-1, keepdims=True) if isinstance(rows, jax.Array) else (
-        rows / np.linalg.norm(rows, axis=-1, keepdims=True))
-
-
-def readings(maps: dict, queries: dict, mean: dict) -> dict[str, np.ndarray]:
-    """Name -> f32[N,h,w]: every way in which a map is read."""
-    found = {}
-    for name in LAYERS:
-        found[name] = similarity(maps[name], queries[name])
-        found[f"{name}, centred"] = similarity(maps[name], queries[name], mean[name])
-        found[f"{name}, Grad-CAM"] = grad_cam(maps[name], queries[name])
-    fine, coarse = (found[f"{name}, centred"] for name in LAYERS)
-    scale = fine.shape[1] // coarse.shape[1]
-    found["stage3 + stage4, centred"] = fine + coarse.repeat(scale, axis=1).repeat(scale, axis=2) / scale**2
-    return found | {f"{name}, of 3 x 3 places": scipy.ndimage.uniform_filter(map_, (0, 3, 3), mode="nearest")
-                    for name, map_ in found.items()}
 
 
 def drawn(labels: np.ndarray, tiles: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -160,6 +90,22 @@ def mosaics(run, options, tiles: int, count: int) -> dict:
         found[name] = {how: bootstrap.mean_interval(np.concatenate(hit), group, seed=options.seed)
                        for how, hit in hits.items()}
     return {"games": count * tiles, "mosaics": count, "networks": found}
+
+
+def alone(run, options) -> dict:
+    """Layer -> in what share of the games of two the query is nearer to the photograph of its class than to the other,
+    each embedded alone: where it is not, no map of the layer can be expected to point at it.
+    """
+    source = datasets.build("image_folder", path=os.path.join(options.photos, options.part))
+    photos, queries = drawn(source.labels, 2, options.mosaics, options.seed)
+    used = np.unique([photos, queries])
+    views = np.stack([transforms.eval_view(source[int(place)], run.config.input) for place in used])
+    rows = Maps(run, run.variables, views[:1]).pooled(views)
+    at = lambda layer, places: unit(rows[layer][np.searchsorted(used, places)])
+    right = {layer: (at(layer, queries) * at(layer, photos)).sum(axis=-1)
+             > (at(layer, queries) * at(layer, photos[:, ::-1])).sum(axis=-1) for layer in LAYERS}
+    groups = np.arange(options.mosaics).repeat(2)
+    return {layer: bootstrap.mean_interval(hits.ravel(), groups, seed=options.seed) for layer, hits in right.items()}
 
 
 def cells(run, options) -> dict:
@@ -245,6 +191,10 @@ def described(record: dict) -> str:
             lines += [f"| {how}{' **(chosen on val)**' if how == CHOSEN else ''} | "
                       + " | ".join(share(hits[how]) for hits in one["networks"].values()) + " |"
                       for how in one["networks"]["trained"]] + [""]
+    if "alone" in parts:
+        lines += ["Where the two photographs are embedded alone, the query is nearer to that of its class in "
+                  + ", ".join(f"{share(value)} ({layer})" for layer, value in parts["alone"].items())
+                  + " of the games: what no map can be asked to beat.", ""]
     if "cells" in parts:
         one = parts["cells"]
         lines += [f"**Energy in the boxes of white blood cells**: {one['photographs']} photographs to test on, the "
@@ -262,27 +212,29 @@ def described(record: dict) -> str:
                   f"{signed(one[what]['difference'])} |" for what in ("deletion", "insertion")] + [""]
     environment = record["environment"]
     given = "".join(f" --{key}={value}" for key, value in options.items() if value != USUAL[key])
+    commits = ", ".join(dict.fromkeys(record["commits"].values()))
     return "\n".join([*lines, f"{record['weights']}. {environment['devices']}, {environment['machine']}, jax "
-                      f"{environment['packages']['jax']}, {environment['date'][:10]}, commit {environment['commit']}, "
+                      f"{environment['packages']['jax']}, {environment['date'][:10]}, commit {commits}, "
                       f"`python -m benchmarks.pointing{given}`, seed {options['seed']}."]) + "\n"
 
 
 def main() -> None:
-    options = turns.options(__doc__, weights="", photos="", cells="", only="mosaics,fours,cells,curves", out="",
+    options = turns.options(__doc__, weights="", photos="", cells="", only="mosaics,alone,fours,cells,curves", out="",
                             **USUAL)
     run = geodesic.load(options.weights, overrides={"input.image_size": options.tile})
     given = {key: vars(options)[key] for key in USUAL}
     out = pathlib.Path(options.out or f"pointing_{options.part}").with_suffix(".json")
     record = json.loads(out.read_text()) if out.exists() else {}
     if record.get("options") != given:
-        record = {"environment": workdir.environment(jax.devices()), "options": given, "parts": {},
+        record = {"environment": workdir.environment(jax.devices()), "options": given, "parts": {}, "commits": {},
                   "weights": f"{run.config.embedder.name}, weights {run.digest}"}
     make = {"mosaics": lambda: mosaics(run, options, 2, options.mosaics),
-            "fours": lambda: mosaics(run, options, 4, options.fours),
+            "alone": lambda: alone(run, options), "fours": lambda: mosaics(run, options, 4, options.fours),
             "cells": lambda: cells(run, options), "curves": lambda: curves(options)}
     for name in options.only.split(","):
         if name not in record["parts"]:
             record["parts"][name] = make[name]()
+            record["commits"][name] = workdir.environment(jax.devices())["commit"]
             out.write_text(json.dumps(record, indent=1) + "\n")
             print(f"{name}: done", flush=True)
     out.with_suffix(".md").write_text(described(record))

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from benchmarks import pointing
+from benchmarks import pointing, pointing_maps
 from geodesic.experiments.trained import attribution
 from tests.experiments.trained import attribution_test
 
@@ -17,8 +17,8 @@ def test_the_maps_are_those_of_explain(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
     found, maps = attribution.pair(run, *images), run.features(images, "stage2")
     query = maps[1:].mean(axis=(1, 2))
-    np.testing.assert_allclose(pointing.similarity(maps[:1], query)[0], found.maps[0], atol=1e-6)
-    np.testing.assert_allclose(pointing.grad_cam(maps[:1], query)[0], found.gradients[0], atol=1e-6)
+    np.testing.assert_allclose(pointing_maps.similarity(maps[:1], query)[0], found.maps[0], atol=1e-6)
+    np.testing.assert_allclose(pointing_maps.grad_cam(maps[:1], query)[0], found.gradients[0], atol=1e-6)
 
 
 def test_a_centred_map_sums_to_the_centred_cosine():
@@ -26,7 +26,7 @@ def test_a_centred_map_sums_to_the_centred_cosine():
     maps, queries, mean = rng.normal(size=(3, 2, 4, 5)), rng.normal(size=(3, 5)), rng.normal(size=5)
     one, other = maps.mean(axis=(1, 2)) - mean, queries - mean
     cosines = (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
-    np.testing.assert_allclose(pointing.similarity(maps, queries, mean).sum(axis=(1, 2)), cosines)
+    np.testing.assert_allclose(pointing_maps.similarity(maps, queries, mean).sum(axis=(1, 2)), cosines)
 
 
 def test_mosaics_are_of_different_classes_and_queries_are_other_photographs():
@@ -62,7 +62,8 @@ def test_photographs_whose_cells_overlap_and_those_without_are_left_out(tmp_path
 def test_the_tables_have_what_there_is():
     share, environment = [0.5, 0.25, 0.75], {"devices": "1 x cpu", "machine": "x", "packages": {"jax": "1"},
                                              "date": "2000-01-01T", "commit": "0"}
-    record = {"weights": "resnet50", "environment": environment, "options": pointing.USUAL | {"pairs": 4}, "parts": {
+    record = {"weights": "resnet50", "environment": environment, "commits": {"mosaics": "0", "cells": "1"},
+              "options": pointing.USUAL | {"pairs": 4}, "parts": {
         "mosaics": {"mosaics": 2, "games": 4, "networks": {"trained": {pointing.CHOSEN: share, "stage3": share},
                                                            "untrained": {pointing.CHOSEN: share, "stage3": share}}}}}
     table = pointing.described(record)
