@@ -45,7 +45,8 @@ def main(config, values) -> int:
     if not kept:
         raise UserError(f"none of the {len(source)} pictures of {asked.which(values)} can be read; nothing "
                         f"written")
-    text = {"json": _coco, "csv": _csv, "table": _table}[written](source, found, kept, run.class_names)
+    text = {"json": _coco, "csv": _csv, "table": _table}[written](source, found, kept, run.class_names,
+                                                                  _category_ids(source, run))
     count = sum(len(found.images[index].boxes) for index in kept)
     if values.out:
         hosts.first_does(lambda: workdirs.write_atomically(values.out, text.encode(errors="replace")))
@@ -61,13 +62,23 @@ def main(config, values) -> int:
     return 0
 
 
-def _coco(source, found: detecting.Found, kept: list[int], names: list[str]) -> str:
-    """COCO's results: x, y, width and height of each box. Ids are those of a source that has them, else counted from 1
-    in the order of the pictures and of the trained classes; names stand beside them.
+def _category_ids(source, run) -> dict[str, int]:
+    """By the names of classes: those of a source that has them, else of the weights (COCO's), else counted from 1 in
+    the order of the trained classes.
     """
+    names = run.class_names
     ids = {name: place + 1 for place, name in enumerate(names)}
+    ids |= {names[place]: int(known) for known, place in run.class_places.items()
+            if known not in names and known.isdigit()}
     if hasattr(source, "category_ids"):
         ids |= dict(zip(source.class_names, map(int, source.category_ids), strict=True))
+    return ids
+
+
+def _coco(source, found: detecting.Found, kept: list[int], names: list[str], ids: dict[str, int]) -> str:
+    """COCO's results: x, y, width and height of each box. Ids of pictures are those of a source that has them, else
+    counted from 1; names stand beside them.
+    """
     image_ids = getattr(source, "image_ids", range(1, len(source) + 1))
     rows = []
     for index in kept:
@@ -80,13 +91,13 @@ def _coco(source, found: detecting.Found, kept: list[int], names: list[str]) -> 
     return "[" + ",\n ".join(map(json.dumps, rows)) + "]\n"
 
 
-def _csv(source, found: detecting.Found, kept: list[int], names: list[str]) -> str:
+def _csv(source, found: detecting.Found, kept: list[int], names: list[str], _) -> str:
     return asked.csv_text(("path", "class", "score", "x1", "y1", "x2", "y2"), (
         (source.paths[index], names[label], f"{score:.5f}", *(f"{side:.2f}" for side in box))
         for index in kept for box, score, label in zip(*found.images[index], strict=True)))
 
 
-def _table(source, found: detecting.Found, kept: list[int], names: list[str]) -> str:
+def _table(source, found: detecting.Found, kept: list[int], names: list[str], _) -> str:
     """Paths are shown below the folder that all of them share."""
     root = os.path.commonpath([os.path.dirname(os.path.abspath(source.paths[index])) for index in kept])
     table = rich.table.Table()

@@ -1,26 +1,39 @@
 """Makes public weights into a folder that `evaluate`, `embed` and `train --config.init_from` accept.
 
     geodesic import_weights --weights=resnet101.safetensors --embedder=resnet101 --out=weights/resnet101
+    geodesic import_weights --weights=fcos_resnet50_fpn.pth --embedder=resnet50 --out=weights/fcos    # for `detect`
 
 Reads safetensors, .npz, PyTorch's files (without running them), ONNX and TensorFlow.js, in the layouts of torchvision,
 timm, Cadene, insightface and Keras. An unexpected or a missing tensor is an error unless named. Of several networks in
 one file it says which it takes, and --prefix chooses: --prefix=state_dict_ema, --prefix=module.encoder_q. A classifier
 that they bring is kept for `predict`: of 1,000 classes it is taken for ImageNet's, in their usual order, unless
---class_names says what they are.
+--class_names says what they are. torchvision's fcos_resnet50_fpn and retinanet_resnet50_fpn are known by their names,
+and become detectors; --prefix=backbone.body takes the trunk of one alone.
 """
 
 import hashlib
 import os
 
 import jax
+import numpy as np
 from absl import flags
+from flax import traverse_util
 
 from geodesic.configs import default
 from geodesic.embedders import PUBLIC_LAYOUTS
-from geodesic.embedders.public_weights import containers, imagenet, layouts, pretrained, weight_files
+from geodesic.embedders.public_weights import (
+    coco,
+    containers,
+    detectors,
+    imagenet,
+    layouts,
+    pretrained,
+    weight_files,
+)
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import imported
 from geodesic.experiments.process import cli, hosts, storage
+from geodesic.experiments.trained import detector, network
 
 # How many names the report has of each kind.
 _LISTED = 20
@@ -48,6 +61,9 @@ def main(config, values) -> None:
     taken = containers.choose(weight_files.read_all(values.weights), values.prefix,
                               tuple(layouts.LAYOUTS[name].first for name in PUBLIC_LAYOUTS.get(values.embedder, ())))
     print(describe(taken))
+    if detectors.recognise(taken.tensors) is not None:
+        import_detector(config, taken, values)
+        return
     conversion = pretrained.inspect(taken.tensors, values.embedder, channel_order=values.channel_order)
     print(report(conversion, values.embedder, len(taken.tensors)))
     pretrained.check(conversion, values.embedder, values.allow_missing, values.allow_unexpected)
@@ -56,15 +72,82 @@ def main(config, values) -> None:
     variables = conversion.variables
     if conversion.missing:
         variables = pretrained.complete(conversion, values.embedder, jax.random.key(config.seed))
-    imported.save(values.out, config, variables, {
-        "file": os.path.basename(values.weights), "sha256": _digest(values.weights),
-        "shards": {name: _digest(os.path.join(os.path.dirname(values.weights), name))
-                   for name in weight_files.shards(values.weights)},
-        "container": taken.container, "prefix": taken.prefix, "layout": conversion.layout.name,
-        "embedder": values.embedder, "fields": conversion.fields,
+    imported.save(values.out, config, variables, _origin(taken, values) | {
+        "layout": conversion.layout.name, "embedder": values.embedder, "fields": conversion.fields,
         "random": conversion.missing, "left_out": conversion.unexpected}, head)
     print(f"written to {values.out}: images of {config.input.image_size} px ({config.input.fit}), RGB, "
           f"mean {config.input.mean}, std {config.input.std} in units of 0..255")
+
+
+def import_detector(config, taken: containers.Chosen, values) -> None:
+    """The same of a trained detector, of which all that lies above the trunk has to be there."""
+    if values.image_size or values.channel_order:
+        raise UserError("--image_size and --channel_order are not of a detector: --config.detection.height and width "
+                        "may be changed when it is used")
+    found = detectors.convert(taken.tensors, values.embedder)
+    kind = detectors.KINDS[found.kind]
+    conversion = found.trunk._replace(layout=kind.layout,
+                                      fields=found.trunk.fields | kind.embedder,
+                                      matched=found.trunk.matched | found.matched,
+                                      unexpected=found.trunk.unexpected + found.unexpected)
+    print(report(conversion, values.embedder, len(taken.tensors)))
+    pretrained.check(conversion, values.embedder, values.allow_missing, values.allow_unexpected)
+    configure(config, conversion, values)
+    config.task, config.loss.name = "detection", found.kind
+    config.detection.update(found.detection)
+    kept, head = detected_classes(found.outputs, values.class_names)
+    made = detector.make(config, len(kept))
+    _, wanted = network.abstract(made, network.image_size(config))
+    needed = traverse_util.flatten_dict(wanted, sep="/")
+    variables = pretrained.complete(conversion, values.embedder, jax.random.key(config.seed))
+    variables["params"] = {**variables["params"], "head": detectors.keep_classes(found, kept)}
+    if found.kind == "fcos":  # torchvision's has none
+        variables["params"]["head"]["fcos"]["factors"] = np.ones(len(made.head.strides), np.float32)
+    given = traverse_util.flatten_dict(variables, sep="/")
+    if differing := imported.differing(given, needed):
+        raise UserError(f"these weights are not a whole detector of {kind.layout.name} on {values.embedder}: "
+                        f"{imported.differences(given, needed, differing)}")
+    imported.save(values.out, config, variables, _origin(taken, values) | {
+        "layout": kind.layout.name, "embedder": values.embedder, "fields": conversion.fields,
+        "random": conversion.missing, "left_out": conversion.unexpected}, head)
+    print(f"written to {values.out}: a detector of {len(kept)} classes, pictures letterboxed into "
+          f"{config.detection.height} x {config.detection.width} pixels, RGB, mean {config.input.mean}, std "
+          f"{config.input.std} in units of 0..255")
+
+
+def detected_classes(outputs: int, class_names: str) -> tuple[list[int], imported.Head]:
+    """(the outputs of a detector that are classes, their names and ids in place of a classifier).
+
+    class_names: the file that has them, or "": those of COCO where it has torchvision's 91 outputs. With a line less
+    than there are outputs, the first one is the background, and left out.
+    """
+    names = _names(class_names) if class_names else []
+    if names and (len(names) not in (outputs, outputs - 1) or len({*names}) != len(names)):
+        raise UserError(f"--class_names={class_names} has {len(names)} names, {len({*names})} of them different; the "
+                        f"detector has {outputs} outputs: expected a line for each, or for each but the first, the "
+                        f"background")
+    if names:
+        kept, ids, known = list(range(outputs - len(names), outputs)), [""] * len(names), f"of {class_names}"
+    elif outputs == coco.OUTPUTS:
+        kept, names, known = list(coco.NAMES), list(coco.NAMES.values()), "of COCO; --class_names=FILE says others"
+        ids = [str(number) for number in kept]
+    else:
+        kept, ids = list(range(outputs)), [""] * outputs
+        names, known = [f"class {place}" for place in kept], "whose names are not known; --class_names=FILE says them"
+    print(f"the detector has {outputs} outputs, and {len(kept)} of them are kept: those {known}")
+    return kept, imported.Head(np.zeros((0, len(kept)), np.float32), np.zeros(len(kept), np.float32), names, ids)
+
+
+def _origin(taken: containers.Chosen, values) -> dict:
+    return {"file": os.path.basename(values.weights), "sha256": _digest(values.weights),
+            "shards": {name: _digest(os.path.join(os.path.dirname(values.weights), name))
+                       for name in weight_files.shards(values.weights)},
+            "container": taken.container, "prefix": taken.prefix}
+
+
+def _names(path: str) -> list[str]:
+    with open(path, encoding="utf-8") as file:
+        return [line.strip() for line in file if line.strip()]
 
 
 def configure(config, conversion: pretrained.Conversion, values) -> None:
@@ -91,8 +174,7 @@ def make_head(conversion: pretrained.Conversion, class_names: str) -> imported.H
         return None
     classes = head["kernel"].shape[1]
     if class_names:
-        with open(class_names, encoding="utf-8") as file:
-            names = [line.strip() for line in file if line.strip()]
+        names = _names(class_names)
         if len(names) != classes or len({*names}) != classes:
             raise UserError(f"--class_names={class_names} has {len(names)} names, {len({*names})} of them different; "
                             f"the classifier has {classes} classes: expected a line for each")

@@ -16,7 +16,8 @@ import numpy as np
 
 from ...errors import UserError
 from .. import PUBLIC_LAYOUTS, build
-from . import layouts
+from . import layouts, orders
+from .orders import array
 
 # PyTorch counts batches beside its running statistics; nothing here reads that.
 _IGNORED = re.compile(r".*\.num_batches_tracked|num_batches_tracked")
@@ -137,16 +138,16 @@ def inspect(state_dict: Mapping[str, np.ndarray], name: str, *, channel_order: s
         if _IGNORED.fullmatch(key):
             continue
         if layout.head and key.startswith(prefix) and inner.rpartition(".")[0] == layout.head:
-            head["bias" if inner.endswith(".bias") else "kernel"] = _array(value, key)
+            head["bias" if inner.endswith(".bias") else "kernel"] = array(value, key)
         elif place is None:
             unexpected.append(key)
         else:
-            found[place] = _array(value, key)
+            found[place] = array(value, key)
             matched[key] = "/".join(place)
     fields = layout.fields | _fields(found, layout) | fields
-    folded = _fold_biases(found) if layout.conv_bias else []
+    folded = orders.fold_biases(found) if layout.conv_bias else []
     if (channel_order or layout.preprocessing.channel_order) == "bgr":
-        _red_first(found)
+        orders.red_first(found)
     if layout.neck:
         _flatten_rows_first(found)
         unexpected += _drop_fixed_scale(found, matched)
@@ -228,22 +229,6 @@ def _plain(key: str) -> str:
     return ".".join(parts[-2:]) if len(parts) > 1 else key
 
 
-def _array(value: np.ndarray, name: str) -> np.ndarray:
-    """A tensor in float32 and in Flax's order of axes, in which Keras's kernels are already.
-
-    Raises UserError where it has numbers that are not finite.
-    """
-    with np.errstate(over="ignore"):  # of float64, which then is not finite
-        value = np.asarray(value, np.float32)
-    wrong = np.count_nonzero(~np.isfinite(value))
-    if wrong:
-        raise UserError(f"{name}: {wrong:,} of {value.size:,} numbers are not finite (NaN or infinite): these weights "
-                        f"are damaged, or their training has diverged")
-    if name.endswith("weight"):
-        return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
-    return value
-
-
 def _fields(found: dict, layout: layouts.Layout) -> dict:
     """The size of the embedding: that of the neck where the weights have one, else the pooled trunk's, written 0."""
     if not layout.neck:
@@ -252,36 +237,11 @@ def _fields(found: dict, layout: layouts.Layout) -> dict:
     return {} if kernel is None else {"embedding_size": kernel.shape[-1]}
 
 
-def _fold_biases(found: dict) -> list[str]:
-    """Takes biases in front of BatchNorm into its running mean, as a bias only shifts that.
-
-    Returns their paths, which have no place in our variables.
-    """
-    folded = []
-    for place in [place for place in found if place[1].endswith("/bias")]:
-        module = place[1].removesuffix("/bias")
-        norm = re.sub(r"conv(?=\d?$)", "bn", module)
-        if norm != module and ("batch_stats", f"{norm}/mean") in found:
-            found["batch_stats", f"{norm}/mean"] = found["batch_stats", f"{norm}/mean"] - found.pop(place)
-            folded.append("/".join(place))
-    return folded
-
-
-def _red_first(found: dict) -> None:
-    """Turns the first kernel's channels round, from blue-green-red to red-green-blue."""
-    for place, value in found.items():
-        if value.ndim == 4 and value.shape[2] == 3:
-            found[place] = value[:, :, ::-1]
-
-
 def _flatten_rows_first(found: dict) -> None:
-    """Reorders the projection's rows: PyTorch flattens a map channel by channel, and Flax pixel by pixel."""
-    place = ("params", "neck/fc/kernel")
-    scale = found.get(("params", "neck/bn_in/scale"))
+    """Reorders the rows of the projection of a flattened map, where there is one."""
+    place, scale = ("params", "neck/fc/kernel"), found.get(("params", "neck/bn_in/scale"))
     if place in found and scale is not None:
-        side = math.isqrt(found[place].shape[0] // len(scale))
-        kernel = found[place].reshape(len(scale), side, side, -1)
-        found[place] = kernel.transpose(1, 2, 0, 3).reshape(-1, kernel.shape[-1])
+        found[place] = orders.rows_first(found[place], len(scale))
 
 
 def _drop_fixed_scale(found: dict, matched: dict) -> list[str]:
@@ -311,7 +271,7 @@ def _fill(found: dict, name: str, fields: dict) -> tuple[dict, list[str], set[st
             if found[place].shape != leaf.shape:
                 raise UserError(f"{name} has {'/'.join(place)} of shape {leaf.shape}; these weights have "
                                 f"{found[place].shape}: they are of another model")
-            _set(variables, ("/".join(place)).split("/"), found[place])
+            set_at(variables, ("/".join(place)).split("/"), found[place])
     return variables, missing, {"/".join(place) for place in found} - ours
 
 
@@ -321,7 +281,8 @@ def _side(found: dict) -> int:
     return 64 if kernel is None or scale is None else 16 * math.isqrt(kernel.shape[0] // len(scale))
 
 
-def _set(tree: dict, path: list[str], value: np.ndarray) -> None:
+def set_at(tree: dict, path: list[str], value: np.ndarray) -> None:
+    """Puts a value into nested dictionaries, at the path of its keys."""
     for key in path[:-1]:
         tree = tree.setdefault(key, {})
     tree[path[-1]] = np.ascontiguousarray(value)

@@ -9,7 +9,6 @@ import io
 import os
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from flax import traverse_util
 
@@ -23,7 +22,8 @@ from geodesic.experiments.process import workdir as workdirs
 class Head(NamedTuple):
     """The classifier of imported weights: logits are embeddings @ kernel + bias.
 
-    kernel f32[D,C], bias f32[C]. class_names: of the C classes. class_ids: what data may call them too; "" for none.
+    kernel f32[D,C], bias f32[C]; of a detector they say nothing, and D is 0. class_names: of the C classes. class_ids:
+    what data may call them too; "" for none.
     """
 
     kernel: np.ndarray
@@ -89,17 +89,6 @@ def check_normalisation(needed: dict, config, what: str) -> None:
         ours = ", ".join(f"{name} {tuple(config.input[name])}" for name in differing)
         options = " ".join(f"--config.input.{name}='{tuple(needed[name])}'" for name in differing)
         raise UserError(f"{what} need images of {theirs}, and config.input has {ours}: give {options}")
-
-
-def check_complete(variables: dict, embedder, config, workdir: str) -> None:
-    """Raises UserError unless these are all of the embedder's arrays, and no others."""
-    size = config.input.image_size
-    wanted = jax.eval_shape(embedder.init, jax.random.key(0), jax.ShapeDtypeStruct((2, size, size, 3), "float32"))
-    given, needed = (traverse_util.flatten_dict(tree, sep="/") for tree in (variables, wanted))
-    paths = differing(given, needed)
-    if paths:
-        raise UserError(f"the weights in {workdir} are not those of this embedder: "
-                        f"{differences(given, needed, paths)}. Use the configuration that lies beside them")
 
 
 def differing(given: dict, needed: dict) -> list[str]:

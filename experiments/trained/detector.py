@@ -123,7 +123,8 @@ def _coarsest(trunk: nn.Module) -> int:
 
 def count_classes(variables: dict, options) -> int:
     """Of a detector's variables. options: the section `detection`. Raises UserError for those of another network."""
-    each, there = kind(options).per_cell(options), [name for name in KINDS if name in variables["params"].get("head", {})]
+    each, above = kind(options).per_cell(options), variables["params"].get("head", {})
+    there = [name for name in KINDS if name in above]
     if options.head not in there:
         raise UserError("these weights hold no detector: leave out --config.task=detection" if not there else
                         f"these weights are of --config.detection.head={there[0]}; got {options.head!r}")

@@ -31,17 +31,17 @@ def load(workdir: str, config=None, mesh: jax.sharding.Mesh | None = None, step:
     # How many classes a detector has, its weights say.
     embedder = None if config.task == "detection" else network.make_embedder(config.embedder, config.head)
     if imported.exist(workdir):
-        if embedder is None:
-            raise UserError(f"{workdir} holds imported weights, and no detector: train one with --config.init_from="
-                            f"{workdir}")
         if step is not None:
             raise UserError(f"{workdir} holds imported weights: it has no checkpoint of step {step}")
         variables, at = imported.load(workdir, config), 0
-        imported.check_complete(variables, embedder, config, workdir)
+        if embedder is None and "head" not in variables["params"]:
+            raise UserError(f"{workdir} holds imported weights, and no detector: train one with --config.init_from="
+                            f"{workdir}")
     else:
         variables, at = embedder_variables(workdir, config, step)
-        embedder = embedder or detector.make(config, detector.count_classes(variables, config.detection))
-        _check_model(variables, embedder, config, f"the checkpoint of step {at} in {workdir!r}")
+    embedder = embedder or detector.make(config, detector.count_classes(variables, config.detection))
+    _check_model(variables, embedder, config, f"the checkpoint of step {at} in {workdir!r}" if at else
+                 f"what lies in {workdir}")
     return Run(workdir, config, mesh or meshes.make(), embedder, variables, at)
 
 
