@@ -4,7 +4,6 @@ It is the inverse of `pretrained`: what is written here is read there as the ver
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from flax import traverse_util
 
 from ...errors import UserError
 from .. import PUBLIC_LAYOUTS, build
-from . import layouts
+from . import layouts, orders
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "slope": "weight", "bias": "bias", "mean": "running_mean",
            "var": "running_var"}
@@ -87,8 +86,10 @@ def convert(variables: Mapping, name: str, embedder, head: Mapping | None = None
         if value.ndim == 4 and value.shape[2] == 3 and layout.preprocessing.channel_order == "bgr":
             value = value[:, :, ::-1]
         if path == "params/neck/fc/kernel":
-            value = _channels_first(value, variables)
-        tensors[_public(layout, name, module, leaf, variables)] = _axes(layout, value)
+            value = orders.channels_first(value, len(variables["params"]["neck"]["bn_in"]["scale"]))
+        if layout is not layouts.KERAS_RESNET and value.ndim > 1:
+            value = orders.torch_axes(value)
+        tensors[_public(layout, name, module, leaf, variables)] = value
     if layout.neck:
         tensors["features.weight"] = np.ones_like(tensors["features.bias"])
     if layout.conv_bias:
@@ -190,19 +191,6 @@ def _keras_block(found: re.Match, name: str, variables: Mapping) -> str:
     kind, module = ("bn" if "bn" in found["module"] else "res"), found["module"]
     branch = "1" if module.startswith("downsample") else "2" + "abc"[int(module[-1]) - 1]
     return f"{kind}{int(found['stage']) + 1}{letter}_branch{branch}"
-
-
-def _axes(layout: layouts.Layout, value: np.ndarray) -> np.ndarray:
-    if layout is layouts.KERAS_RESNET or value.ndim < 2:
-        return value
-    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
-
-
-def _channels_first(kernel: np.ndarray, variables: Mapping) -> np.ndarray:
-    """The rows of a projection of a flattened map, which PyTorch flattens channel by channel."""
-    channels = len(variables["params"]["neck"]["bn_in"]["scale"])
-    side = math.isqrt(kernel.shape[0] // channels)
-    return kernel.reshape(side, side, channels, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
 
 
 def _head(layout: layouts.Layout, head: Mapping | None) -> dict[str, np.ndarray]:
