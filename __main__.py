@@ -14,6 +14,7 @@ PROGRAMS = {
     "gallery": "keeps a searchable gallery of pictures: adds, removes, searches, bound to its model",
     "cluster": "groups pictures by what they show, without being told which groups there are",
     "recommend": "finds more pictures like these, and unlike those",
+    "serve": "answers searches of a gallery over HTTP, with a page for them",
     "probe": "says how well a linear classifier on frozen features names classes, and with how few labels",
     "predict": "names what pictures show, by a run's or public weights' classifier",
     "detect": "finds objects in pictures by a trained detector: boxes, classes, scores",

@@ -25,6 +25,7 @@ ROOMS = {
     "tasks": {"trained", "training", "protocols"},
     "reporting": {"process", "trained", "protocols"},
     "sweeping": {"process", "reporting"},
+    "serving": {"process", "galleries", "trained"},
 }
 
 
