@@ -5,7 +5,6 @@ import html
 import io
 import json
 import re
-import shutil
 import subprocess
 import urllib.parse
 
@@ -16,9 +15,10 @@ import pytest
 from geodesic.experiments.protocols import dissecting
 from geodesic.experiments.reporting import neurons_page
 from geodesic.metrics import channels
+from tests.experiments.reporting import chromium
 
 NAMES = ['<b>"ape"</b>', "</script><!--", "cat & 'dog'"]
-BROWSER = shutil.which("chromium")
+BROWSER = chromium.BROWSER
 # Neurons of 48 images: the first three are of a class each, the fourth is dead, and the rest are noise.
 IMAGES, NEURONS = 48, 30
 
@@ -190,3 +190,35 @@ def test_a_page_without_values_or_classes_says_so(browse, monkeypatch):
     less = neurons_page.render(made(), PATHS, view)
     assert "does not have the values" in browse("find=1 high", page=less)["told"]
     assert browse(page=less)["neurons"][0] == 0
+
+
+@pytest.mark.skipif(not BROWSER, reason="there is no chromium here: the page's keys are not tested")
+def test_the_page_is_worked_by_keys_alone_and_loads_nothing(tmp_path, page):
+    (tmp_path / "neurons.html").write_text(page)
+    with chromium.page(f"file://{tmp_path}/neurons.html", f"{tmp_path}/profile") as opened:
+        told = 'document.getElementById("told").textContent'
+        neurons = '[...document.querySelectorAll("[data-neuron]")].map(one => Number(one.dataset.neuron))'
+        first = opened.value(neurons)
+        opened.press("ArrowRight")
+        opened.until(f'{told}.includes("page 2 of 2")')
+        assert not {*first} & {*opened.value(neurons)}
+        opened.press("ArrowLeft")
+        opened.until(f'{told}.includes("page 1 of 2")')
+        opened.press("/")
+        assert opened.value("document.activeElement.id") == "find" and not opened.value("document.activeElement.value")
+        opened.type("1 high 2 low")
+        opened.press("Enter")
+        opened.until(f'{told}.includes("1 is high and 2 is low")')
+        assert "find=1+high+2+low" in opened.value("location.hash")
+        for _ in range(12):  # from the box over the button and the lists to the first picture
+            opened.press("Tab")
+            if opened.value('document.activeElement.classList.contains("pic")'):
+                break
+        shown = opened.value("document.activeElement.title")
+        opened.press("Enter")
+        opened.until(f'{told}.startsWith("Neurons that fire most for")')
+        assert opened.value(told).removeprefix("Neurons that fire most for ").split(" (")[0] == shown.split(" · ")[0]
+        opened.value('document.getElementById("sort").focus()')
+        opened.press("ArrowDown")
+        opened.until('location.hash.includes("sort=index")')
+        assert {one.split(":")[0] for one in opened.requested} == {"file", "data"}
