@@ -13,6 +13,7 @@ PROGRAMS = {
     "search": "finds the vectors nearest to an image, or to many",
     "gallery": "keeps a searchable gallery of pictures: adds, removes, searches, bound to its model",
     "cluster": "groups pictures by what they show, without being told which groups there are",
+    "duplicates": "finds pictures that are the same file, the same pixels, or edited copies",
     "recommend": "finds more pictures like these, and unlike those",
     "serve": "answers searches of a gallery over HTTP, with a page for them",
     "probe": "says how well a linear classifier on frozen features names classes, and with how few labels",

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 BITS = 64
+_PLAIN = 6  # grey levels by which a line of one colour varies, after compression
 
 
 def pixel_digest(image: np.ndarray) -> str:
@@ -32,6 +33,24 @@ def difference_hash(image: np.ndarray) -> int:
     """
     grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
     return int(np.packbits(grey[:, :-1] < grey[:, 1:]).view(">u8")[0])
+
+
+def trimmed(image: np.ndarray) -> np.ndarray:
+    """Cuts frames of one colour off a picture u8[H,W,3]; as it is where nothing but a frame would be left.
+
+    Example:
+        >>> squares = (np.indices((4, 6)).sum(axis=0) % 2 * 255).astype(np.uint8)[:, :, None].repeat(3, axis=2)
+        >>> trimmed(np.pad(squares, ((3, 3), (5, 2), (0, 0)), constant_values=7)).shape
+        (4, 6, 3)
+    """
+    sides = []
+    for axis in (1, 0):
+        lines = image.astype(np.float32).std(axis=axis).max(axis=-1)  # of each row, then of each column
+        busy = np.flatnonzero(lines > _PLAIN)
+        if not len(busy):
+            return image
+        sides.append(slice(busy[0], busy[-1] + 1))
+    return image[tuple(sides)]
 
 
 def groups(keys: list) -> list[list[int]]:

@@ -9,8 +9,6 @@ also in the training data, pixel by pixel.
 """
 
 import collections
-import concurrent.futures
-import hashlib
 import os
 
 import cv2
@@ -18,18 +16,16 @@ import numpy as np
 from absl import flags
 
 from geodesic import datasets
-from geodesic.datasets import buckets, crops, duplicates
-from geodesic.datasets.source import fetch
+from geodesic.datasets import crops
 from geodesic.datasets.sources import array_record
 from geodesic.errors import UserError
-from geodesic.experiments.process import cli, hosts, progress, workdir
+from geodesic.experiments.process import cli, hosts, workdir
+from geodesic.experiments.protocols import duplicates
 from geodesic.experiments.reporting import boxes, views
 from geodesic.experiments.training import data
 
 # How much of a long list the report and the file have.
-_PRINTED, _LISTED = 5, 1000
-# Images that a thread reads at once, where they lie in a bucket.
-_AT_ONCE = 32
+_PRINTED, _LISTED = 5, duplicates.LISTED
 _SHEET_CLASSES, _SHEET_IMAGES, _SHEET_PIXELS = 12, 8, 96
 
 
@@ -48,9 +44,9 @@ def main(config, values) -> int:
         raise UserError(f"--distance is -1..16, --threads at least 1; got {values.distance} and {values.threads}")
     parts = ({"data": datasets.build(values.source, path=values.path)} if values.source else
              {"train": data.train_source(config), "test": data.test_source(config)})
-    seen = {name: look(source, name, values.threads) for name, source in parts.items()}
+    seen = {name: duplicates.look(source, name, values.threads) for name, source in parts.items()}
     record = {name: describe(source, seen[name]) for name, source in parts.items()}
-    record["duplicates"] = compare(parts, seen, values.distance)
+    record["duplicates"] = duplicates.compare(parts, seen, values.distance)
     path = os.path.join(values.out, "inspection.json")
     with_boxes = {name: source for name, source in parts.items() if isinstance(source, datasets.BoxFiles)}
     sheets = {"samples.png": boxes.samples(with_boxes, seen) if with_boxes else _png(samples(parts, seen))}
@@ -63,41 +59,6 @@ def main(config, values) -> int:
     report(record)
     print(f"written to {path}, beside {' and '.join(sheets)}")
     return 1 if any(kind["across"] for kind in (record["duplicates"]["pixels"], record["duplicates"]["files"])) else 0
-
-
-def look(source: datasets.Source, name: str, threads: int) -> list[dict]:
-    """Looks at every image: {"problem"}, or {"height", "width", "bytes", "file", "pixels", "hash"}.
-
-    Both have "regions", what `crops.remarks` says of its box or landmarks.
-    """
-
-    def one(index: int) -> dict:
-        regions = []
-        try:
-            record = source[index]
-            image = datasets.decode(record)
-            regions = crops.remarks(record, *image.shape[:2])
-            crops.cut({**record, "image": image}, crops.whole, None)
-        except buckets.UnreachableError:
-            raise
-        except (ValueError, OSError) as error:
-            return {"problem": str(error), "regions": regions}
-        finally:
-            advance(1)
-        content = record["image"] if isinstance(record["image"], bytes) else b""
-        return {"regions": regions, "height": image.shape[0], "width": image.shape[1], "bytes": len(content),
-                "file": hashlib.sha256(content).hexdigest() if content else None,
-                "pixels": duplicates.pixel_digest(image), "hash": duplicates.difference_hash(image)}
-
-    def several(places: range) -> list[dict]:
-        fetch(source, lambda: places)
-        return [one(index) for index in places]
-
-    cv2.setNumThreads(0)  # these threads are the parallelism; OpenCV's own would fight them
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool, progress.bar(
-            f"reading {name}", len(source)) as advance:
-        blocks = [range(first, min(first + _AT_ONCE, len(source))) for first in range(0, len(source), _AT_ONCE)]
-        return [seen for made in pool.map(several, blocks) for seen in made]
 
 
 def describe(source: datasets.Source, seen: list[dict]) -> dict:
@@ -123,36 +84,6 @@ def describe(source: datasets.Source, seen: list[dict]) -> dict:
     if isinstance(source, datasets.ArrayRecord):
         result["damaged_shards"] = array_record.damaged_shards(source.folder)
     return result | ({"boxes": boxes.describe(source, seen)} if has_boxes else {})
-
-
-def compare(parts: dict, seen: dict, distance: int) -> dict:
-    """Groups of the same file, of the same pixels, and pairs that are near; "across" are those of both parts."""
-    images = [image for name in parts for image in seen[name]]
-    paths = [path for source in parts.values() for path in source.paths]
-    part = [name for name, source in parts.items() for _ in range(len(source))]
-    names = [source.class_names[label] for source in parts.values() for label in source.labels]
-
-    def summary(found: list) -> dict:
-        within = {name: sum(all(part[place] == name for place in group) for group in found) for name in parts}
-        is_across = lambda group: len({part[place] for place in group}) > 1
-        listed = sorted(found, key=lambda group: not is_across(group))[:_LISTED]
-        return within | {"across": sum(map(is_across, found)),
-                         "of_several_classes": sum(len({names[place] for place in group}) > 1 for group in found),
-                         "groups": [[paths[place] for place in group] for group in listed]}
-
-    result = {"files": summary(duplicates.groups([image.get("file") for image in images])),
-              "pixels": summary(duplicates.groups([image.get("pixels") for image in images]))}
-    if distance >= 0:
-        places = np.array([place for place, image in enumerate(images) if "hash" in image], np.int64)
-        hashes, of = np.unique(np.array([images[place]["hash"] for place in places], np.uint64), return_inverse=True)
-        first = np.full(len(hashes), -1, np.int64)
-        first[of[::-1]] = places[::-1]
-        pairs = [[int(first[a]), int(first[b])] for a, b in duplicates.near_pairs(hashes, distance, 100_000)]
-        # The same 64 bits, and yet not the same pixels.
-        alike = duplicates.groups([image.get("hash") for image in images])
-        pairs += [group for group in alike if len({images[place]["pixels"] for place in group}) > 1]
-        result["near"] = summary(pairs) | {"distance": distance}
-    return result
 
 
 def samples(parts: dict, seen: dict) -> np.ndarray:

@@ -38,3 +38,11 @@ def test_groups_and_digests():
     image = images.pixels(0)
     assert duplicates.pixel_digest(image) == duplicates.pixel_digest(image.copy())
     assert duplicates.pixel_digest(image) != duplicates.pixel_digest(image.reshape(20, 24, 3))
+
+
+def test_frames_of_one_colour_are_cut_off_and_a_plain_picture_stays():
+    image = images.pixels(3, 64, 80)
+    framed = np.pad(image, ((9, 4), (7, 0), (0, 0)), constant_values=200)
+    np.testing.assert_array_equal(duplicates.trimmed(framed), image)
+    plain = np.full((20, 30, 3), 7, np.uint8)
+    assert duplicates.trimmed(plain) is plain
