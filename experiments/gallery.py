@@ -33,7 +33,6 @@ from geodesic.experiments.trained import inputs, loading
 VERBS = ("create", "add", "remove", "update", "search", "list", "export", "compact", "check", "migrate")
 _OF_A_MODEL = ("create", "add", "update", "search", "migrate")
 _COMMITS = ("create", "add", "update", "migrate")  # again and again: a signal stops them after a commit
-_SHOWN = 5  # of skipped and vanished pictures, in a table's last lines
 
 
 def define_flags() -> None:
@@ -184,21 +183,11 @@ def _migrate(gallery: Gallery, values, _) -> None:
 
 
 def _tell(gallery: Gallery, change) -> None:
-    for line in change.skipped:
-        print(f"skipped: {line}")
-    _some("vanished", change.vanished, "their rows were removed" if change.removed else
-          "their rows stay; geodesic gallery update --remove_vanished removes them")
-    parts = [f"{getattr(change, name):,} {what}" for name, what in (
-        ("added", "added"), ("changed", "embedded anew, as they had changed"), ("renamed", "with other words"),
-        ("removed", "removed"), ("unchanged", "as they were")) if getattr(change, name) or name == "added"]
-    print(("stopped, and the same command goes on: " if change.stopped else "") + ", ".join(parts)
-          + f"; {len(gallery):,} row(s) in {gallery.path}")
+    print(found.change_text(change, len(gallery), gallery.path), end="", flush=True)
 
 
 def _some(what: str, names, then: str) -> None:
-    if names:
-        more = f", and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-        print(f"{what}: {', '.join(names[:_SHOWN])}{more}: {then}")
+    print(found.names_text(what, names, then), end="")
 
 
 def _write(text: str, out: str, say) -> None:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from geodesic.experiments.galleries.gallery import Gallery
 from geodesic.experiments.trained import embedding_file
 from tests.faults.runs import Process, Runs, free_address
 
@@ -12,8 +13,8 @@ STEPS = "--config.total_steps=6"
 LAYOUTS = {"one": {"processes": 1, "devices": 8}, "two": {"processes": 2, "devices": 4}}
 
 
-def program(runs: Runs, name: str, run: str, *options, processes: int, devices: int) -> list[Process]:
-    """Another program on what a run has left, in as many processes; all must end well."""
+def program(runs: Runs, name: str, run: str, *options, processes: int, devices: int, status: int = 0) -> list[Process]:
+    """Another program on what a run has left, in as many processes; all must end with this status."""
     address = free_address()
     own = lambda index: [f"--coordinator_address={address}", f"--num_processes={processes}", f"--process_id={index}"]
     command = runs.command(run, f"--cpu_devices={devices}", *options)
@@ -22,7 +23,7 @@ def program(runs: Runs, name: str, run: str, *options, processes: int, devices: 
     started = [Process([*command, *(own(index) if processes > 1 else [])], runs.folder / f"{run}.{name}.{index}.log")
                for index in range(processes)]
     for process in started:
-        assert process.wait() == 0, process.output()
+        assert process.wait() == status, process.output()
     return started
 
 
@@ -65,6 +66,33 @@ def test_many_processes_do_what_one_does(tmp_path):
     assert embedded["one"].paths == embedded["two"].paths and len(embedded["one"].paths) == 40
     np.testing.assert_allclose(embedded["one"].embeddings, embedded["two"].embeddings, atol=1e-5)
     assert found["one"] == found["two"] > 0
+
+
+@pytest.mark.slow
+def test_many_processes_add_to_one_gallery(tmp_path):
+    runs, kept = Runs(tmp_path), {}
+    for name, layout in LAYOUTS.items():
+        runs.finish(name, "--config.total_steps=2", **LAYOUTS["one"])
+        options = (f"--images={runs.images}", f"--gallery={tmp_path / name}.gallery")
+        extra = runs.images / "class0" / "broken.jpg"
+        extra.write_bytes(b"no picture")
+        first, *others = program(runs, "embed", name, *options, **layout)
+        assert "skipped: " in first.output() and "40 added; 40 row(s) in" in first.output()
+        assert not any("row(s)" in process.output() for process in others)  # one of them speaks
+        extra.unlink()
+        changed = runs.images / "class0" / "0.jpg"
+        content = changed.read_bytes()
+        changed.write_bytes((runs.images / "class1" / "0.jpg").read_bytes())
+        again = program(runs, "embed", name, *options, **layout)[0].output()
+        assert "0 added, 1 embedded anew, as they had changed, 39 as they were; 40 row(s) in" in again
+        changed.write_bytes(content)
+        held = Gallery(f"{tmp_path / name}.gallery").held()
+        kept[name] = (sorted(held.places), held.vectors([held.places[one] for one in sorted(held.places)]))
+        options = (f"--images={runs.images}", f"--gallery={runs.images}")
+        for process in program(runs, "embed", name, *options, status=1, **layout):  # found by the first, told to all
+            assert "is there, and is no gallery" in process.output() and "Traceback" not in process.output()
+    assert kept["one"][0] == kept["two"][0]
+    np.testing.assert_allclose(kept["one"][1], kept["two"][1], atol=1e-5)
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def embedded(run, pictures: list[Picture]) -> tuple[list[Picture], np.ndarray, l
     """(the pictures that could be embedded, their unit vectors f32[N,D], a line for each of the others)."""
     if not pictures:
         return [], np.zeros((0, run.embedding_size), np.float32), []
-    found = run.embed_source(Records([picture.record for picture in pictures]))
+    found = run.embed_source(Records(*zip(*((picture.record, picture.place) for picture in pictures), strict=True)))
     finite = np.isfinite(found.embeddings).all(axis=1) & (np.abs(found.embeddings).max(axis=1) > 0)
     kept = np.flatnonzero(found.readable & finite)
     lines = [f"{unescaped(pictures[place].path or pictures[place].id)}: its embedding is zero or not finite"

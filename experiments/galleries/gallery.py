@@ -58,6 +58,10 @@ class Gallery:
         """{"model": what it is bound to, "identity": of the run, "vectors": dtype, "threshold": stored or None}."""
         return self.opened().info
 
+    def exists(self) -> bool:
+        """Whether it has been made."""
+        return self._engine.exists(self._address)
+
     def create(self, dtype: str = "float32") -> "Gallery":
         """Makes an empty gallery, bound to the run; it is returned. dtype: of its vectors: float32, float16 or int8.
 
@@ -78,8 +82,7 @@ class Gallery:
         other columns become metadata; or a source. Of a folder, rows whose pictures have gone from it are in
         `vanished`, and stay. A picture that cannot be read is in `skipped`.
         """
-        source = self.source(images)
-        listed = pictures.Listed(source)
+        listed = images if isinstance(images, pictures.Listed) else pictures.Listed(self.source(images))
         with self.writing():
             known = self._known()
             change = self._write(listed.read(), len(listed), known)

@@ -29,13 +29,14 @@ class Picture(NamedTuple):
     digest: str     # 32 hex digits
     record: dict
     problem: str
+    place: int = -1  # in the source that it comes from
 
 
 class Records:
-    """A source of records that are in memory already."""
+    """A source of records that are in memory already. places: where they are in the source that they come from."""
 
-    def __init__(self, records: list[dict]):
-        self._records = records
+    def __init__(self, records: list[dict], places: list[int] | None = None):
+        self._records, self.places = records, places
         self.labels, self.num_classes, self.class_names = np.zeros(len(records), np.int64), 1, [""]
         self.paths = [record["path"] for record in records]
 
@@ -82,7 +83,7 @@ class Listed:
             return Picture(*facts, "", "", {}, f"{self.source.paths[place]}: {' '.join(str(error).split())}")
         crop = {name: [float(value) for value in record[name]] for name in ("box", "landmarks") if name in record}
         metadata = json.dumps(self.metadata[place] | crop, default=str, sort_keys=True)
-        return Picture(*facts, metadata, digest(record), record, "")
+        return Picture(*facts, metadata, digest(record), record, "", place)
 
 
 def again(rows: list[dict]) -> Iterator[list[Picture]]:

@@ -13,6 +13,7 @@ from geodesic.experiments.reporting import asked, page, pictures
 
 # Queries of a page, and hits of each: more than anyone looks at.
 _QUERIES, _HITS = 200, 12
+_SHOWN = 5  # names of a line
 _TEMPLATE = os.path.join(os.path.dirname(__file__), "found.html")
 
 
@@ -53,6 +54,24 @@ def rows_text(rows: list[dict], written: str) -> str:
     for row in cells:
         table.add_row(*(row[place] for place in shown))
     return (f"paths are below {root}\n" if root else "") + console.text(table) + f"{len(rows):,} row(s)\n"
+
+
+def change_text(change, rows: int, place: str) -> str:
+    """change: of `Gallery.add`. rows: how many the gallery has now."""
+    lines = "".join(f"skipped: {line}\n" for line in change.skipped)
+    lines += names_text("vanished", change.vanished, "their rows were removed" if change.removed else
+                        "their rows stay; geodesic gallery update --remove_vanished removes them")
+    parts = [f"{getattr(change, name):,} {what}" for name, what in (
+        ("added", "added"), ("changed", "embedded anew, as they had changed"), ("renamed", "with other words"),
+        ("removed", "removed"), ("unchanged", "as they were")) if getattr(change, name) or name == "added"]
+    return (f"{lines}{'stopped, and the same command goes on: ' if change.stopped else ''}{', '.join(parts)}; "
+            f"{rows:,} row(s) in {place}\n")
+
+
+def names_text(what: str, names, then: str) -> str:
+    """A line with the first of them; "" of none."""
+    more = f", and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"{what}: {', '.join(names[:_SHOWN])}{more}: {then}\n" if names else ""
 
 
 def write(path: str, results, read: pictures.Reader, how: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 from geodesic.embedders import build
 from geodesic.experiments import embed, search
 from geodesic.experiments.checkpoints import imported
+from geodesic.experiments.galleries.gallery import Gallery
 from geodesic.experiments.trained import embedding_file
 from tests.datasets import images
 from tests.experiments import tiny
@@ -47,8 +48,9 @@ def odd(tmp_path):
 def run_embed(workdir, out, **values):
     embed.main(tiny.config(), types.SimpleNamespace(**{
         "workdir": str(workdir), "images": "", "source": "", "path": "", "root": "", "labels": True, "out": str(out),
-        "overwrite": False, **{name: value if name == "labels" else str(value) for name, value in values.items()}}))
-    return embedding_file.read(str(out))
+        "overwrite": False, "gallery": "",
+        **{name: value if name == "labels" else str(value) for name, value in values.items()}}))
+    return embedding_file.read(str(out)) if out else None
 
 
 def run_search(workdir, embeddings, query, out, **values):
@@ -121,6 +123,25 @@ def test_a_manifest_keeps_its_labels_and_any_source_is_embedded(weights, tmp_pat
 def test_one_source_is_asked_for(weights, tmp_path, values):
     with pytest.raises(ValueError, match=r"is required|needs --source"):
         run_embed(weights / "good", tmp_path / "x.npz", **values)
+
+
+def test_a_gallery_in_place_of_a_file(weights, tmp_path, capsys):
+    faces, place = tiny.faces(tmp_path / "faces", 2, 3), tmp_path / "people"
+    (faces / "class0" / "odd.jpg").write_bytes(b"no picture")
+    run_embed(weights / "good", "", images=faces, gallery=place)
+    told = capsys.readouterr().out
+    assert "skipped: cannot read the image" in told and f"6 added; 6 row(s) in {place}" in told
+    run_embed(weights / "good", "", source="image_folder", path=faces, gallery=place)
+    assert "0 added, 6 as they were; 6 row(s)" in capsys.readouterr().out
+    kept, content = Gallery(place).held(), run_embed(weights / "good", tmp_path / "e.npz", images=faces)
+    np.testing.assert_allclose(kept.vectors([kept.places[str(faces / path)] for path in content.paths]),
+                               content.embeddings, atol=1e-6)
+    for out, values in (("", {}), (tmp_path / "x.npz", {"gallery": place})):
+        with pytest.raises(ValueError, match=r"--out=.* is required, or --gallery=.*, and not both"):
+            run_embed(weights / "good", out, images=faces, **values)
+    with pytest.raises(ValueError, match=r"--images=.* is required"):
+        run_embed(weights / "good", "", gallery=place)
+    assert not (tmp_path / "x.npz").exists()
 
 
 def test_no_row_that_is_not_finite_is_written(weights, tmp_path, capsys, monkeypatch):

@@ -9,8 +9,8 @@ import sys
 from geodesic.experiments.process import cli
 from tests.experiments import tiny  # noqa: F401, registers the network
 
-REQUIRED = {"evaluate": ("workdir",), "embed": ("workdir", "images", "out"),
-            "search": ("workdir", "embeddings", "query")}
+REQUIRED = {"evaluate": ("workdir",), "embed": ("workdir", "images"),
+            "search": ("workdir", "embeddings", "query"), "detect": ("workdir",)}
 
 
 if __name__ == "__main__":

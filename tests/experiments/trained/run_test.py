@@ -64,7 +64,8 @@ def test_whatever_an_image_comes_in_it_has_the_same_embedding(run, photos):
 def test_it_sees_the_pixels_of_the_programs(run, photos, workdir, tmp_path):
     out = str(tmp_path / "e.npz")
     embed.main(None, types.SimpleNamespace(workdir=str(workdir), images=os.path.dirname(os.path.dirname(photos[0])),
-                                           source="", path="", root="", labels=True, out=out, overwrite=False))
+                                           source="", path="", root="", labels=True, out=out, overwrite=False,
+                                           gallery=""))
     content = embedding_file.read(out)
     assert content.paths == photos and content.identity == run.identity
     np.testing.assert_array_equal(run.embed(photos), content.embeddings)
