@@ -99,8 +99,7 @@ def _about(app: fastapi.FastAPI, service: Service) -> None:
 
 def _asking(app: fastapi.FastAPI, service: Service, searches: batches.Batches) -> None:
     async def found(query: rows.Query, **words) -> dict:
-        return _shown(await asyncio.wrap_future(searches.submit(query)),
-                      await asyncio.to_thread(service.rows.threshold)) | words
+        return _shown(*await asyncio.wrap_future(searches.submit(query))) | words
 
     async def vector(picture, name: str, field: str) -> np.ndarray:
         if picture is not None:

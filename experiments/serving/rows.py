@@ -57,8 +57,8 @@ class Rows:
         self._given = {"threshold": threshold, "far": far}
         self._reading, self._writing, self._model = threading.RLock(), threading.Lock(), None
 
-    def find(self, queries: list[Query]) -> list[Found | Refused]:
-        """What `Gallery.find` gives, bit for bit, whatever else is asked."""
+    def find(self, queries: list[Query]) -> list[tuple[Found, float | None] | Refused]:
+        """What `Gallery.find` gives, bit for bit, whatever else is asked; and the threshold."""
         with self._reading:
             self._check()
             plain = [query for query in queries if not query.only]
@@ -66,8 +66,9 @@ class Rows:
             found = iter(self._reader.find(np.stack([query.vector for query in plain]), [""] * len(plain), most,
                                            **self._given) if plain else [])
             limit = self.threshold()
-            return [self._labelled(query, limit) if query.only else _answered(next(found).hits, query, limit)
-                    for query in queries]
+            results = [self._labelled(query, limit) if query.only else _answered(next(found).hits, query, limit)
+                       for query in queries]
+            return [one if isinstance(one, Refused) else (one, limit) for one in results]
 
     def threshold(self) -> float | None:
         with self._reading:

@@ -24,11 +24,6 @@ TOKEN = {"Authorization": "Bearer secret"}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return served.untrained(tmp_path_factory.mktemp("run") / "run")
-
-
-@pytest.fixture(scope="module")
 def queries():
     """Pictures that are no rows, of several sizes."""
     return [images.encoded(images.pixels(100 + seed, 20 + seed, 30)) for seed in range(12)]

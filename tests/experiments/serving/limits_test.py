@@ -13,11 +13,6 @@ from tests.experiments.serving import served
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return served.untrained(tmp_path_factory.mktemp("run") / "run")
-
-
-@pytest.fixture(scope="module")
 def place(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept")
     run.gallery(folder / "people").create().add(tiny.faces(folder / "faces", 2, 2))
