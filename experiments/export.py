@@ -1,7 +1,9 @@
-"""Writes a trained run, or imported weights, as files that other programs run: ONNX, StableHLO, safetensors.
+"""Writes a trained run, or imported weights, as files that other programs run: ONNX, the same in eight bits, StableHLO,
+safetensors.
 
     geodesic export --workdir=runs/faces --out=exported
     geodesic export --workdir=runs/birds --out=exported --output=scores --formats=onnx,stablehlo,safetensors
+    geodesic export --workdir=runs/cells --out=exported [--output=boxes]
     geodesic export --workdir=weights/resnet50 --out=exported --layer=stage3 --images=photos
 
 Each file is run by its own runtime in a process without this code, on real pictures: where it does not give what the

@@ -42,7 +42,8 @@ def export(run, wanted: Wanted, say: Callable[[str], None] = lambda line: None) 
             contents[name], facts = export_weights.written(run, wanted.output)
         else:
             dtype, begun = run.config.embedder.dtype if kind == "stablehlo" else "float32", time.perf_counter()
-            contents[name], facts = (_stablehlo if kind == "stablehlo" else _onnx)(run, wanted, kind, dtype, made)
+            contents[name], facts = (_stablehlo(run, wanted, dtype) if kind == "stablehlo" else
+                                     _onnx(run, wanted, made, eight_bits=kind == "int8"))
             facts["seconds"] = round(time.perf_counter() - begun, 2)
             if dtype not in expected:
                 expected[dtype] = exportable.expected(run, wanted, pixels, dtype)
@@ -96,7 +97,7 @@ def _taken(wanted: Wanted) -> tuple[tuple[int, ...], np.dtype]:
     return (*wanted.size, 3), np.dtype(np.uint8 if wanted.preprocessing else np.float32)
 
 
-def _stablehlo(run, wanted: Wanted, kind: str, dtype: str, made: dict) -> tuple[bytes, dict]:
+def _stablehlo(run, wanted: Wanted, dtype: str) -> tuple[bytes, dict]:
     """(the file, facts about it)."""
     from geodesic.experiments.exporting import stablehlo
 
@@ -106,15 +107,15 @@ def _stablehlo(run, wanted: Wanted, kind: str, dtype: str, made: dict) -> tuple[
         "dtype": dtype, "platforms": stablehlo.PLATFORMS, "loader": loader.splitlines()}
 
 
-def _onnx(run, wanted: Wanted, kind: str, dtype: str, made: dict) -> tuple[bytes, dict]:
-    """(the file in float32 or int8, facts about it). made: holds the first for the second."""
+def _onnx(run, wanted: Wanted, made: dict, eight_bits: bool) -> tuple[bytes, dict]:
+    """(the file in float32, or in eight bits, facts about it). made: keeps the first for the second."""
     from geodesic.experiments.exporting import int8, lower, suppression, write
 
     shape, taken = _taken(wanted)
     if "onnx" not in made:
         inside = wanted.output == "detections"  # of the points, which are found first, the graph chooses by itself
         made["onnx"] = model = write.onnx_model(
-            exportable.function(run, wanted, dtype, points=inside), shape, taken,
+            exportable.function(run, wanted, "float32", points=inside), shape, taken,
             suppression.POINTS if inside else exportable.ARRAYS[wanted.output],
             {"checkpoint": run.digest, "record": RECORD})
         if inside:
@@ -122,8 +123,8 @@ def _onnx(run, wanted: Wanted, kind: str, dtype: str, made: dict) -> tuple[bytes
             suppression.suppressed(
                 model, detector.points(run.embedder, options).sizes, threshold=options.threshold,
                 smallest=options.smallest_score, candidates=options.candidates, kept=options.kept)
-    model = int8.quantized(made["onnx"]) if kind == "int8" else made["onnx"]
-    return model.SerializeToString(), {"dtype": "int8" if kind == "int8" else dtype, "opset": lower.OPSET,
+    model = int8.quantized(made["onnx"]) if eight_bits else made["onnx"]
+    return model.SerializeToString(), {"dtype": "int8" if eight_bits else "float32", "opset": lower.OPSET,
                                        "nodes": len(model.graph.node), "onnx": importlib.metadata.version("onnx")}
 
 
