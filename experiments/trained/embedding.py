@@ -1,5 +1,6 @@
 """From images to embeddings: the step on the devices, and a whole source through it."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -80,17 +81,19 @@ def make_embed_step(embedder, mesh: jax.sharding.Mesh, input, *, layer: str | tu
 
 
 def embed_source(embed: Callable, variables, source: datasets.Source, mesh: jax.sharding.Mesh, *, input, loader,
-                 batch_size: int, progress: Callable[[int], None] = lambda images: None, one_shape: bool = False
-                 ) -> Embedded:
+                 batch_size: int, progress: Callable[[int], None] = lambda images: None, one_shape: bool = False,
+                 detection=None) -> Embedded:
     """Every image of the source through `embed`. An image that cannot be read is reported, not fatal.
 
     Each process reads its share, and all of them return everything.
     input, loader: the sections `input` and `run` of a configuration. batch_size: images at a time, over all devices.
     progress: is told of images of all processes. one_shape: batches are of this size also where there are few images.
+    detection: of a detector that section, into whose height and width images are letterboxed.
     """
     embeddings, readable = None, np.zeros(len(source), bool)
     size = batch_size if one_shape else even_batch(batch_size, len(source), mesh.size)
-    for places, rows, count in batches_of(embed, variables, source, mesh, input=input, loader=loader, batch_size=size):
+    for places, rows, count in batches_of(embed, variables, source, mesh, input=input, loader=loader, batch_size=size,
+                                          detection=detection):
         if embeddings is None:
             embeddings = np.zeros((len(source), *rows.shape[1:]), np.float32)
         embeddings[places], readable[places] = rows, True
@@ -99,12 +102,14 @@ def embed_source(embed: Callable, variables, source: datasets.Source, mesh: jax.
 
 
 def batches_of(embed: Callable, variables, source: datasets.Source, mesh: jax.sharding.Mesh, *, input, loader,
-               batch_size: int) -> Iterator[tuple[np.ndarray, Any, int]]:
+               batch_size: int, detection=None) -> Iterator[tuple[np.ndarray, Any, int]]:
     """As `embed_source`, batch by batch in the order of the source: (places of the images that could be read i[b], what
     `embed` gives of them, images gone through).
     """
-    for batch in datasets.eval_batches(source, input=input, batch_size=batch_size, threads=loader.loader_threads,
-                                       workers=loader.loader_workers, buffer=loader.loader_buffer, **hosts.share()):
+    batches = (datasets.eval_batches if detection is None else
+               functools.partial(datasets.detection_eval_batches, detection=detection))
+    for batch in batches(source, input=input, batch_size=batch_size, threads=loader.loader_threads,
+                         workers=loader.loader_workers, buffer=loader.loader_buffer, **hosts.share()):
         # Where each row comes from travels with it: devices need not be in the order of their hosts.
         placed = meshes.put_batch(mesh, {"image": batch["image"], "mask": batch["mask"],
                                          "index": batch["index"].astype(np.int32)})

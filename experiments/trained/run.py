@@ -93,7 +93,8 @@ class Run:
         step = self._step_of(self.config.evaluation.layer if layer is None else layer, pooled)
         placed = self._placed if variables is None else meshes.replicate(self.mesh, variables)
         return embedding.embed_source(step, placed, source, self.mesh, input=self.config.input, loader=self.config.run,
-                                      batch_size=self.config.evaluation.batch_size, progress=progress)
+                                      batch_size=self.config.evaluation.batch_size, progress=progress,
+                                      detection=self.config.detection if self.config.task == "detection" else None)
 
     @property
     def query_batch(self) -> int:
@@ -305,7 +306,7 @@ class Run:
     @property
     def layers(self) -> dict[str, tuple[int, ...]]:
         """Every layer that `features` and --config.evaluation.layer know, with its shape for one image."""
-        return network.layers(self.embedder, self.config.input.image_size)
+        return network.layers(self.embedder, network.image_size(self.config))
 
     @property
     def embedding_size(self) -> int:
@@ -313,7 +314,7 @@ class Run:
         layer = self.config.evaluation.layer
         if layer:
             return self.layers[layer][-1]
-        return network.size_of(network.abstract(self.embedder, self.config.input.image_size)[0])
+        return network.size_of(network.abstract(self.embedder, network.image_size(self.config))[0])
 
     @property
     def identity(self) -> dict:

@@ -176,7 +176,8 @@ def test_what_a_detector_cannot_do_is_one_line(trained, one_device):  # noqa: F8
     run = loading.load(trained)
     with pytest.raises(UserError, match="is a detector, which gives boxes and no embeddings: use geodesic detect"):
         run.embed(np.zeros((16, 16, 3), np.uint8))
-    assert run.features(np.zeros((16, 16, 3), np.uint8), "stage1").shape[0] == 1
+    # Its pictures are letterboxed into 48 x 64 pixels, of which the first stage has every second.
+    assert run.features(np.zeros((16, 16, 3), np.uint8), "stage1").shape[1:3] == run.layers["stage1"][:2] == (24, 32)
     with pytest.raises(UserError, match="is a detector, whose pictures are letterboxed: features are kept of an emb"):
         features.of(run, run.source(np.zeros((16, 16, 3), np.uint8)), ("stage1",))
     with pytest.raises(UserError, match="scores are between 0 and 1, and so is their threshold; got 3"):
