@@ -1,5 +1,6 @@
 """A trained run as files: what they give is what the run gives, and what is wrong with a request is said first."""
 
+import importlib.util
 import json
 import os
 import types
@@ -119,6 +120,14 @@ def test_a_layer_and_its_map(run, photos, tmp_path):
 def test_what_cannot_be_is_said_and_writes_nothing(run, tmp_path, options, told):
     with pytest.raises(UserError, match=told):
         run.export(tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_tools_that_are_not_there_are_named(run, tmp_path, monkeypatch):
+    true = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else true(name))
+    with pytest.raises(UserError, match=r"exporting int8, onnx needs onnx and onnxruntime: pip install 'geodesic\[exp"):
+        run.export(tmp_path / "out", ("int8", "onnx"))
     assert not (tmp_path / "out").exists()
 
 

@@ -99,6 +99,19 @@ def test_soft_suppression_is_no_operator_of_onnx(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_head_with_anchors(tmp_path):
+    config = drawn.config(drawn.data(tmp_path / "drawn"), detection__head="retinanet", detection__smallest_score=0.0)
+    embedder = detector.make(config, len(drawn.NAMES))
+    variables = jax.jit(lambda: network.init_embedder(embedder, (48, 64), seed=0))()
+    names = {"class_names": list(drawn.NAMES), "records": "", "counts": [1, 1]}
+    classes.write(str(tmp_path), names, names)
+    run = Run(str(tmp_path), config, meshes.make(jax.devices()[:1]), embedder, jax.tree.map(np.asarray, variables), 0)
+    record = run.export(tmp_path / "out")
+    assert record["output"]["levels"] == [9 * 768, 9 * 192] and record["files"]["model.onnx"]["nodes"] < 130
+    run.export(tmp_path / "points", ("onnx", "stablehlo"), output="boxes")
+
+
+@pytest.mark.slow
 def test_a_layer_of_its_trunk(run, tmp_path):
     run.export(tmp_path / "out", layer="stage1", images=datasets.build(**run.config.test_data))
     pictures = [drawn.draw(np.random.default_rng(0))[0]]
