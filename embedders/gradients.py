@@ -8,6 +8,7 @@ import contextlib
 import contextvars
 
 _written_out = contextvars.ContextVar("written_out", default=True)
+_leak = contextvars.ContextVar("leak", default=0.0)
 
 
 def written_out() -> bool:
@@ -45,3 +46,27 @@ def by_autodiff(wanted: bool = True):
         yield
     finally:
         _written_out.reset(token)
+
+
+def leak() -> float:
+    """The share of a gradient that a ReLU lets through where it is silent; 0, which is true, but in `leaking`."""
+    return _leak.get()
+
+
+@contextlib.contextmanager
+def leaking(share: float):
+    """A context in which a ReLU lets a share of the gradient through where it is silent, so that a search which climbs
+    it can wake a neuron. What a network gives stays as it is.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic.embedders import gradients, layers
+      >>> with gradients.leaking(0.25):
+      ...     print(jax.grad(lambda x: layers.relu(x).sum())(jnp.array([-1.0, 2.0])))
+      [0.25 1.  ]
+    """
+    token = _leak.set(share)
+    try:
+        yield
+    finally:
+        _leak.reset(token)

@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax import lax
 
 from ..errors import UserError
-from . import normalization
+from . import gradients, normalization
 from .cpu import convolution, pools
 
 # What `batch_norm` can be: whose statistics are taken.
@@ -173,8 +173,8 @@ def relu(x: jnp.ndarray) -> jnp.ndarray:
 
 @relu.defjvp
 def _relu_jvp(primals, tangents):
-    y = relu(*primals)
-    return y, jnp.where(y > 0, *tangents, 0)
+    y, (tangent,) = relu(*primals), tangents
+    return y, jnp.where(y > 0, tangent, gradients.leak() * tangent if gradients.leak() else 0)
 
 
 class PReLU(nn.Module):

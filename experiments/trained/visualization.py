@@ -6,6 +6,7 @@ is how a picture is written, and that it must do moved: see `REGULARISER`.
 Olah, Mordvintsev, Schubert: Feature Visualization, Distill, 2017, doi:10.23915/distill.00007.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -13,15 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from geodesic.embedders import gradients
 from geodesic.errors import UserError
 from geodesic.experiments.trained import embedding, inputs
 from geodesic.experiments.trained.run import Run
 
 STEPS, MOST = 128, 16
-_SHIFT, _RATE, _START = 16, 0.05, 0.01
+_SHIFT, _RATE, _START, _LEAK = 16, 0.05, 0.01, 0.1
 REGULARISER = (f"pictures are written in frequencies, each divided by its own, and in the colours of natural images "
                f"without their correlation; each of {STEPS} steps of Adam (rate {_RATE:g}) sees them moved at random "
-               f"by up to 1/{_SHIFT} of their side; there is no other penalty")
+               f"by up to 1/{_SHIFT} of their side; in the first half of them a silent ReLU lets a tenth of the "
+               f"gradient through, which wakes the neuron; there is no other penalty")
 # Red, green and blue from three uncorrelated colours of ImageNet's pictures, as of the authors' own code.
 _COLORS = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]], np.float32)
 _COLORS = _COLORS / np.linalg.norm(_COLORS, axis=0).max()
@@ -65,15 +68,17 @@ def visualize(run: Run, layer: str, neurons: Sequence[int], *, steps: int = STEP
                                 average_horizontal_flips=config.evaluation.average_horizontal_flips)
     rule, scale = optax.adam(_RATE), _frequencies(side)
 
-    def height(spectrum, shifts):
+    def height(spectrum, variables, shifts):
         images = jax.vmap(lambda image, shift: jnp.roll(image, shift, (0, 1)))(_pictures(spectrum, scale, side), shifts)
-        values = take(run.variables, embedding.normalize(images, config.input))
+        values = take(variables, embedding.normalize(images, config.input))
         return values[jnp.arange(len(neurons)), jnp.asarray(neurons)].sum()
 
-    @jax.jit
-    def step(spectrum, state, rng):
+    @functools.partial(jax.jit, static_argnums=4)
+    def step(spectrum, state, variables, rng, leak):
         shifts = jax.random.randint(rng, (len(neurons), 2), -(side // _SHIFT), side // _SHIFT + 1)
-        updates, state = rule.update(jax.tree.map(jnp.negative, jax.grad(height)(spectrum, shifts)), state)
+        with gradients.leaking(leak):
+            slopes = jax.grad(height)(spectrum, variables, shifts)
+        updates, state = rule.update(jax.tree.map(jnp.negative, slopes), state)
         return optax.apply_updates(spectrum, updates), state
 
     begin, *keys = jax.random.split(jax.random.key(seed), 1 + steps)
@@ -81,8 +86,8 @@ def visualize(run: Run, layer: str, neurons: Sequence[int], *, steps: int = STEP
     spectrum = jnp.broadcast_to(_START * jax.random.normal(begin, (2, *scale.shape, 3)),
                                 (len(neurons), 2, *scale.shape, 3))
     state = rule.init(spectrum)
-    for key in keys:
-        spectrum, state = step(spectrum, state, key)
+    for place, key in enumerate(keys):
+        spectrum, state = step(spectrum, state, run.variables, key, _LEAK if 2 * place < steps else 0.0)
         progress(1)
     pictures = np.asarray(_pictures(spectrum, scale, side)).round().astype(np.uint8)
     values = run.embed_source(inputs.as_source(list(pictures)), layer=layer).embeddings

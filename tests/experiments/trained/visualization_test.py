@@ -1,5 +1,6 @@
 """Pictures that are made make their neurons high, and are the same whichever others are asked for."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -46,3 +47,15 @@ def test_fine_patterns_cost_more():
 def test_what_cannot_be_visualised_is_one_line(run, layer, neurons, line):
     with pytest.raises(UserError, match=line):
         visualization.visualize(run, layer, neurons)
+
+
+def test_a_neuron_that_is_silent_for_every_start_is_woken(run):
+    """Its bias is so low that grey, and noise, leave it at 0, where a ReLU has no slope."""
+    lowered = jax.tree.map(lambda leaf: leaf, run.variables)
+    norm = lowered["params"]["stage2_block1"]["bn2"]
+    norm["bias"] = norm["bias"].at[3].add(-1.0)
+    silent = type(run)(run.workdir, run.config, run.mesh, run.embedder, lowered, 0)
+    start = silent.embed_source(silent.source(np.full((1, 16, 16, 3), 128, np.uint8)), layer="stage2").embeddings
+    assert start[0, 3] == 0
+    _, values = visualization.visualize(silent, "stage2", [3], steps=64)
+    assert values[0] > 0.1
