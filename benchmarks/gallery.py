@@ -4,12 +4,15 @@
 
 Vectors of 512 numbers, alike within classes of ten, are the rows of a gallery on the disk; queries are rows with noise.
 Our search of one query and of 100, and FAISS's exact search over the same vectors, run in turns, so that whatever else
-the machine does falls on both. Needs faiss-cpu (requirements-peers.txt). Linux only: it reads the process's memory.
+the machine does falls on both. Another process opens the gallery too: rows are added and removed alone, and once more
+while it asks for the neighbours of 1,000 queries, one after another. Needs faiss-cpu (requirements-peers.txt). Linux
+only: it reads the process's memory.
 """
 
 import datetime
 import importlib.metadata
 import json
+import multiprocessing
 import os
 import pathlib
 import tempfile
@@ -25,7 +28,7 @@ from geodesic.experiments.galleries.table import COLUMNS
 from geodesic.experiments.process import runtime
 
 _OUT = pathlib.Path(__file__).parent / "results" / "gallery"
-_COMMIT, _EDITED = 20_000, 1_000
+_COMMIT, _EDITED, _OTHERS, _TIMES = 20_000, 1_000, 1_000, 5
 
 
 class Model:
@@ -79,13 +82,46 @@ def searched(gallery: Gallery, index, queries: np.ndarray, rounds: int) -> dict:
 
 
 def edited(gallery: Gallery, rows: np.ndarray) -> dict:
-    """Seconds of adding and removing 1,000 rows, on the disk and in memory, and of the search that follows."""
-    ids = words(10**7, len(rows))
-    _, add = clock(gallery._commit, ids, rows)
-    _, after = clock(gallery.find, rows[:1], ["query"], 10)
-    _, remove = clock(gallery._delete, ids["id"])
-    _, last = clock(gallery.find, rows[:1], ["query"], 10)
-    return {"add": add, "search_after_adding": after, "remove": remove, "search_after_removing": last}
+    """Seconds of adding and removing 1,000 rows, on the disk and in memory, and of the search that follows, each time.
+    """
+    ids, search, taken = words(10**7, len(rows)), (gallery.find, rows[:1], ["query"], 10), {}
+    for _ in range(_TIMES):
+        for name, what in (("add", (gallery._commit, ids, rows)), ("search_after_adding", search),
+                           ("remove", (gallery._delete, ids["id"])), ("search_after_removing", search)):
+            taken.setdefault(name, []).append(clock(*what)[1])
+    return taken
+
+
+def searching(path: str, queries: np.ndarray, count: int, told) -> None:
+    """Another process: opens the gallery, and says what that took; then when each search began, and what it took."""
+    import lancedb  # noqa: F401  its time is not the gallery's
+
+    runtime.start()
+    gallery, taken, before = Gallery(path, Model()), [], neighbors.gib("VmRSS")
+    _, seconds = clock(gallery.held)
+    memory = neighbors.gib("VmRSS") - before
+    gallery.find(queries[:1], ["query"], 10)
+    told.send({"opened": seconds, "memory_gib": memory})
+    for place in range(count):
+        one, began = place % len(queries), time.time()
+        _, seconds = clock(gallery.find, queries[one:one + 1], ["query"], 10)
+        taken.append((began, seconds))
+    told.send(taken)
+
+
+def edited_beside(gallery: Gallery, rows: np.ndarray, queries: np.ndarray) -> dict:
+    """As `edited`, while another process searches; what opening has taken it, and its searches, those with them in
+    which it reads all rows anew."""
+    context = multiprocessing.get_context("spawn")
+    told, tell = context.Pipe(duplex=False)
+    process = context.Process(target=searching, args=(gallery.path, queries, _OTHERS, tell))
+    process.start()
+    opened = told.recv()
+    edits = edited(gallery, rows)
+    ended, taken = time.time(), told.recv()
+    process.join()
+    return edits | opened | {"others": [seconds for _, seconds in taken],
+                    "others_after_the_edits": sum(began > ended for began, _ in taken)}
 
 
 def indexed(gallery: Gallery, queries: np.ndarray, kind: str, rounds: int) -> dict:
@@ -97,8 +133,9 @@ def indexed(gallery: Gallery, queries: np.ndarray, kind: str, rounds: int) -> di
 
 
 def table(record: dict) -> str:
+    worst = lambda seconds: f"{np.median(seconds):.3f}, {max(seconds):.3f}"
     at = lambda seconds: f"{1e3 * np.percentile(seconds, 50):.1f} | {1e3 * np.percentile(seconds, 95):.1f}"
-    wall, edits = record["search"]["seconds"], record["edits"]
+    wall, edits, beside = record["search"]["seconds"], record["edits"], record["edits_beside_searches"]
     lines = ["# A gallery beside FAISS flat", "",
              f"`{record['command']}`, seed {record['seed']}, {record['date']}. {record['hardware']}; "
              f"{', '.join(f'{name} {version}' for name, version in record['versions'].items())}. Load average "
@@ -111,13 +148,18 @@ def table(record: dict) -> str:
         ours, theirs = wall[f"{count}, ours"], wall[f"{count}, FAISS"]
         lines.append(f"| {count} | {at(ours)} | {at(theirs)} | {np.median(ours) / np.median(theirs):.2f} |")
     lines += ["", f"The same ten rows in the same order for {record['search']['queries_with_the_same_ten']:.1%} of the "
-              "queries.", "", "| what | seconds |", "|---|---|",
-              f"| filled, in commits of {_COMMIT:,} rows, and compacted | {record['filled']:.1f} |",
-              f"| opened: all rows read into memory | {record['opened']:.2f} |",
-              f"| {_EDITED:,} rows added | {edits['add']:.3f} |", f"| the search after that | "
-              f"{edits['search_after_adding']:.3f} |", f"| {_EDITED:,} rows removed | {edits['remove']:.3f} |",
-              f"| the search after that | {edits['search_after_removing']:.3f} |", "",
-              f"Memory of the process with the gallery open: {record['memory_gib']:.2f} GiB beyond what it had before, "
+              "queries.", "",
+              "| what | seconds: median, worst of five | while another process searches |", "|---|---|---|",
+              f"| filled, in commits of {_COMMIT:,} rows, and compacted | {record['filled']:.1f} | |",
+              f"| opened: all rows read into memory, in another process | {beside['opened']:.2f} | |"]
+    lines += [f"| {what} | {worst(edits[name])} | {worst(beside[name])} |" for name, what in (
+        ("add", f"{_EDITED:,} rows added"), ("search_after_adding", "the search after that"),
+        ("remove", f"{_EDITED:,} rows removed"), ("search_after_removing", "the search after that"))]
+    lines += ["", f"The other process asked {len(beside['others']):,} queries, one after another, of which "
+              f"{beside['others_after_the_edits']:,} began when the rows had been added and removed: p50 | p95 "
+              f"{at(beside['others'])} ms; the longest, in which it read the rows anew, "
+              f"{max(beside['others']):.2f} s.", "",
+              f"Memory of that process with the gallery open: {beside['memory_gib']:.2f} GiB more than before, "
               f"of which the vectors are {record['rows'] * neighbors.SIZE * 4 / 2**30:.2f}."]
     for made in record["indexes"]:
         lines += ["", f"{made['kind']}, {made['probes']} probes: recall@10 {made['recall@10']:.4f}, recall@100 "
@@ -140,18 +182,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "gallery")
         filled = fill(Gallery(path, Model()).create(asked.dtype), rows[:asked.rows])
-        before, gallery = neighbors.gib("VmRSS"), Gallery(path, Model())
-        _, opened = clock(gallery.held)
-        memory = neighbors.gib("VmRSS") - before
+        gallery = Gallery(path, Model())
         index = faiss.IndexFlatIP(neighbors.SIZE)
         index.add(rows[:asked.rows])
         record = {
             "command": f"python -m benchmarks.gallery --rows={asked.rows}", "rows": asked.rows, "dtype": asked.dtype,
-            "seed": asked.seed, "date": datetime.date.today().isoformat(), "filled": filled, "opened": opened,
-            "memory_gib": memory,
+            "seed": asked.seed, "date": datetime.date.today().isoformat(), "filled": filled,
             "disk_gib": sum(file.stat().st_size for file in pathlib.Path(path).rglob("*") if file.is_file()) / 2**30,
             "search": searched(gallery, index, queries, asked.rounds),
-            "edits": edited(gallery, rows[asked.rows:]), "indexes": []}
+            "edits": edited(gallery, rows[asked.rows:]),
+            "edits_beside_searches": edited_beside(gallery, rows[asked.rows:], queries), "indexes": []}
         write(record, load, asked.out)
         for kind in filter(None, asked.index.split(",")):  # each takes minutes
             record["indexes"].append(indexed(gallery, queries, kind, asked.rounds))
