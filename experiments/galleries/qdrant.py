@@ -255,7 +255,8 @@ def _connect(host: str):
     require()
     import qdrant_client
 
-    return qdrant_client.QdrantClient(url=host, api_key=os.environ.get("QDRANT_API_KEY"), timeout=60)
+    return qdrant_client.QdrantClient(url=host, api_key=os.environ.get("QDRANT_API_KEY"), timeout=60,
+                                      check_compatibility=False)  # it warns where there is no server
 
 
 @contextlib.contextmanager

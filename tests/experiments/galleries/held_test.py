@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from geodesic.experiments.galleries import held
+from geodesic.experiments.galleries import held, table
 from geodesic.experiments.galleries.table import COLUMNS
 
 
@@ -83,3 +83,23 @@ def test_fewer_rows_than_are_asked_for_and_queries_in_blocks(monkeypatch):
     monkeypatch.setattr(held, "_ELEMENTS", 128)
     for one, other in zip(whole, kept.top(queries, 50), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_rows_that_come_between_their_count_and_their_reading_are_read_too():
+    rng = np.random.default_rng(4)
+    rows = unit(rng, 400)
+
+    class Growing:
+        def __init__(self):
+            self.info = {"model": {"size": 24}}
+
+        def count(self) -> int:
+            return 3
+
+        def batches(self):
+            for start in range(0, 400, 100):
+                names = [(str(place),) * 5 for place in range(start, start + 100)]
+                yield table.batch(names, rows[start:start + 100], np.ones(100, np.float32))
+
+    kept = held.read(Growing())
+    assert len(kept) == 400 and kept.top(rows[[7, 399]], 1)[0].tolist() == [[7], [399]]
