@@ -31,7 +31,6 @@ def main(path: str, images: str, out: str, *batches: str) -> None:
     run, runtime = opened(path)
     pixels = np.load(images)
     given = {f"{batch}/{place}": array for batch in batches for place, array in enumerate(run(pixels[:int(batch)]))}
-    given |= {batch: given[f"{batch}/0"] for batch in batches}  # TEMPORARY
     if "geodesic" in sys.modules:
         sys.exit("this process should not know geodesic")
     np.savez(out, runtime=runtime, **given)
