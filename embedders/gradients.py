@@ -49,7 +49,13 @@ def by_autodiff(wanted: bool = True):
 
 
 def leak() -> float:
-    """The share of a gradient that a ReLU lets through where it is silent; 0, which is true, but in `leaking`."""
+    """The share of a gradient that a ReLU lets through where it is silent; 0, which is true, but in `leaking`.
+
+    Example:
+      >>> from geodesic.embedders import gradients
+      >>> gradients.leak()
+      0.0
+    """
     return _leak.get()
 
 
