@@ -1,4 +1,4 @@
-"""A gallery in Qdrant: its addresses, what a killed command leaves, and how a migration switches. There is no server."""
+"""A gallery in Qdrant, without a server: addresses, what a killed command leaves, how a migration switches."""
 
 import importlib.util
 

@@ -141,6 +141,8 @@ def test_where_no_gallery_is_that_is_said(address):
     assert not engines.of(address).exists(address)
 
 
+@pytest.mark.parametrize("address", ["folder", "postgresql", *(
+    pytest.param(engine, marks=pytest.mark.slow) for engine in ("s3", "qdrant"))], indirect=True)
 def test_an_index_is_measured_and_refused_below(address, tmp_path, monkeypatch):
     monkeypatch.setattr(approximate, "_LEAST", 100)
     monkeypatch.setattr(approximate, "_QUERIES", 20)
@@ -163,9 +165,8 @@ def test_an_index_is_measured_and_refused_below(address, tmp_path, monkeypatch):
         gallery.compact("odd")
 
 
+@pytest.mark.parametrize("address", ["folder", "s3", "postgresql"], indirect=True)  # Qdrant has no locks
 def test_of_two_writers_the_second_waits(address, photos, capfd):
-    if address.startswith("qdrant"):
-        pytest.skip("Qdrant has no locks")
     gallery, changes, told = Gallery(address, fake.Run()).create(), [], ""
     threads = [threading.Thread(target=lambda: changes.append(Gallery(address, fake.Run()).add(photos)))
                for _ in range(2)]
