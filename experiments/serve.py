@@ -68,7 +68,7 @@ def main(config, values) -> None:
             limits.Limits(_token(values), int(1e6 * values.most_mb), values.requests, values.seconds),
             [pictures.resolved(folder) for folder in values.pictures])
         limit = kept.threshold()
-        print(f"{kept.count():,} row(s) of {values.gallery}, of {run!r}; "
+        print(f"{kept.count():,} row(s) of {galleries[0].path}, of {run!r}; "
               + ("no threshold: nothing is called unknown" if limit is None else f"threshold {limit:.4f}"), flush=True)
         made = app.make(service)
         host, port = listener.getsockname()[:2]

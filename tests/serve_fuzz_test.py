@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import random
 import re
 import socket
@@ -38,11 +39,17 @@ def client(tmp_path_factory):
     run.gallery(folder / "people").create().add(folder / "faces")
     with served.client(run, str(folder / "people"), token="s", most_bytes=300_000, most_pixels=10**6,
                        seconds=20.0) as client:
-        client.folder = folder
+        client.folder, picture = folder, images.encoded(images.pixels(9))
+        assert client.send("/rows", {"Authorization": "Bearer s"}, picture=picture).status == 201
         yield client
-        rows = run.gallery(folder / "people").rows()  # nothing was written without the token
-        assert len(rows) == 4 and not (folder / "people" / "marks.jsonl").exists()
-        assert not (folder / "people" / "added").exists()
+        # What was written with the token lies where it should, under a name of the server's.
+        assert {*os.listdir(folder)} == {"faces", "people", "run", "secret.txt"}
+        assert {*os.listdir(folder / "people")} <= {".lock", "rows.lance", "added", "marks.jsonl"}
+        added = [*(folder / "people").glob("added/*")]
+        assert added and all(re.fullmatch(r"[0-9a-f]{32}\.[a-z]{3,4}", path.name) for path in added)
+        assert {row["path"] for row in run.gallery(folder / "people").rows()} <= {
+            *map(str, added), *map(str, folder.glob("faces/*/*.jpg"))}
+        assert not run.gallery(folder / "people").check().problems
 
 
 def climbing(rng: random.Random, folder) -> str:
@@ -113,6 +120,8 @@ def request(rng: random.Random, folder, host: str) -> bytes:
                            "Expect: 100-continue", "Cookie: a=b", "Transfer-Encoding: chunked", "Content-Length: 3",
                            "Upgrade: websocket\r\nConnection: upgrade", "Bad Header: x", "Origin: null"),
                           k=rng.choice((0, 0, 0, 1, 3)))
+    if rng.random() < 0.3:
+        headers.append("Authorization: Bearer s")
     text = f"{method} {urllib.parse.quote(path, safe='/?&=%:*')} HTTP/1.1\r\n" + "\r\n".join(headers) + "\r\n\r\n"
     return text.encode("latin-1") + body
 

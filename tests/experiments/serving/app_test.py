@@ -263,6 +263,19 @@ def test_the_gallery_may_change_under_the_server(run, place, tmp_path, queries):
         assert answer.status == 409 and "was made by another model: the weights' digest" in answer.error
 
 
+@pytest.mark.slow
+def test_a_gallery_in_a_database(run, database, tmp_path, queries):
+    address = f"{database}#served"
+    run.gallery(address).create().add(tiny.faces(tmp_path / "faces", 2, 3))
+    expected = [hit.cosine for hit in run.gallery(address).search(queries[0])[0].hits]
+    with served.client(run, address, token="secret", beside=str(tmp_path)) as client:
+        assert [hit["cosine"] for hit in client.send("/search", picture=queries[0]).json["hits"]] == expected
+        name = client.send("/rows", TOKEN, picture=queries[0], label="new").json["id"]
+        assert client.send("/search", picture=queries[0], k=1).json["hits"][0]["id"] == name
+        assert client.ask("DELETE", "/rows?" + quoted(id=name), **TOKEN).status == 200
+        assert client.get("/health").json["rows"] == 6 and not os.listdir(tmp_path / "added")
+
+
 def test_names_in_no_encoding(run, tmp_path, queries):
     name = os.fsencode(tmp_path / "faces") + b"/caf\xe9/0.jpg"
     os.makedirs(os.path.dirname(name))

@@ -1,5 +1,7 @@
 import pytest
 
+from tests.experiments.galleries.addresses import database  # noqa: F401
+
 pytest.importorskip("fastapi")
 pytest.importorskip("lancedb")
 

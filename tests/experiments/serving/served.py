@@ -77,12 +77,13 @@ def untrained(folder, seed: int = 0, **changes):
 
 @contextlib.contextmanager
 def client(run, place, *, token="", most_bytes=10**6, requests=64, seconds=30.0, most_pixels=10**6, folders=(),
-           threshold=0.9, batch=0):
-    """Serves the gallery at `place` until the end of the context."""
-    told = metrics.Metrics()
+           threshold=0.9, batch=0, beside=""):
+    """Serves the gallery at `place` until the end of the context. beside: a folder for what comes in; default: there.
+    """
+    beside, told = beside or place, metrics.Metrics()
     served = model.Model(run, batch or run.query_batch, 0.003, most_pixels, told.batch)
-    kept = rows.Rows(*(Gallery(place, served.run) for _ in range(2)), os.path.join(place, "added"), threshold, 0.0)
-    guard = app.make(app.Service(served, kept, marks.Marks(os.path.join(place, "marks.jsonl")), told,
+    kept = rows.Rows(*(Gallery(place, served.run) for _ in range(2)), os.path.join(beside, "added"), threshold, 0.0)
+    guard = app.make(app.Service(served, kept, marks.Marks(os.path.join(beside, "marks.jsonl")), told,
                                  limits.Limits(token, most_bytes, requests, seconds), list(folders)))
     with listening.opened("127.0.0.1", 0) as listener:
         servers = []
