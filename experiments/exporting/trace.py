@@ -183,7 +183,9 @@ class _Tracer:
         (value, places), of = inputs, params["dimension_numbers"]
         starts = [0] * len(value.shape)
         for axis, place in zip(of.start_index_map, places, strict=True):
-            starts[axis] = int(np.clip(place, 0, value.shape[axis] - params["slice_sizes"][axis]))
+            if value.shape[axis] is None or not 0 <= place <= value.shape[axis] - params["slice_sizes"][axis]:
+                raise unknown("gather of images, or beyond the end", where)
+            starts[axis] = int(place)
         sizes = _sizes(params["slice_sizes"])
         limits = [None if size is None else start + size for start, size in zip(starts, sizes, strict=True)]
         part = self.emit("slice", [value], {"start_indices": starts, "limit_indices": limits, "strides": None}, sizes,

@@ -74,6 +74,11 @@ def test_a_function_gives_the_same_numbers(name):
     assert functions.difference(CASES[name], made, functions.images(3, 6, 6, 8)) < 2e-6
 
 
+def test_a_part_beyond_the_end_is_refused():
+    with pytest.raises(UserError, match="for the primitive 'gather of images, or beyond"):
+        functions.model(lambda x: x.at[..., 9].get(mode="clip"), 6, 6, 8)
+
+
 def test_several_arrays_one_of_which_makes_the_other():
     both = lambda x: (jnp.sum(x, axis=3), jnp.exp(jnp.sum(x, axis=3)))
     pictures = functions.images(3, 6, 6, 8)
