@@ -103,7 +103,7 @@ def _asking(app: fastapi.FastAPI, service: Service, searches: batches.Batches) -
 
     async def vector(picture, name: str, field: str) -> np.ndarray:
         if picture is not None:
-            return (await service.model.embed(picture))[0]
+            return (await service.model.embed(picture)).vector
         return (await _row(service, _needed(name, field)))["vector"]
 
     async def upload(picture, name: str, field: str):
@@ -117,15 +117,15 @@ def _asking(app: fastapi.FastAPI, service: Service, searches: batches.Batches) -
     @app.post("/embed")
     async def embed(picture: Picture = None) -> dict:
         """The embedding of a picture, of length 1: a product of two is their cosine."""
-        row, _ = await service.model.embed(_needed(picture, "picture"))
+        row = (await service.model.embed(_needed(picture, "picture"))).vector
         unit = retrieval.normalized(row[None])[0]
         return {"embedding": unit.astype(float).tolist(), "model": service.model.run.digest}
 
     @app.post("/search")
     async def search(picture: Picture = None, k: Count = 10, only: Only = "") -> dict:
         """The rows nearest to a picture, as `geodesic gallery search` finds them."""
-        row, content = await service.model.embed(_needed(picture, "picture"))
-        return await found(rows.Query(row, k, _text(only, "only")), digest=of_rows.digest({"image": content}))
+        embedded = await service.model.embed(_needed(picture, "picture"))
+        return await found(rows.Query(embedded.vector, k, _text(only, "only")), digest=embedded.digest)
 
     @app.get("/search")
     async def search_by_words(
@@ -171,9 +171,9 @@ def _writing(app: fastapi.FastAPI, service: Service) -> None:
     @app.post("/rows", status_code=201)
     async def add(picture: Picture = None, id: Id = "", label: Only = "") -> dict:
         """Adds a picture. Without an id it is that of the file that keeps it, so that it is there once."""
-        _, content = await service.model.embed(_needed(picture, "picture"))
-        extension = pictures.check(content, service.model.most_pixels)
-        return await asyncio.to_thread(service.rows.add, content, extension, _text(id, "id"), _text(label, "label"))
+        sent = await service.model.embed(_needed(picture, "picture"), keep=True)  # whether it can be read, too
+        return await asyncio.to_thread(service.rows.add, sent.content, f"{sent.digest}.{sent.extension}",
+                                       _text(id, "id"), _text(label, "label"))
 
     @app.delete("/rows")
     async def remove(id: Annotated[str, Query(min_length=1, max_length=2000)]) -> dict:

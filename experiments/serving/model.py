@@ -5,13 +5,24 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent import futures
+from typing import NamedTuple
 
 import numpy as np
 
 from geodesic.errors import UserError
+from geodesic.experiments.galleries import pictures as of_rows
 from geodesic.experiments.serving import batches, pictures, similarity
 from geodesic.experiments.serving.refusal import Refused
 from geodesic.experiments.trained import attribution
+
+
+class Embedded(NamedTuple):
+    """vector: f32[D], not normalised. extension: of its format. content: its bytes, where they were kept."""
+
+    vector: np.ndarray
+    extension: str
+    digest: str
+    content: bytes
 
 
 class OneAtATime:
@@ -40,27 +51,30 @@ class Model:
         self.run, self.most_pixels = OneAtATime(run), most_pixels
         threads = os.cpu_count() or 1
         self._readers = futures.ThreadPoolExecutor(threads, "picture")
-        self._room = asyncio.Semaphore(2 * threads)  # of pictures in memory
         self._explains = futures.ThreadPoolExecutor(1, "explain")
+        # So many pictures are in memory at once: the others wait as they came, the larger ones on the disk.
+        self._room, self._explaining = asyncio.Semaphore(2 * threads), asyncio.Semaphore(2)
         work = lambda views: [*self.run.embed_views(np.stack(views), batch)]
         self._batches = batches.Batches(work, batch, wait if batch > 1 else 0.0, told)
         size = run.config.input.image_size
         self.run.embed_views(np.zeros((1, size, size, 3), np.uint8), batch)  # compiles before anybody waits
 
-    async def embed(self, upload) -> tuple[np.ndarray, bytes]:
-        """(f32[D], not normalised, the picture's bytes) of what has a method `read`. Raises Refused."""
+    async def embed(self, upload, keep: bool = False) -> Embedded:
+        """Of what has a method `read`. keep: its bytes too. Raises Refused."""
         async with self._room:
             content = await upload.read()
-            seen = await self._in(self._readers, pictures.view, content, self.run.config.input, self.most_pixels)
-            row = await asyncio.wrap_future(self._batches.submit(seen))
+            seen = await self._in(self._readers, self._seen, content)
+            content = content if keep else b""
+        row = await asyncio.wrap_future(self._batches.submit(seen.pop("view")))
         if not np.isfinite(row).all() or not row.any():
             raise Refused(422, "the embedding of the picture is zero or not finite")
-        return row, content
+        return Embedded(row, content=content, **seen)
 
     async def explain(self, one, other) -> tuple[float, bytes]:
         """(cosine, the similarity map as a PNG)."""
-        contents = [await upload.read() for upload in (one, other)]
-        return await self._in(self._explains, self._explained, *contents)
+        async with self._explaining:
+            contents = [await upload.read() for upload in (one, other)]
+            return await self._in(self._explains, self._explained, *contents)
 
     async def read(self, function: Callable, *arguments):
         """What a function gives that reads pictures."""
@@ -73,6 +87,11 @@ class Model:
         self._readers.shutdown()
         self._explains.shutdown()
         self._batches.close()
+
+    def _seen(self, content: bytes) -> dict:
+        extension = pictures.check(content, self.most_pixels)
+        return {"view": pictures.view(content, self.run.config.input), "extension": extension,
+                "digest": of_rows.digest({"image": content})}
 
     def _explained(self, one: bytes, other: bytes) -> tuple[float, bytes]:
         for content in (one, other):

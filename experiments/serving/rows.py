@@ -68,6 +68,7 @@ class Rows:
             limit = self.threshold()
             results = [self._labelled(query, limit) if query.only else _answered(next(found).hits, query, limit)
                        for query in queries]
+            self._check()  # not since they were found either
             return [one if isinstance(one, Refused) else (one, limit) for one in results]
 
     def threshold(self) -> float | None:
@@ -106,11 +107,10 @@ class Rows:
                 raise Refused(404, f"no row has a label with {text[:200]!r} in it")
             return held.vectors(_places(held, names)).mean(axis=0), names
 
-    def add(self, content: bytes, extension: str, name: str, label: str) -> dict:
-        """Keeps the picture in a file, and adds a row for it, or changes the one that has the id. Gives its id, and
-        what was done."""
-        digest = of_rows.digest({"image": content})
-        path = storage.absolute(os.path.join(self.added, f"{digest}.{extension}"))
+    def add(self, content: bytes, file: str, name: str, label: str) -> dict:
+        """Keeps the picture in a file, named by its digest, and adds a row for it, or changes the one that has the id.
+        Gives its id, and what was done."""
+        path = storage.absolute(os.path.join(self.added, file))
         with self._alone():
             new = not os.path.exists(path)
             if new:
@@ -124,7 +124,7 @@ class Rows:
                     os.unlink(path)
                 raise
         done = next((what for what in ("added", "changed", "renamed") if getattr(change, what)), "unchanged")
-        return {"id": of_rows.escaped(name or path), "label": label, "digest": digest, "done": done}
+        return {"id": of_rows.escaped(name or path), "label": label, "done": done}
 
     def remove(self, name: str) -> None:
         """Removes a row, and its picture where that came over the network and no other row has it."""
