@@ -97,3 +97,13 @@ def test_maps_of_a_class_sum_to_its_score(tmp_path, loss):
     assert named.name == "class2" and named.map.sum() == pytest.approx(scores[2], abs=2e-6) and named.error < 2e-6
     with pytest.raises(UserError, match="no class 'class9'; the 3 classes are class0, class1, class2"):
         attribution.scored(run, picture, "class9")
+
+
+def test_many_pairs_of_a_run_are_compiled_once(tmp_path, images):
+    run = loaded(tmp_path)
+    first = attribution.pair(run, *images)
+    compiled = attribution._features._cache_size()
+    again = attribution.pair(run, *images[::-1])
+    assert attribution._features._cache_size() == compiled > 0
+    assert again.cosine == pytest.approx(first.cosine, abs=1e-6)
+    np.testing.assert_allclose(again.maps[1], first.maps[0], atol=1e-6)
