@@ -69,7 +69,9 @@ def describe(facts: dict) -> str:
     parts = [f"{facts['bytes'] / 2**20:.1f} MiB"]
     parts += [f"{facts['nodes']} nodes of ONNX {facts['opset']}"] if "nodes" in facts else []
     parts += [f"in the layout of {facts['layout']}"] if "layout" in facts else []
-    parts += [f"without {', '.join(facts['left_out'])}, which it has no place for"] if facts.get("left_out") else []
+    # params/head/fcos/logits/kernel is of head/fcos.
+    left_out = dict.fromkeys("/".join(path.split("/")[1:3]) or path for path in facts.get("left_out", ()))
+    parts += [f"without {', '.join(left_out)}, which it has no place for"] if left_out else []
     if found := facts.get("parity"):
         parts.append(f"{found['runtime']} on {found['pictures']} pictures: greatest relative difference "
                      f"{found['relative']:.1e}, 1 - cosine {found['one_minus_cosine']:.1e} "

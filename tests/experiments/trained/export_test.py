@@ -12,10 +12,11 @@ import pytest
 
 import geodesic
 from geodesic.configs import stored
+from geodesic.embedders.public_weights import publish
 from geodesic.errors import UserError
 from geodesic.experiments import calibrate
 from geodesic.experiments.checkpoints import imported
-from geodesic.experiments.trained import exportable, loading, network
+from geodesic.experiments.trained import export, exportable, loading, network
 from tests.experiments import tiny
 
 
@@ -129,6 +130,14 @@ def test_tools_that_are_not_there_are_named(run, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"exporting int8, onnx needs onnx and onnxruntime: pip install 'geodesic\[exp"):
         run.export(tmp_path / "out", ("int8", "onnx"))
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_layout_has_no_place_for_is_told_by_its_modules():
+    facts = {"bytes": 2**20, "layout": "torchvision",
+             "left_out": ["params/head/fcos/logits/bias", "params/head/fcos/logits/kernel", "params/neck/fc/kernel",
+                          publish.CLASSIFIER]}
+    assert export.describe(facts) == ("1.0 MiB, in the layout of torchvision, without head/fcos, neck/fc, the "
+                                      "classifier, which it has no place for")
 
 
 def test_a_folder_with_something_in_it_is_left_alone(run, tmp_path):
