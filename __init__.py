@@ -22,14 +22,15 @@ _PARTS = ("configs", "datasets", "embedders", "heads", "losses", "metrics")
 def load(workdir, *, step=None, devices=None, overrides=None):
     """The trained model of a workdir, ready for use on this machine, without its training data.
 
-    workdir: the folder of a run, or of weights that `geodesic import_weights` has written; or a file model.onnx or
-    model.stablehlo of `geodesic export`, which the other arguments are not for. step: of the checkpoint;
+    workdir: the folder of a run, or of weights that `geodesic import_weights` has written; or a file .onnx or
+    .stablehlo of `geodesic export`, which the other arguments are not for. step: of the checkpoint;
     default: the newest that is whole. devices: those of jax to use; default: all. overrides: fields of the
     configuration that are to be others, such as {"evaluation.layer": "stage3"}.
 
     Returns a `geodesic.experiments.trained.run.Run`, with `embed`, `features`, `classify`, `same` and more; of a file,
-    a `geodesic.experiments.trained.exported.Exported`, with `embed`, `classify` and `same`. Raises FileNotFoundError
-    where there is no run, and UserError where its weights are damaged or a field is not there.
+    a `geodesic.experiments.trained.exported.Exported`, with `embed`, `classify` and `same`, or an `ExportedDetector`
+    with `detect`. Raises FileNotFoundError where there is no run, and UserError where its weights are damaged or a
+    field is not there.
     """
     from .configs import stored
     from .experiments.process import mesh
