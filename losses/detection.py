@@ -150,6 +150,14 @@ def _around(sides: jax.Array) -> jax.Array:
 def owned(owners: jax.Array, targets: dict) -> tuple[jax.Array, jax.Array]:
     """(classes i32[B,P], boxes f32[B,P,4]) at the places i32[B,P] in `targets`; class -1 of a negative place, whose box
     is the image's first, whatever that is.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import detection
+      >>> targets = {"classes": jnp.array([[7, 3]]), "boxes": jnp.array([[[0.0, 0, 8, 8], [1, 1, 6, 6]]])}
+      >>> classes, boxes = detection.owned(jnp.array([[-1, 1]]), targets)
+      >>> classes.tolist(), boxes[0, 1].tolist()
+      ([[-1, 3]], [1.0, 1.0, 6.0, 6.0])
     """
     own = jnp.maximum(owners, 0)
     boxes = jnp.take_along_axis(targets["boxes"].astype(jnp.float32), own[..., None], axis=1)
@@ -160,6 +168,13 @@ def joined(outputs: dict, expected: dict[str, tuple[int, ...]], sizes: tuple[int
     """The outputs of all levels, each f32[B,P,...], in the order of `expected`: name -> shape at each of the points.
 
     sizes: how many points each level has. Raises ValueError for outputs that are not of these points.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.losses import detection
+      >>> logits, = detection.joined({"logits": [jnp.ones((2, 6, 3)), jnp.ones((2, 2, 3))]}, {"logits": (3,)}, (6, 2))
+      >>> logits.shape
+      (2, 8, 3)
     """
     for name, shape in expected.items():
         found, wanted = [level.shape[1:] for level in outputs[name]], [(size, *shape) for size in sizes]
@@ -169,7 +184,14 @@ def joined(outputs: dict, expected: dict[str, tuple[int, ...]], sizes: tuple[int
 
 
 def check(num_classes: int, box_loss: str, known: Collection[str], alpha: float, gamma: float) -> None:
-    """Raises UserError for values that the loss of a detector cannot have."""
+    """Raises UserError for values that the loss of a detector cannot have.
+
+    Example:
+      >>> from geodesic.losses import detection
+      >>> detection.check(3, "l3", ("giou", "diou"), alpha=0.25, gamma=2.0)
+      Traceback (most recent call last):
+      geodesic.errors.UserError: box_loss is one of giou, diou; got 'l3'
+    """
     if box_loss not in known:
         raise UserError(f"box_loss is one of {', '.join(known)}; got {box_loss!r}")
     if num_classes < 1:

@@ -80,7 +80,14 @@ def points(image_size: tuple[int, int], strides: Sequence[int], *, ranges: Seque
 
 
 def check_strides(strides: Sequence[int]) -> None:
-    """Raises UserError where there is no level, or strides do not grow."""
+    """Raises UserError where there is no level, or strides do not grow.
+
+    Example:
+      >>> from geodesic.losses import detection_targets
+      >>> detection_targets.check_strides((8, 8))
+      Traceback (most recent call last):
+      geodesic.errors.UserError: strides of a detector's levels are 1 or more pixels and grow; got (8, 8)
+    """
     if not strides or strides[0] < 1 or any(low >= high for low, high in itertools.pairwise(strides)):
         raise UserError(f"strides of a detector's levels are 1 or more pixels and grow; got {tuple(strides)}")
 

@@ -282,7 +282,16 @@ def _side(found: dict) -> int:
 
 
 def set_at(tree: dict, path: list[str], value: np.ndarray) -> None:
-    """Puts a value into nested dictionaries, at the path of its keys."""
+    """Puts a value into nested dictionaries, at the path of its keys.
+
+    Example:
+      >>> import numpy as np
+      >>> from geodesic.embedders.public_weights import pretrained
+      >>> tree = {"conv1": {}}
+      >>> pretrained.set_at(tree, ["conv1", "bias"], np.zeros(2))
+      >>> tree
+      {'conv1': {'bias': array([0., 0.])}}
+    """
     for key in path[:-1]:
         tree = tree.setdefault(key, {})
     tree[path[-1]] = np.ascontiguousarray(value)

@@ -26,7 +26,14 @@ _GROUPS = 32
 
 
 def conv(features: int, name: str, bias: float = 0.0) -> nn.Conv:
-    """A 3x3 convolution of a head, whose weights start small and whose biases start as this."""
+    """A 3x3 convolution of a head, whose weights start small and whose biases start as this.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from geodesic.heads.detection import fcos
+      >>> fcos.conv(2, "logits", bias=-1.0).init(jax.random.key(0), jnp.ones((1, 4, 4, 8)))["params"]["bias"].tolist()
+      [-1.0, -1.0]
+    """
     return nn.Conv(features, (3, 3), padding=1, kernel_init=_INIT, bias_init=nn.initializers.constant(bias), name=name)
 
 
