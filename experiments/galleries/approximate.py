@@ -62,7 +62,8 @@ def describe(found: dict) -> str:
 
 
 def _measured(opened, held: Held, kind: str, probes: int) -> dict:
-    """Shares of the true neighbours of rows that the index finds, the rows themselves left out."""
+    """Shares of the true neighbours of rows that the index finds when asked for so many, the rows themselves left out:
+    of how many it is asked decides how many it looks at."""
     columns, rows = held.all()
     ids = columns["id"].to_pylist()
     asked = np.unique(np.linspace(0, len(rows) - 1, _QUERIES).astype(int))
@@ -72,8 +73,9 @@ def _measured(opened, held: Held, kind: str, probes: int) -> dict:
     shares = {k: [] for k in AT}
     for place, nearest in zip(asked, true, strict=True):
         wanted = [own[other] for other in nearest if own[other] != ids[place]]
-        named = [row["id"] for row in _search(opened, rows[place], depth, kind, probes) if row["id"] != ids[place]]
         for k in AT:
+            found = _search(opened, rows[place], min(k + 1, depth), kind, probes)
+            named = [row["id"] for row in found if row["id"] != ids[place]]
             shares[k].append(len({*wanted[:k]} & {*named[:k]}) / len(wanted[:k]))
     return {f"recall@{k}": round(float(np.mean(values)), 4) for k, values in shares.items()} | {"queries": len(asked)}
 

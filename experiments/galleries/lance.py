@@ -174,7 +174,11 @@ def drop(folder: str, name: str) -> None:
 
 @contextlib.contextmanager
 def writing(folder: str):
-    with lock.held(folder, waits=True):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock.held(folder, waits=True))
+        except FileNotFoundError as error:  # it makes what it needs, but no bucket
+            raise UserError(f"{folder} cannot be written: there is no such bucket, or no such account") from error
         if storage.is_remote(folder):
             _try_lease(folder)
         yield

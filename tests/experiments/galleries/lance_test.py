@@ -139,6 +139,8 @@ def test_what_a_bucket_refuses_is_one_line(away, monkeypatch, tmp_path):
     Gallery(away, fake.Run()).create()
     with pytest.raises(FileNotFoundError, match="no gallery in 's3://nowhere/people'"):
         Gallery("s3://nowhere/people", fake.Run()).rows()
+    with pytest.raises(UserError, match=r"^s3://nowhere/people cannot be written: there is no such bucket"):
+        Gallery("s3://nowhere/people", fake.Run()).create()
     with pytest.raises(UserError, match=r"^s3:people: expected s3://BUCKET/FOLDER$"):
         Gallery("s3:people", fake.Run())
     name = f"{away}/rows.lance/_versions"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geodesic.errors import UserError
-from geodesic.experiments.galleries import adding, approximate, engines, table
+from geodesic.experiments.galleries import adding, approximate, engines, lance, table
 from geodesic.experiments.galleries.gallery import Gallery
 from tests.experiments.galleries import fake
 
@@ -163,6 +163,21 @@ def test_an_index_is_measured_and_refused_below(address, tmp_path, monkeypatch):
             gallery.search(query, index=kind)
     with pytest.raises(UserError, match=r"there is no index 'odd' in .*; known are "):
         gallery.compact("odd")
+
+
+def test_an_index_is_measured_as_it_is_asked(tmp_path, monkeypatch):
+    """A query for 10 looks at less than one for 100 does: its recall is not that of the first 10 of 100."""
+    monkeypatch.setattr(approximate, "_LEAST", 100)
+    monkeypatch.setattr(approximate, "_QUERIES", 3)
+    many = fake.folder(tmp_path / "many", {f"{place}.jpg": f"{'abcd'[place % 4]}{place}" for place in range(120)})
+    gallery = Gallery(tmp_path / "g", fake.Run()).create()
+    gallery.add(many)
+    near, asked = lance.Table.near, []
+    monkeypatch.setattr(lance.Table, "index", lambda opened, kind, rows: None)
+    monkeypatch.setattr(lance.Table, "near", lambda opened, query, k, kind, probes: (
+        asked.append(k), near(opened, query, k if k > 11 else 6, "ivf_flat", probes))[1])
+    made = gallery.compact("ivf_flat", recall=0.0)
+    assert asked == [11, 101] * 3 and made["recall@10"] == 0.5 and made["recall@100"] == 1.0
 
 
 @pytest.mark.parametrize("address", ["folder", "s3", "postgresql"], indirect=True)  # Qdrant has no locks
