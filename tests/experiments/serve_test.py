@@ -142,6 +142,7 @@ def test_the_page_in_a_browser(run, place, chromium, tmp_path):
         assert chromium.value("document.documentElement.scrollWidth") == 390
         chromium.press("Enter", 13, "\r")
         chromium.until(f"{CARDS}.length == 8")  # a row does not find itself
+        assert chromium.value(f"document.activeElement == {CARDS}[0].querySelector('.open')")
         chromium.screenshot(tmp_path / "page.png")
         assert (tmp_path / "page.png").stat().st_size > 10_000
         chromium.value("text.value = 'LASS0'; text.focus()")
