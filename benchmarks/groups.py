@@ -25,9 +25,8 @@ from geodesic.errors import UserError
 from geodesic.experiments.process import runtime
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.protocols import grouping
-from geodesic.experiments.trained import thresholds
 from geodesic.experiments.training import data
-from geodesic.metrics import clustering, clustering_intervals, mutual, retrieval
+from geodesic.metrics import clustering, clustering_intervals, mutual, pairs, retrieval
 
 _OUT = pathlib.Path(__file__).parent / "results" / "groups"
 _THRESHOLD = 0.4  # of the made-up vectors
@@ -36,7 +35,7 @@ _COLUMNS = {"bcubed_f": "B-cubed F", "ami": "AMI", "nmi": "NMI", "alone": "left 
 
 
 def main() -> None:
-    asked = turns.options(__doc__, faces="", characters="", data="", rows=0, seed=0, out=str(_OUT))
+    asked = turns.options(__doc__, faces="", characters="", data="", rows=0, probes=-1, seed=0, out=str(_OUT))
     runtime.start()
     out = pathlib.Path(asked.out)
     record = json.loads(out.with_suffix(".json").read_text()) if out.with_suffix(".json").exists() else {"sets": {}}
@@ -46,7 +45,8 @@ def main() -> None:
             record["sets"][name] = of_run(workdir, asked.data if workdir == asked.characters else "", asked.seed)
             write(out, record)
     if asked.rows:
-        record.setdefault("times", {})[str(asked.rows)] = timed(asked.rows, asked.seed)
+        made = timed(asked.rows, asked.probes, asked.seed)
+        record.setdefault("times", {})[f"{asked.rows} {made['probes']}"] = made
         write(out, record)
     print(table(record))
 
@@ -77,25 +77,35 @@ def of_run(workdir: str, path: str, seed: int) -> dict:
 
 def _ways(rows: np.ndarray, labels: np.ndarray, seed: int):
     """(title, a function of the rows to group and those to calibrate on)."""
-    for method, title in (("neighbours", "connected mutual neighbours"), ("leiden", "Leiden on the same links")):
+    known = {}
+
+    def threshold(other: np.ndarray, far: float) -> float:
+        """As `geodesic calibrate` sets it, without its intervals."""
+        if (far, other[0]) not in known:
+            sizes = np.unique(labels[other], return_counts=True)[1]
+            if (len(other) ** 2 - (sizes ** 2).sum()) / 2 < 1 / far:
+                raise UserError(f"too few pairs to show a rate of {far:g}")
+            known[far, other[0]] = pairs.threshold_at(rows[other], labels[other], far)[0]
+        return known[far, other[0]]
+
+    for method, title in (("neighbours", "connected mutual neighbours"), ("leiden", "Leiden on mutual neighbours")):
         for far in _RATES:
             yield f"{title}, FAR {far:g}", lambda here, other, far=far, method=method: grouping.group(
-                rows[here], method, threshold=thresholds.calibrate(rows[other], labels[other], far, seed).threshold,
-                seed=seed).groups
+                rows[here], method, threshold=threshold(other, far), seed=seed).groups
     yield "k-means, told the true number", lambda here, other: clustering.kmeans(
         rows[here], len(np.unique(labels[here])), seed=seed).assignment
     yield "HDBSCAN, 5 in a cluster at least", lambda here, other: clustering.hdbscan(rows[here])
 
 
-def timed(count: int, seed: int) -> dict:
+def timed(count: int, probes: int, seed: int) -> dict:
     """Seconds of all steps over vectors that are in memory; the memory is the most that the process has had."""
     rows, labels = make(count, np.random.default_rng(seed))
-    load, started = os.getloadavg()[0], time.perf_counter()
-    probes = grouping.PROBES if count > mutual.EXACT_ROWS else 0
+    if probes < 0:
+        probes = grouping.PROBES if count > mutual.EXACT_ROWS else 0
+    load, started, worked = os.getloadavg()[0], time.perf_counter(), time.process_time()
     linked = mutual.links(rows, _THRESHOLD, probes=probes, seed=seed)
-    seconds = [round(time.perf_counter() - started, 1)]
     groups = mutual.connected(linked, count)
-    seconds.append(round(time.perf_counter() - started, 1))
+    seconds = [round(time.perf_counter() - started, 1), round(time.process_time() - worked, 1)]
     cubed = clustering.bcubed(labels, groups)
     return {"rows": count, "size": rows.shape[1], "probes": probes, "links": len(linked.pairs), "seconds": seconds,
             "threshold": _THRESHOLD, "share_found": mutual.share_found(rows, linked, _THRESHOLD, seed=seed),
@@ -140,13 +150,16 @@ def table(record: dict) -> str:
     if record.get("times"):
         lines += ["", "## Time", "", "`python -m benchmarks.groups --rows=N`: links of mutual neighbours and what they "
                   "connect, of made-up vectors in memory: classes of ten, of a mean cosine of .61, threshold .4. Up to "
-                  "100,000 all are compared with all; of more each with those in the 16 parts nearest to it.", "",
-                  "| rows x numbers | seconds | compared | links found of those there are (1,000 rows) | B-cubed F | "
-                  "memory, GiB | load average | |", "|---" * 8 + "|"]
-        lines += [f"| {one['rows']:,} x {one['size']} | {one['seconds'][-1]:.0f} | "
-                  f"{'16 parts' if one['probes'] else 'all'} | {one['share_found']:.3f} | {one['bcubed_f']:.3f} | "
+                  "100,000 all are compared with all; of more each with those in the 32 parts nearest to it, or in "
+                  "--probes=N.", "",
+                  "| rows x numbers | seconds | of processor, all threads | compared | of 1,000 rows' links, found "
+                  "| B-cubed F | "
+                  "memory, GiB | load average | |", "|---" * 9 + "|"]
+        lines += [f"| {one['rows']:,} x {one['size']} | {one['seconds'][0]:.0f} | {one['seconds'][1]:.0f} | "
+                  f"{str(one['probes']) + ' parts' if one['probes'] else 'all'} | {one['share_found']:.3f} | "
+                  f"{one['bcubed_f']:.3f} | "
                   f"{one['memory_gib']:.1f} | {one['load'][0]:.1f} to {one['load'][1]:.1f} | {_where(one)} |"
-                  for one in sorted(record["times"].values(), key=lambda one: one["rows"])]
+                  for one in sorted(record["times"].values(), key=lambda one: (one["rows"], one["probes"]))]
     return "\n".join(lines) + "\n"
 
 

@@ -16,7 +16,7 @@ from geodesic.experiments.process import cli, hosts
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.protocols import grouping
 from geodesic.experiments.reporting import asked, asked_collection, grouped
-from geodesic.experiments.trained import collection
+from geodesic.experiments.trained import collection, thresholds
 
 
 def define_flags() -> None:
@@ -25,9 +25,10 @@ def define_flags() -> None:
     asked_collection.define_threshold()
     flags.DEFINE_integer("groups", 0, "kmeans: how many groups there are.")
     flags.DEFINE_integer("smallest", 2, "Pictures of smaller groups are left alone.")
-    flags.DEFINE_integer("neighbours", 10, "neighbours, leiden: so many nearest pictures may be linked with one.")
+    flags.DEFINE_integer("neighbours", 0, "neighbours, leiden: so many nearest pictures may be linked with one; 0: 5, "
+                         "and 10 for leiden.")
     flags.DEFINE_integer("probes", -1, "neighbours, leiden: parts in which a picture's neighbours are looked for; 0: "
-                         "in all; -1: in all of 100,000 pictures, in 16 parts of more.")
+                         "in all; -1: in all of 100,000 pictures, in 32 parts of more.")
     flags.DEFINE_float("resolution", 1.0, "leiden: the greater, the smaller the groups.")
     flags.DEFINE_integer("seed", 0, "Of k-means' centres, of Leiden's order, of parts and of intervals.")
     flags.DEFINE_string("links", "", "Folder to make, with a folder of links to the pictures for each group.")
@@ -40,8 +41,9 @@ def main(config, values) -> None:
     asked.check_sheet(values)
     if values.links:
         grouped.check_links(values.links)
-    # With a threshold in the place of one that is not read yet: what else is wrong is said before anything is embedded.
-    grouping.check(values.method, 0.0, values.groups, values.smallest, values.neighbours)
+    # What is wrong is said before anything is embedded; which threshold it is depends on whose vectors these are.
+    there = values.gallery or values.threshold is not None or (values.workdir and thresholds.entries(values.workdir))
+    grouping.check(values.method, 0.0 if there else None, values.groups, values.smallest, values.neighbours)
     form = asked.form_of(values)
     say = asked.say_beside(form, values.out)
     found = asked_collection.load(values, config, say)

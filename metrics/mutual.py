@@ -26,7 +26,7 @@ class Links(NamedTuple):
     cosines: np.ndarray
 
 
-def links(embeddings, threshold: float, *, k: int = 10, probes: int = 0, seed: int = 0) -> Links:
+def links(embeddings, threshold: float, *, k: int = 5, probes: int = 0, seed: int = 0) -> Links:
     """Finds the pairs of rows that are among each other's nearest, and whose cosine is at least the threshold.
 
     Args:
@@ -69,7 +69,7 @@ def _mutual(found: np.ndarray, cosines: np.ndarray, threshold: float) -> Links:
     return Links(np.stack(np.divmod(keys[both], count), axis=1), cosines[kept][place[both]])
 
 
-def share_found(embeddings, linked: Links, threshold: float, *, k: int = 10, seed: int = 0) -> float:
+def share_found(embeddings, linked: Links, threshold: float, *, k: int = 5, seed: int = 0) -> float:
     """Says which share of the exact links of some rows are among those that were found in parts.
 
     Args:

@@ -30,7 +30,7 @@ def query(liked, disliked=()) -> np.ndarray:
 
     Example:
         >>> from geodesic.metrics import recommendation
-        >>> recommendation.query([[1.0, 0.0]], [[0.0, 1.0]]).round(3).tolist()
+        >>> [round(float(value), 3) for value in recommendation.query([[1.0, 0.0]], [[0.0, 1.0]])]
         [0.894, -0.447]
     """
     if not len(liked):
@@ -80,11 +80,9 @@ def recommend(embeddings, liked, disliked=(), k: int = 10, *, diversity: float =
         raise UserError(f"ask for one recommendation at least, and a diversity between 0 and 1; got k={k}, "
                         f"diversity={diversity:g}")
     embeddings, wanted = np.asarray(embeddings, np.float32), query(liked, disliked)
-    cosines = embeddings @ wanted
-    left = np.ones(len(embeddings), bool)
+    seeds = np.concatenate([np.asarray(some, np.float32).reshape(-1, len(wanted)) for some in (liked, disliked)])
+    cosines, left = embeddings @ wanted, (embeddings @ seeds.T < _SAME).all(axis=1)
     left[np.asarray(exclude, np.int64)] = False
-    for seed in [*np.asarray(liked, np.float32), *np.asarray(disliked, np.float32)]:
-        left &= embeddings @ seed < _SAME
     places = np.flatnonzero(left)
     places = places[np.argsort(-cosines[places], kind="stable")]
     if diversity:

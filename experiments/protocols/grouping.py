@@ -11,8 +11,10 @@ from geodesic.metrics import bootstrap, clustering, clustering_intervals, mutual
 
 METHODS = ("neighbours", "leiden", "kmeans", "hdbscan")
 LINKED = ("neighbours", "leiden")   # those that a threshold decides
+# Nearest rows that may be linked with one: Leiden cuts chains, and does with more links.
+NEIGHBOURS = {"neighbours": 5, "leiden": 10}
 # Parts that a row looks into where there are too many rows to compare them all.
-PROBES = 16
+PROBES = 32
 RESAMPLES = 200
 
 
@@ -33,21 +35,21 @@ class Grouped(NamedTuple):
 
 def check(method: str, threshold: float | None, groups: int, smallest: int, k: int) -> None:
     """Raises UserError for what cannot be done, before anything is computed."""
+    if smallest < 2 or k < 0:
+        raise UserError(f"a group has two pictures or more, and a picture neighbours; got --smallest={smallest}, "
+                        f"--neighbours={k}")
     if method in LINKED and threshold is None:
         raise UserError(f"{method} links pictures whose cosine reaches a threshold, and there is none: set one with "
                         f"geodesic calibrate and name that --workdir, or give --threshold")
     if method == "kmeans" and groups < 1:
         raise UserError("k-means must be told how many groups there are: --groups=N")
-    if smallest < 2 or k < 1:
-        raise UserError(f"a group has two pictures or more, and a picture a neighbour; got --smallest={smallest}, "
-                        f"--neighbours={k}")
     if method == "leiden" and (missing := [name for name in ("leidenalg", "igraph") if not
                                            importlib.util.find_spec(name)]):
         raise UserError(f"leiden needs {missing[0]}, which is not installed: pip install 'geodesic[leiden]'")
 
 
 def group(embeddings: np.ndarray, method: str, *, threshold: float | None = None, groups: int = 0, smallest: int = 2,
-          k: int = 10, probes: int = -1, resolution: float = 1.0, seed: int = 0) -> Grouped:
+          k: int = 0, probes: int = -1, resolution: float = 1.0, seed: int = 0) -> Grouped:
     """Groups rows f32[N,D] of length 1.
 
     Args:
@@ -56,7 +58,7 @@ def group(embeddings: np.ndarray, method: str, *, threshold: float | None = None
       threshold: of "neighbours" and "leiden": the cosine from which two rows may be linked.
       groups: of "kmeans": how many there are.
       smallest: rows of smaller groups are left alone.
-      k: neighbours of a row that may be linked with it.
+      k: neighbours of a row that may be linked with it; 0: as NEIGHBOURS has it.
       probes: see `mutual.links`; -1 compares all rows where they are 100,000 at most.
       resolution: of "leiden": the greater, the smaller the groups.
       seed: of k-means' centres, of Leiden's order, and of parts.
@@ -67,7 +69,7 @@ def group(embeddings: np.ndarray, method: str, *, threshold: float | None = None
     if len(embeddings) < 2:
         raise UserError("there is one picture: nothing to group")
     if method in LINKED:
-        found, how = _linked(embeddings, method, threshold, k, probes, resolution, seed)
+        found, how = _linked(embeddings, method, threshold, k or NEIGHBOURS[method], probes, resolution, seed)
     elif method == "kmeans":
         found, how = clustering.kmeans(embeddings, groups, seed=seed).assignment, [
             f"k-means, {groups:,} centres from seed {seed}"]

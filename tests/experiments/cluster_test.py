@@ -95,6 +95,7 @@ def test_the_calibrated_threshold_counts_and_says_what_is_false(embedded, tmp_pa
     ({}, "which vectors"), ({"gallery": "a", "embeddings": "b"}, "got --gallery and --embeddings"),
     ({"images": "a"}, "--workdir=... is required"), ({"gallery": "a", "root": "b"}, "--root is of the pictures of"),
     ({"embeddings": "a", "method": "kmeans"}, "--groups=N"), ({"embeddings": "a", "smallest": 1}, "two pictures or"),
+    ({"embeddings": "a", "neighbours": -1}, "a picture neighbours; got --smallest=2, --neighbours=-1"),
     ({"embeddings": "a", "sheet": "a.jpg"}, "--sheet is a .png or a .html file"),
     ({"embeddings": "a", "links": "/"}, "/ is there")])
 def test_what_cannot_be_is_refused_before_anything_is_read(given, line):
@@ -103,6 +104,8 @@ def test_what_cannot_be_is_refused_before_anything_is_read(given, line):
 
 
 def test_without_a_threshold_and_without_leiden(embedded, monkeypatch):
+    with pytest.raises(UserError, match="links pictures whose cosine reaches"):  # before anything is read
+        do(images="nowhere", workdir="nowhere")
     with pytest.raises(UserError, match="links pictures whose cosine reaches a threshold, and there is none"):
         do(embeddings=embedded[0])
     monkeypatch.setattr(cluster.grouping.importlib.util, "find_spec", lambda name: None)
