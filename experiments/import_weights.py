@@ -99,8 +99,9 @@ def import_detector(config, taken: containers.Chosen, values) -> None:
     made = detector.make(config, len(kept))
     _, wanted = network.abstract(made, network.image_size(config))
     needed = traverse_util.flatten_dict(wanted, sep="/")
-    variables = pretrained.complete(conversion, values.embedder, jax.random.key(config.seed))
-    variables["params"] = {**variables["params"], "head": detectors.keep_classes(found, kept)}
+    trunk = (pretrained.complete(conversion, values.embedder, jax.random.key(config.seed)) if conversion.missing else
+             conversion.variables)
+    variables = {**trunk, "params": {**trunk["params"], "head": detectors.keep_classes(found, kept)}}
     if found.kind == "fcos":  # torchvision's has none
         variables["params"]["head"]["fcos"]["factors"] = np.ones(len(made.head.strides), np.float32)
     given = traverse_util.flatten_dict(variables, sep="/")
