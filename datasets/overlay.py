@@ -19,7 +19,7 @@ _COVERS = 0.6       # of one of the two pictures, the overlap
 _SCALES = 0.25, 4.0
 # From which agreement two pictures are one, and by how many pixels the keypoints of one may lie beside those of the
 # other, on average. Chosen by benchmarks/duplicates.py.
-AGREES, BESIDE = 0.88, 0.4
+AGREES, BESIDE = 0.93, 0.25
 
 
 class Outline(NamedTuple):

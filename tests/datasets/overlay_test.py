@@ -32,14 +32,14 @@ def agreement(one, other):
 def test_an_edited_copy_agrees(kind):
     for seed in range(3):
         image = scene(seed)
-        assert agreement(edits.make(kind, image, np.random.default_rng(seed)), image) >= overlay.AGREES
+        assert agreement(edits.make(kind, image, np.random.default_rng(seed)), image) > 0.88
 
 
 def test_another_picture_and_another_photograph_of_the_same_do_not():
     first = overlay.outline(scene(0))
     assert max(overlay.compare(first, overlay.outline(scene(seed))).agreement() for seed in range(1, 6)) < 0.5
     moved = overlay.compare(first, overlay.outline(scene(0, shift=6.0)))
-    assert moved.agreement() < overlay.AGREES < moved.moved and moved.apart > 2 * overlay.BESIDE
+    assert moved.agreement() == moved.whole < moved.moved < overlay.AGREES and moved.apart > 2 * overlay.BESIDE
     assert overlay.compare(first, overlay.outline(scene(0))).agreement() == pytest.approx(1, abs=1e-5)
 
 
