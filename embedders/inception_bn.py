@@ -129,7 +129,8 @@ def max_pool_up(x: jnp.ndarray, form: str, odd: tuple[int, int] = (0, 0)) -> jnp
       (1, 56, 3, 4)
     """
     height, width = x.shape[1:3]
-    return pools.max_pool(x, 2, tuple((0, 1) if side % 2 == 0 else odd for side in (height, width)), form)
+    # Of a symbolic side that may be either, int() raises: == would take it for odd.
+    return pools.max_pool(x, 2, tuple((0, 1) if int(side % 2) == 0 else odd for side in (height, width)), form)
 
 
 class InceptionBN(Embedder, kw_only=True):

@@ -3,6 +3,7 @@ safetensors.
 
     geodesic export --workdir=runs/faces --out=exported
     geodesic export --workdir=runs/birds --out=exported --output=scores --formats=onnx,stablehlo,safetensors
+    geodesic export --workdir=runs/birds --out=exported --free_size
     geodesic export --workdir=runs/cells --out=exported [--output=boxes]
     geodesic export --workdir=weights/resnet50 --out=exported --layer=stage3 --images=photos
 
@@ -27,13 +28,16 @@ def define_flags() -> None:
                         "that of --config.evaluation.layer.")
     flags.DEFINE_bool("preprocessing", True, "The files take uint8 pixels, and normalise them; without, they take "
                       "numbers that are normalised.")
+    flags.DEFINE_bool("free_size", False, "The files take pictures of any height and width, or of multiples of the "
+                      "network's stride, where the network allows it.")
     flags.DEFINE_string("images", "", "Folder of real pictures to compare on; default: the run's test data.")
 
 
 def main(config, values) -> None:
     hosts.must_be_alone("geodesic export")
     wanted = export_wanted.wanted(config, values.out, values.formats, layer=values.layer or None, output=values.output,
-                           preprocessing=values.preprocessing, images=values.images or None)
+                           preprocessing=values.preprocessing, free_size=values.free_size,
+                           images=values.images or None)
     record = export.export(loading.load(values.workdir, config), wanted, print)
     given = record["output"]
     arrays = given.get("arrays") or {given["name"]: given["shape"]}

@@ -116,7 +116,8 @@ def _reduce_sum(to: Nodes, op: Op) -> None:
 def _reshape(to: Nodes, op: Op) -> None:
     x, shape = op.inputs[0], op.output.shape
     order = to.order(x)
-    if len(x.shape) == 4 and order == MAP and len(shape) == 2 and shape[0] is None:
+    known = all(isinstance(size, int) for size in x.shape[1:])
+    if len(x.shape) == 4 and order == MAP and len(shape) == 2 and shape[0] is None and known:
         places = np.arange(math.prod(x.shape[1:])).reshape(x.shape[1:]).transpose(2, 0, 1).reshape(-1)
         moved = bool((places != np.arange(len(places))).any())
         if not moved or to.only_dense(op.output):
@@ -130,15 +131,19 @@ def _reshape(to: Nodes, op: Op) -> None:
         found += tuple(axis for axis in range(len(shape)) if axis not in after)
     else:
         order = natural(x)
-    sizes = np.array([-1 if shape[axis] is None else shape[axis] for axis in found], np.int64)
+    sizes = np.array([shape[axis] if isinstance(shape[axis], int) else -1 for axis in found], np.int64)
+    if (sizes == -1).sum() > 1 and shape[found[0]] is None and x.shape[order[0]] is None:
+        sizes[0] = 0  # the batch is as it was
     if (sizes == -1).sum() > 1:
-        raise trace.unknown("reshape to several sizes that depend on the batch", op.where)
+        raise trace.unknown("reshape to several sizes that depend on the batch or on the images' size", op.where)
     to.give(op, to.node("Reshape", [to.ordered(x, order), to.array(sizes, "shape")]), found)
 
 
 def _expand(to: Nodes, op: Op) -> None:
-    sizes = np.array([1 if size is None else size for size in op.output.shape], np.int64)
-    x = op.inputs[0]
+    x, sizes = op.inputs[0], [1 if size is None else size for size in op.output.shape]
+    if not all(isinstance(size, int) for size in sizes):
+        raise trace.unknown("broadcast to a size that is free", op.where)
+    sizes = np.array(sizes, np.int64)
     to.give(op, to.node("Expand", [to.ordered(x, natural(x)), to.array(sizes, "shape")]))
 
 
@@ -158,8 +163,10 @@ def _concatenate(to: Nodes, op: Op) -> None:
 def _slice(to: Nodes, op: Op) -> None:
     x, params = op.inputs[0], op.params
     order, steps = to.order(x), params["strides"] or (1,) * len(x.shape)
-    cut = [axis for axis, size in enumerate(x.shape) if isinstance(size, int)
+    cut = [axis for axis, size in enumerate(x.shape) if size is not None
            and (params["start_indices"][axis], params["limit_indices"][axis], steps[axis]) != (0, size, 1)]
+    if not all(isinstance(params[key][axis], int) for key in ("start_indices", "limit_indices") for axis in cut):
+        raise trace.unknown("slice of a size that is free", op.where)
     _cut(to, op, [params["start_indices"][axis] for axis in cut], [params["limit_indices"][axis] for axis in cut],
          [order.index(axis) for axis in cut], [steps[axis] for axis in cut])
 

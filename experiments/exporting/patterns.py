@@ -84,13 +84,17 @@ def _rectifier(op: Op, producers: dict, uses: dict) -> Op | None:
 
 def _mean(op: Op, producers: dict, uses: dict) -> Op | None:
     """A sum, or the sum of every window, divided by how many there are."""
-    if op.name != "div" or not (given := _split(op)) or given[0] is not op.inputs[0]:
+    if op.name != "div":
         return None
-    summed = _made_by(given[0], "reduce_sum", producers)
-    if summed and _is(given[1], math.prod(summed.inputs[0].shape[axis] or 0 for axis in summed.params["axes"])):
-        return dataclasses.replace(op, name="mean", inputs=summed.inputs, params=summed.params)
-    windows = _made_by(given[0], "reduce_window_sum", producers)
-    if windows and _is(given[1], math.prod(windows.params["window_dimensions"])):
+    total, number = op.inputs
+    summed, size = _made_by(total, "reduce_sum", producers), _behind(number, ("convert_element_type",), producers)
+    free = _made_by(size.inputs[0], "dim_as_value", producers) if size else None  # height times width
+    if summed and None not in (sizes := [summed.inputs[0].shape[axis] for axis in summed.params["axes"]]):
+        count = math.prod(sizes)
+        if _is(number, count) if isinstance(count, int) else free and free.params["dim"] == count:
+            return dataclasses.replace(op, name="mean", inputs=summed.inputs, params=summed.params)
+    windows = _made_by(total, "reduce_window_sum", producers)
+    if windows and _is(number, math.prod(windows.params["window_dimensions"])):
         return dataclasses.replace(op, name="mean_pool", inputs=windows.inputs, params=windows.params)
     return None
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import jax
 from jax import export
 
+from geodesic.experiments.exporting import trace
+
 PLATFORMS = ("cpu", "cuda", "tpu")
 # How anybody reads it, in words that the file's record has.
 LOADER = """import jax, numpy as np
@@ -15,8 +17,7 @@ print(jax.jit(model.call)(images).shape)
 """
 
 
-def serialized(function: Callable, shape: tuple[int, ...], dtype) -> bytes:
-    """A function of images dtype[B,*shape], for any B, with its weights."""
-    (batch,) = export.symbolic_shape("b")
-    made = export.export(jax.jit(function), platforms=PLATFORMS)(jax.ShapeDtypeStruct((batch, *shape), dtype))
+def serialized(function: Callable, shape: tuple[int | str, ...], dtype, least: int = 1) -> bytes:
+    """A function of images dtype[B,*shape], for any B, with its weights. shape, least: as of `trace.images`."""
+    made = export.export(jax.jit(function), platforms=PLATFORMS)(trace.images(shape, dtype, least))
     return bytes(made.serialize())

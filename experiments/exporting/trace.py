@@ -1,11 +1,13 @@
 """A function's jaxpr as a flat list of operations. What does not depend on the images is computed: weights, mostly.
 
 Shapes follow NumPy's rule of broadcasting: what is the same along an axis has 1 there. The batch is symbolic, None in a
-shape, and an array that is the same for all images has 1 in its place.
+shape, and an array that is the same for all images has 1 in its place. Height and width may be symbolic too: a shape
+then has jax's own expressions of them.
 """
 
 import dataclasses
 import os
+import re
 import sysconfig
 from collections.abc import Callable
 
@@ -23,9 +25,9 @@ _SAME = ("stop_gradient", "copy", "copy_p", "name")
 
 @dataclasses.dataclass(eq=False)
 class Value:
-    """An array that depends on the images. shape: None is the batch."""
+    """An array that depends on the images, or on their size. shape: None is the batch."""
 
-    shape: tuple[int | None, ...]
+    shape: tuple
     dtype: np.dtype
 
 
@@ -70,21 +72,35 @@ class Graph:
         return Graph(self.input, kept[::-1], self.outputs)
 
 
-def trace(function: Callable, shape: tuple[int, ...], dtype) -> Graph:
+def images(shape: tuple[int | str, ...], dtype, least: int = 1) -> jax.ShapeDtypeStruct:
+    """Any number of images. shape: of one; a size that is free is its name, or its name times a number, such as
+    32*height. least: what a free size is at least.
+
+    Example:
+      >>> from geodesic.experiments.exporting import trace
+      >>> trace.images(("height", "32*width", 3), "uint8", least=32).shape
+      (b, height, 32*width, 3)
+    """
+    limits = [f"{size} >= {least}" for size in shape if isinstance(size, str)]
+    return jax.ShapeDtypeStruct(export.symbolic_shape(", ".join(map(str, ("b", *shape))), constraints=limits), dtype)
+
+
+def trace(function: Callable, shape: tuple[int | str, ...], dtype, least: int = 1) -> Graph:
     """The operations of a function of images.
 
     function: of dtype[B,*shape], for any B, to one array or several; it is traced as it is, so that it is for the
-    caller to choose forms of convolution. Raises UserError where a result does not depend on the images.
+    caller to choose forms of convolution. shape, least: as of `images`. Raises UserError where a result does not depend
+    on the images.
     """
-    (batch,) = export.symbolic_shape("b")
-    closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct((batch, *shape), dtype))
-    images, tracer = Value((None, *shape), np.dtype(dtype)), _Tracer()
-    outputs = tracer.run(closed.jaxpr, closed.consts, [images])
+    given = images(shape, dtype, least)
+    closed = jax.make_jaxpr(function)(given)
+    taken, tracer = Value(_sizes(given.shape), np.dtype(dtype)), _Tracer()
+    outputs = tracer.run(closed.jaxpr, closed.consts, [taken])
     if not all(isinstance(output, Value) for output in outputs):
         raise UserError("what is to be exported does not depend on the picture")
     whole = [tracer.full(output, var.aval, "the output")
              for output, var in zip(outputs, closed.jaxpr.outvars, strict=True)]
-    return Graph(images, tracer.ops, whole).without_unused()
+    return Graph(taken, tracer.ops, whole).without_unused()
 
 
 class _Tracer:
@@ -110,6 +126,8 @@ class _Tracer:
         """The value with its whole shape, but for the batch."""
         wanted = tuple(1 if size is None else size for size in _sizes(aval.shape))
         if isinstance(value, np.ndarray):
+            if value.shape != wanted and not all(isinstance(size, int) for size in wanted):
+                raise unknown("broadcast to a size that is free", where)
             return np.broadcast_to(value, wanted)
         shape = tuple(size if mine is not None else None for mine, size in zip(value.shape, wanted, strict=True))
         return value if shape == value.shape else self.emit("expand", [value], {}, shape, value.dtype, where)
@@ -124,13 +142,15 @@ class _Tracer:
         if name in _SAME:
             return inputs
         aval = eqn.outvars[0].aval
+        if name == "dim_as_value":  # a number that depends on the images' size
+            return [self.emit(name, [], params, (), aval.dtype, where)]
         if name == "broadcast_in_dim":
             return [self._broadcast(inputs[0], params, where)]
         if name not in _ELEMENTWISE:
             inputs = [self.full(value, var.aval, where) for value, var in zip(inputs, eqn.invars, strict=True)]
         if all(isinstance(value, np.ndarray) for value in inputs):
             # Of what is the same for all images there is one: the batch is 1.
-            plain = {key: _for_one(value) for key, value in params.items()}
+            plain = {key: _for_one(value, name, where) for key, value in params.items()}
             found = eqn.primitive.bind(*inputs, **plain)
             return [np.asarray(one) for one in (found if eqn.primitive.multiple_results else [found])]
         if name == "convert_element_type" and np.dtype(params["new_dtype"]) == inputs[0].dtype:
@@ -160,6 +180,8 @@ class _Tracer:
     def _scan(self, eqn, inputs: list, where: str) -> list:
         """A loop as its steps, one after the other."""
         params, body = eqn.params, eqn.params["jaxpr"]
+        if not isinstance(params["length"], int):
+            raise unknown("scan over a size that is free", where)
         consts, carried = params["num_consts"], params["num_carry"]
         carry, sequences = inputs[consts:consts + carried], inputs[consts + carried:]
         sequences = [self.full(value, var.aval, where)
@@ -227,14 +249,22 @@ def _broadcast_shapes(inputs: list) -> tuple:
 
 def _sizes(shape) -> tuple:
     """A shape of jax with None in place of what depends on the batch."""
-    return tuple(size if isinstance(size, int) else None for size in shape)
+    return tuple(None if _of_batch(size) else size for size in shape)
 
 
-def _for_one(param):
+def _of_batch(size) -> bool:
+    return not isinstance(size, int) and "b" in re.findall(r"\w+", str(size))
+
+
+def _for_one(param, name: str, where: str):
     """A parameter for a batch of one."""
     if isinstance(param, tuple):
-        return tuple(map(_for_one, param))
-    return 1 if type(param).__name__ == "_DimExpr" else param
+        return tuple(_for_one(one, name, where) for one in param)
+    if type(param).__name__ != "_DimExpr":
+        return param
+    if not _of_batch(param):
+        raise unknown(f"{name} of a size that is free", where)
+    return 1
 
 
 def _where(eqn, outer: str) -> str:

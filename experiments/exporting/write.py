@@ -15,19 +15,21 @@ _IR_VERSION = 8
 _MOST_BYTES = 2**31 - 2**20
 
 
-def onnx_model(function: Callable, shape: tuple[int, ...], dtype, outputs: Sequence[str],
-               notes: dict[str, str]) -> onnx.ModelProto:
+def onnx_model(function: Callable, shape: tuple[int | str, ...], dtype, outputs: Sequence[str],
+               notes: dict[str, str], least: int = 1) -> onnx.ModelProto:
     """The ONNX model of a function of images dtype[B,*shape], for any B, to one array or several.
 
-    outputs: what the arrays are called. notes: what the file says of itself. Raises UserError for a primitive that no
-    operator is known for, and for weights that no ONNX file can hold.
+    shape, least: as of `trace.images`: sizes may be free. outputs: what the arrays are called. notes: what the file
+    says of itself. Raises UserError for a primitive that no operator is known for, and for weights that no ONNX file
+    can hold.
     """
-    graph = patterns.recognised(trace.trace(function, shape, dtype))
+    graph = patterns.recognised(trace.trace(function, shape, dtype, least))
     made = lower.lowered(graph, "images", outputs)
     size = sum(values.nbytes for values in made.weights.values())
     if size > _MOST_BYTES:
         raise UserError(f"an ONNX file holds 2 GiB, and these weights are {size / 2**30:.1f} GiB: export stablehlo")
-    sizes = [["batch" if size is None else size for size in value.shape] for value in graph.outputs]
+    sizes = [["batch" if size is None else size if isinstance(size, int) else str(size) for size in value.shape]
+             for value in graph.outputs]
     model = helper.make_model(
         helper.make_graph(
             made.nodes, "geodesic",

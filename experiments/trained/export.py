@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from geodesic.configs import stored
@@ -28,6 +29,9 @@ RECORD = "model.json"
 # A picture that everybody can make, for the record's golden pair, and how many of its numbers are kept.
 GOLDEN, GOLDEN_NUMBERS = "pixel (y, x, c) = (7 * y + 13 * x + 101 * c + x * y) mod 256", 4096
 
+# Pictures of each size that is not the run's.
+OF_OTHER_SIZES = 8
+
 
 def export(run, wanted: Wanted, say: Callable[[str], None] = lambda line: None) -> dict:
     """Writes what is wanted of a run, whose configuration it was asked of; gives the record that lies beside the files.
@@ -35,7 +39,7 @@ def export(run, wanted: Wanted, say: Callable[[str], None] = lambda line: None) 
     say: told of each file. Raises UserError where a file does not give what the run gives; then nothing is written.
     """
     record, contents, expected, made = _record(run, wanted), {}, {}, {}
-    pixels = None if wanted.source is None else _pixels(wanted, run.config)
+    pixels = {} if wanted.source is None else _pixels(wanted, run.config)
     for kind in wanted.formats:
         name, _, allowed = FORMATS[kind]
         if kind == "safetensors":
@@ -46,17 +50,20 @@ def export(run, wanted: Wanted, say: Callable[[str], None] = lambda line: None) 
                                      _onnx(run, wanted, made, eight_bits=kind == "int8"))
             facts["seconds"] = round(time.perf_counter() - begun, 2)
             if dtype not in expected:
-                expected[dtype] = exportable.expected(run, wanted, pixels, dtype)
-            # The last picture is the golden one.
-            found = _proven(name, contents[name], exportable.as_taken(run, wanted, pixels[:-1]),
-                            {key: array[:-1] for key, array in expected[dtype].items()}, allowed)
-            facts["parity"] = found._asdict() | {"allowed": allowed._asdict()}
+                expected[dtype] = {size: exportable.expected(run, wanted, pictures, dtype)
+                                   for size, pictures in pixels.items()}
+            found = {f"{size[0]} x {size[1]}": _proven(
+                name, contents[name], exportable.as_taken(run, wanted, pictures[:-1]),
+                {key: array[:-1] for key, array in expected[dtype][size].items()}, allowed)._asdict()
+                for size, pictures in pixels.items()}  # the last picture is the golden one
+            facts["parity"] = found.pop("{} x {}".format(*wanted.size)) | {"allowed": allowed._asdict()}
+            facts |= {"parity_of_other_sizes": found} if found else {}
         facts = {"sha256": hashlib.sha256(contents[name]).hexdigest(), "bytes": len(contents[name]), **facts}
         record["files"][name] = facts
         say(f"{name}: {describe(facts)}")
     if expected:
-        arrays = expected.get("float32", expected.get("bfloat16"))
-        record["golden"] = _golden(exportable.as_taken(run, wanted, pixels[-1:]),
+        arrays = expected.get("float32", expected.get("bfloat16"))[wanted.size]
+        record["golden"] = _golden(exportable.as_taken(run, wanted, pixels[wanted.size][-1:]),
                                    {key: array[-1] for key, array in arrays.items()})
     for name, content in contents.items():
         storage.write(os.path.join(wanted.out, name), content)
@@ -76,11 +83,15 @@ def describe(facts: dict) -> str:
         parts.append(f"{found['runtime']} on {found['pictures']} pictures: greatest relative difference "
                      f"{found['relative']:.1e}, 1 - cosine {found['one_minus_cosine']:.1e} "
                      f"({found['allowed']['one_minus_cosine']:g} allowed)")
+    if others := facts.get("parity_of_other_sizes"):
+        parts.append(f"{' and '.join(others)} px: {max(other['relative'] for other in others.values()):.1e}, "
+                     f"{max(other['one_minus_cosine'] for other in others.values()):.1e}")
     return ", ".join(parts)
 
 
-def _pixels(wanted: Wanted, config) -> np.ndarray:
-    """u8[N+1,H,W,3]: so many pictures as are looked at, of all parts of the source; and last the golden picture."""
+def _pixels(wanted: Wanted, config) -> dict[tuple[int, int], np.ndarray]:
+    """Size -> u8[N+1,H,W,3]: so many pictures as are looked at, of all parts of the source, and last the golden
+    picture; of sizes that are not the run's, some of them, stretched."""
     found, source = [], wanted.source
     for place in np.unique(np.linspace(0, len(source) - 1, parity.PICTURES).astype(int)):
         with contextlib.suppress(UserError, OSError):  # others show it too
@@ -91,21 +102,25 @@ def _pixels(wanted: Wanted, config) -> np.ndarray:
         raise UserError(f"{len(found)} of {len(source)} pictures can be read: give --images, real pictures that the "
                         f"files are compared on")
     y, x, c = np.ogrid[:wanted.size[0], :wanted.size[1], :3]
-    return np.stack([*found, ((7 * y + 13 * x + 101 * c + x * y) % 256).astype(np.uint8)])
+    whole = np.stack([*found, ((7 * y + 13 * x + 101 * c + x * y) % 256).astype(np.uint8)])
+    some = [*whole[:-1][:OF_OTHER_SIZES], whole[-1]]
+    return {wanted.size: whole} | {(height, width): np.stack([cv2.resize(picture, (width, height)) for picture in some])
+                                   for height, width in (wanted.free.others if wanted.free else ())}
 
 
-def _taken(wanted: Wanted) -> tuple[tuple[int, ...], np.dtype]:
-    """(the shape of one image, its dtype) as the files take it."""
-    return (*wanted.size, 3), np.dtype(np.uint8 if wanted.preprocessing else np.float32)
+def _taken(wanted: Wanted) -> tuple[tuple[int | str, ...], np.dtype, int]:
+    """(the shape of one image, its dtype, what a free side is at least) as the files take it."""
+    dtype = np.dtype(np.uint8 if wanted.preprocessing else np.float32)
+    return (wanted.free.shape, dtype, wanted.free.least) if wanted.free else ((*wanted.size, 3), dtype, 1)
 
 
 def _stablehlo(run, wanted: Wanted, dtype: str) -> tuple[bytes, dict]:
     """(the file, facts about it)."""
     from geodesic.experiments.exporting import stablehlo
 
-    shape, taken = _taken(wanted)
-    loader = stablehlo.LOADER.format(shape=(1, *shape), dtype=taken.name)
-    return stablehlo.serialized(exportable.function(run, wanted, dtype), shape, taken), {
+    shape, taken, least = _taken(wanted)
+    loader = stablehlo.LOADER.format(shape=(1, *wanted.size, 3), dtype=taken.name)
+    return stablehlo.serialized(exportable.function(run, wanted, dtype), shape, taken, least), {
         "dtype": dtype, "platforms": stablehlo.PLATFORMS, "loader": loader.splitlines()}
 
 
@@ -113,13 +128,13 @@ def _onnx(run, wanted: Wanted, made: dict, eight_bits: bool) -> tuple[bytes, dic
     """(the file in float32, or in eight bits, facts about it). made: keeps the first for the second."""
     from geodesic.experiments.exporting import int8, lower, suppression, write
 
-    shape, taken = _taken(wanted)
+    shape, taken, least = _taken(wanted)
     if "onnx" not in made:
         inside = wanted.output == "detections"  # of the points, which are found first, the graph chooses by itself
         made["onnx"] = model = write.onnx_model(
             exportable.function(run, wanted, "float32", points=inside), shape, taken,
             suppression.POINTS if inside else exportable.ARRAYS[wanted.output],
-            {"checkpoint": run.digest, "record": RECORD})
+            {"checkpoint": run.digest, "record": RECORD}, least)
         if inside:
             options = run.config.detection
             suppression.suppressed(
@@ -154,14 +169,15 @@ def _golden(taken: np.ndarray, arrays: dict[str, np.ndarray]) -> dict:
 
 def _record(run, wanted: Wanted) -> dict:
     """model.json before any file is in it."""
-    options, (shape, taken) = run.config.input, _taken(wanted)
+    options, (shape, taken, least) = run.config.input, _taken(wanted)
     model = run.classifier_identity if wanted.output == "scores" else run.identity | {"layer": wanted.layer}
     model |= {"detection": stored.as_dict(run.config)["detection"]} if wanted.detects else {}
     fit = {"fit": "letterbox", "border": [*box_views.border(options)]} if wanted.detects else {
         "fit": options.fit, "resize_size": options.resize_size}
+    free = {"smallest": least, "multiple_of": wanted.free.multiple} if wanted.free else {}
     return {
         "schema": SCHEMA, "version": VERSION, "model": model,
-        "input": {"name": "images", "dtype": taken.name, "shape": ["batch", *shape],
+        "input": {"name": "images", "dtype": taken.name, "shape": ["batch", *shape], "size": [*wanted.size], **free,
                   "channels": "last, red first", "preprocessing_inside": wanted.preprocessing,
                   **fit, "mean": list(options.mean), "std": list(options.std)},
         "output": _boxes(run, wanted) if wanted.detects else _rows(run, wanted),
@@ -173,7 +189,9 @@ def _record(run, wanted: Wanted) -> dict:
 def _rows(run, wanted: Wanted) -> dict:
     """What the record says of the output of an embedder."""
     scores, shape = wanted.output == "scores", wanted.shape
-    if wanted.output != "map":
+    if wanted.free and wanted.output == "map":
+        shape = (*wanted.free.map, shape[-1])
+    elif wanted.output != "map":
         shape = (run.classifier.num_classes if scores else shape[-1],)
     return {"name": wanted.output, "shape": ["batch", *shape], "layer": wanted.layer,
             "normalized": wanted.output == "embedding",

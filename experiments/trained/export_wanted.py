@@ -10,7 +10,7 @@ from geodesic.embedders.public_weights import publish
 from geodesic.errors import UserError
 from geodesic.experiments.exporting import parity
 from geodesic.experiments.process import storage
-from geodesic.experiments.trained import detector, exportable, inputs, network
+from geodesic.experiments.trained import detector, export_sizes, exportable, inputs, network
 
 
 class Format(NamedTuple):
@@ -35,8 +35,8 @@ class Wanted:
     """What is exported, and where to.
 
     output: one of OUTPUTS. layer: of `Run.layers`, "" is what the network gives. shape: of what the layer gives for one
-    image; () of a detector. size: height and width of what the files take. source: of the pictures to compare on; None
-    where no file computes anything.
+    image; () of a detector. size: height and width of what the run sees, and the files take, but where `free` says
+    which others they take too. source: of the pictures to compare on; None where no file computes anything.
     """
 
     out: str
@@ -47,6 +47,7 @@ class Wanted:
     size: tuple[int, int]
     preprocessing: bool
     source: datasets.Source | None
+    free: export_sizes.Sizes | None = None
 
     @property
     def detects(self) -> bool:
@@ -54,7 +55,7 @@ class Wanted:
 
 
 def wanted(config, out: str, formats: Iterable[str] = ("onnx",), *, layer: str | None = None, output: str = "",
-           preprocessing: bool = True, images=None) -> Wanted:
+           preprocessing: bool = True, free_size: bool = False, images=None) -> Wanted:
     """What is asked for of a run with this configuration; the arguments are those of `Run.export`.
 
     Raises UserError for what cannot be exported: it needs no weights, so that nothing is loaded in vain.
@@ -69,6 +70,13 @@ def wanted(config, out: str, formats: Iterable[str] = ("onnx",), *, layer: str |
         raise UserError(f"exporting {', '.join(formats)} needs {' and '.join(missing)}: pip install 'geodesic[export]'")
     output = output or ("detections" if config.task == "detection" and not layer else "embedding")
     _check_output(config, output, layer, formats)
+    if free_size and config.task == "detection":
+        raise UserError("a detector's points are those of one height and width: leave free_size out")
+    if free_size and formats == ("safetensors",):
+        raise UserError("weights have no size of pictures: leave free_size out, or give another format")
+    if free_size and config.head.name == "recurrent" and {"onnx", "int8"} & {*formats}:
+        raise UserError("in ONNX the loop of head recurrent is its steps, one for each row of the map: leave free_size "
+                        "out, or give --formats=stablehlo")
     storage.check_new_folder(out)
     network_ = detector.make(config, 1) if config.task == "detection" else network.make_embedder(
         config.embedder, config.head)
@@ -76,8 +84,9 @@ def wanted(config, out: str, formats: Iterable[str] = ("onnx",), *, layer: str |
     layer, shape = ("", ()) if output in exportable.OF_DETECTORS else _layer(config, network_, output, layer)
     if "safetensors" in formats:
         publish.layout_of(config.embedder.name, network_)
+    free = export_sizes.free(config, network_, output, layer) if free_size else None
     return Wanted(out, formats, output, layer, shape, size, preprocessing,
-                  None if formats == ("safetensors",) else _source(config, images))
+                  None if formats == ("safetensors",) else _source(config, images), free)
 
 
 def _check_output(config, output: str, layer: str | None, formats: tuple[str, ...]) -> None:

@@ -33,12 +33,13 @@ def function(run, wanted, dtype: str, points: bool = False) -> Callable:
     """
     config, variables = run.config, jax.tree.map(np.asarray, run.variables)
     if wanted.output in OF_DETECTORS:
-        detect = _detect(run, _native(run, dtype), wanted.output == "detections" and not points,
+        detect = _detect(run, native(run.embedder, dtype), wanted.output == "detections" and not points,
                          wanted.preprocessing)
         return _for_accelerators(lambda images: detect(variables, images))
     embed = embedding.make_embed(
-        _native(run, dtype), config.input if wanted.preprocessing else None, layer=wanted.layer,
-        pooled=wanted.output != "map", average_horizontal_flips=config.evaluation.average_horizontal_flips)
+        native(up_to(run.embedder, wanted.layer), dtype), config.input if wanted.preprocessing else None,
+        layer=wanted.layer, pooled=wanted.output != "map",
+        average_horizontal_flips=config.evaluation.average_horizontal_flips)
     loss, params = run.classifier if wanted.output == "scores" else (None, None)
 
     def rows(images):
@@ -63,7 +64,8 @@ def expected(run, wanted, pixels: np.ndarray, dtype: str) -> dict[str, np.ndarra
         raise UserError("files are compared on the CPU, which jax does not have here: set JAX_PLATFORMS=cuda,cpu or "
                         "the like") from error
     # Sums of bfloat16 depend on the form of a convolution: there it is the exported one.
-    embedder = run.embedder.clone(dtype=dtype) if dtype == "float32" else _native(run, dtype)
+    embedder = up_to(run.embedder, wanted.layer)
+    embedder = embedder.clone(dtype=dtype) if dtype == "float32" else native(embedder, dtype)
     if wanted.output == "detections":
         step = detecting.make_detect_step(embedder, mesh, run.config)
     elif wanted.output == "boxes":
@@ -87,12 +89,19 @@ def as_taken(run, wanted, pixels: np.ndarray) -> np.ndarray:
     return pixels if wanted.preprocessing else embedding.normalize(pixels, run.config.input)
 
 
-def _native(run, dtype: str):
+def up_to(embedder, layer: str):
+    """The network without what lies above a layer of its trunk, and may have weights for one size alone."""
+    if layer in ("", "pool", "embedding"):
+        return embedder
+    return embedder.clone(head=None, neck="none", pooling="average", embedding_size=None)
+
+
+def native(embedder, dtype: str):
     """The network with convolutions in the form that all compilers know."""
     fields = {"convolution": "native", "dtype": dtype}
-    if getattr(run.embedder, "stem", "") == "space_to_depth":
-        fields["stem"] = "imagenet"  # the same parameters and values
-    return run.embedder.clone(**fields)
+    if getattr(embedder, "stem", "") == "space_to_depth":
+        fields["stem"] = "imagenet"  # the same parameters and values, of odd sides too
+    return embedder.clone(**fields)
 
 
 def _for_accelerators(function: Callable) -> Callable:

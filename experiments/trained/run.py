@@ -136,20 +136,22 @@ class Run:
         return gallery.Gallery(path, self, **options)
 
     def export(self, out, formats=("onnx",), *, layer: str | None = None, output: str = "",
-               preprocessing: bool = True, images=None, say: Callable[[str], None] = lambda line: None) -> dict:
+               preprocessing: bool = True, free_size: bool = False, images=None,
+               say: Callable[[str], None] = lambda line: None) -> dict:
         """Writes the model into the folder `out`, as files that need none of this code, and gives the record of it.
 
         formats: of onnx, int8, stablehlo and safetensors. layer: of `layers`, averaged over its map; default: the
         configuration's. output: "embedding" of length 1 as of `embed`, "scores" as of `classify`, or "map", the layer
         as of `features`; of a detector "detections" as of `detect`, or "boxes" of all points; "" is the first.
-        preprocessing: whether the files take uint8 pixels [N,S,S,3], or what `preprocess` gives.
+        preprocessing: whether the files take uint8 pixels [N,S,S,3], or what `preprocess` gives. free_size: whether
+        they take other heights and widths too, as far as the network allows.
         images: real pictures, as of `embed`, that the files are compared on; default: the run's test data. say: told
         of each file. Raises UserError where a file does not give what the run gives; then nothing is written.
         """
         from geodesic.experiments.trained import export, export_wanted
 
         wanted = export_wanted.wanted(self.config, os.fspath(out), formats, layer=layer, output=output,
-                                      preprocessing=preprocessing, images=images)
+                                      preprocessing=preprocessing, free_size=free_size, images=images)
         return export.export(self, wanted, say)
 
     def preprocess(self, images) -> np.ndarray:

@@ -74,6 +74,31 @@ def test_a_function_gives_the_same_numbers(name):
     assert functions.difference(CASES[name], made, functions.images(3, 6, 6, 8)) < 2e-6
 
 
+FREE = ("a 3x3 convolution", "stride 2, padded alike on both sides", "max-pool below zero", "average pool",
+        "mean over rows", "mean, then maximum", "mirrored", "flattened, with more to it", "places as a sequence",
+        "side by side", "softmax")
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_heights_and_widths_may_be_free(name):
+    made = functions.model(CASES[name], "height", "width", 8)
+    for size in ((6, 6), (5, 9), (4, 3)):
+        assert functions.difference(CASES[name], made, functions.images(3, *size, 8)) < 2e-6
+
+
+@pytest.mark.parametrize(("function", "told"), [
+    (lambda x: x[:, 1:], "slice of a size that is free"),
+    (lambda x: x.reshape(x.shape[0], x.shape[1], -1) * 2, "reshape to several sizes"),
+    (lambda x: x * jnp.arange(x.shape[1], dtype=jnp.float32)[:, None, None], "iota of a size that is free"),
+    (lambda x: jnp.mean(x, axis=(1, 2)) * x.shape[1], "'dim_as_value'"),
+    (lambda x: lax.scan(lambda c, row: (c + row, None), x[:, 0] * 0, x.transpose(1, 0, 2, 3))[0],
+     "scan over a size that is free"),
+])
+def test_what_a_free_size_stands_in_the_way_of_is_named(function, told):
+    with pytest.raises(UserError, match=f"{told}.* at .*lower_test"):
+        functions.model(function, "height", "width", 8)
+
+
 def test_a_part_beyond_the_end_is_refused():
     with pytest.raises(UserError, match="for the primitive 'gather of images, or beyond"):
         functions.model(lambda x: x.at[..., 9].get(mode="clip"), 6, 6, 8)

@@ -69,7 +69,7 @@ def test_all_points_of_which_nothing_is_chosen(run, tmp_path):
 
 def test_the_best_of_all_points_is_what_is_found_first(run):
     """The points are those that `detect` chooses from: decoded, cut at the edges, the score with its centerness."""
-    wanted = types.SimpleNamespace(output="boxes", preprocessing=True)
+    wanted = types.SimpleNamespace(output="boxes", layer="", preprocessing=True)
     pixels = np.stack([drawn.draw(np.random.default_rng(seed))[0] for seed in range(2)])
     given = exportable.expected(run, wanted, pixels, "float32")
     for picture, boxes, scores in zip(run.detect(pixels), *given.values(), strict=True):
