@@ -3,6 +3,9 @@
     geodesic sweep --sweep=purity --workdir=runs/purity            # four losses, three seeds; goes on where it stopped
     python -m benchmarks.purity --workdir=runs/purity --out=benchmarks/results/purity
 
+    geodesic sweep --sweep=purity:grocery --workdir=runs/purity_grocery         # the same of photographs
+    python -m benchmarks.purity --sweep=purity:grocery --workdir=runs/purity_grocery --out=purity_grocery
+
 Of every trial of the sweep that is done, the neurons of two layers are held against axes of the same space turned at
 random, as `geodesic neurons` does: the embedding, and the last map, whose ReLU the axes are those of. The images are of
 classes never trained on: one half chooses the class of an axis, the other scores it. What a loss does is the difference
@@ -99,7 +102,7 @@ def described(record: dict, table: list[dict]) -> str:
                       f"adjustment. {record['images']}. map@r of the networks: {scores}. {environment['devices']}, "
                       f"{environment['machine']}, jax {environment['packages']['jax']}, {environment['date'][:10]}, "
                       f"commit {environment['commit']}; `geodesic sweep --sweep={record['options']['sweep']}`, then "
-                      f"`python -m benchmarks.purity`."]) + "\n"
+                      f"`python -m benchmarks.purity --sweep={record['options']['sweep']}`."]) + "\n"
 
 
 @pictures.styled

@@ -24,7 +24,8 @@ from geodesic.experiments.sweeping import local, running, search, slurm, trials
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("sweep", "", "The sweep: a file with a get_sweep(), or the name of one of configs/sweeps.")
+    flags.DEFINE_string("sweep", "", "The sweep: a file with a get_sweep() or the name of one of configs/sweeps, and "
+                        ":ARGUMENT where it takes one.")
     flags.DEFINE_bool("dry_run", False, "Print the trials, their folders and what would run; start nothing.")
     flags.DEFINE_integer("workers", 0, "Trials at once; 0 = one for each GPU or four cores (Slurm: all).")
     flags.DEFINE_float("trial_memory_gib", 0.0, "A trial that takes more is stopped and has failed; 0 = no limit.")
@@ -107,7 +108,8 @@ def _submit(values, missing: list[int]) -> int:
             raise UserError(f"--slurm takes name=value,...; got {option!r}")
         options[name] = int(value) if value.isdigit() else value
     os.makedirs(values.workdir, exist_ok=True)
-    path = config_files.find(values.sweep, "get_sweep")
+    file, colon, argument = values.sweep.partition(":")
+    path = config_files.find(file, "get_sweep") + colon + argument
     jobs = slurm.submit(path, values.workdir, missing, values.workers, options) if missing else []
     print(f"submitted {len(jobs)} jobs: {', '.join(job.job_id for job in jobs)}")
     return 0

@@ -24,7 +24,8 @@ _SECONDS, _SECONDS_IN_BUCKET = 2.0, 20.0  # between two looks
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("sweep", "", "The sweep: a file with a get_sweep(), or the name of one of configs/sweeps.")
+    flags.DEFINE_string("sweep", "", "The sweep: a file with a get_sweep() or the name of one of configs/sweeps, and "
+                        ":ARGUMENT where it takes one.")
     flags.DEFINE_bool("watch", False, "Show the table again every two seconds (of a bucket: twenty) until no "
                       "trial waits or runs.")
     flags.DEFINE_string("baseline", "", "Label of the point that others are compared with; default: the sweep's.")

@@ -24,10 +24,11 @@ class Trial(NamedTuple):
 def load_sweep(path: str) -> sweeps.Sweep:
     """What `get_sweep()` of a file returns.
 
-    path: of the file, or the name of a sweep that comes with this code. Raises UserError where there is no such file,
-    and for whatever goes wrong in it.
+    path: FILE or FILE:ARGUMENT, of the file or the name of a sweep that comes with this code. Raises UserError where
+    there is no such file, and for whatever goes wrong in it.
     """
-    result = config_files.call(config_files.find(path, "get_sweep"), "get_sweep")
+    file, _, argument = path.partition(":")
+    result = config_files.call(config_files.find(file, "get_sweep"), "get_sweep", *filter(None, [argument]))
     if not isinstance(result, sweeps.Sweep):
         raise UserError(f"get_sweep() of {path} returns a {type(result).__name__}; return configs.sweeps.sweep(...)")
     return result

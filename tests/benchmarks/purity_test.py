@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks import purity
+from geodesic.errors import UserError
 from geodesic.experiments.sweeping import trials
 
 # Loss -> what its neurons have over turned axes, for three seeds.
@@ -48,9 +49,20 @@ def test_the_table_and_the_figure(found):
     assert len(purity.drawn(table).axes) == 2
 
 
-def test_the_sweep_trains_four_losses_with_the_same_seeds(tmp_path):
-    expanded = trials.expand(trials.load_sweep("purity"), str(tmp_path))
+@pytest.mark.parametrize("sweep, epochs, source, scale", [
+    ("purity", 6, "omniglot", 32), ("purity:grocery", 8, "image_folder", 16)])
+def test_the_sweep_trains_four_losses_with_the_same_seeds(tmp_path, sweep, epochs, source, scale):
+    expanded = trials.expand(trials.load_sweep(sweep), str(tmp_path))
     assert len(expanded) == 12 and not any(trial.problem for trial in expanded)
     assert {(trial.config.loss.name, trial.seed) for trial in expanded} == {
         (loss, seed) for loss in ("softmax", "normface", "cosface", "arcface") for seed in range(3)}
-    assert {trial.config.num_epochs for trial in expanded} == {6}
+    assert {trial.config.num_epochs for trial in expanded} == {epochs}
+    assert {trial.config.test_data.name for trial in expanded} == {source}
+    assert {trial.config.loss[trial.label].scale for trial in expanded if trial.label != "softmax"} == {scale}
+    for trial in expanded:
+        assert trial.config.train_data.classes[1] <= trial.config.test_data.classes[0]
+
+
+def test_of_other_data_there_is_no_sweep():
+    with pytest.raises(UserError, match="has no data 'cars'; it has omniglot, grocery"):
+        trials.load_sweep("purity:cars")

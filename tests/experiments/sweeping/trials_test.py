@@ -81,7 +81,10 @@ def test_the_sweeps_that_come_with_the_code(path):
 
 
 def test_files_of_sweeps(tmp_path):
-    assert trials.load_sweep(write(tmp_path / "s.py", (0.1, 0.2))).seeds == (0, 1)
+    path = write(tmp_path / "s.py", (0.1, 0.2))
+    assert trials.load_sweep(path).seeds == (0, 1)
+    with pytest.raises(UserError, match=r"get_sweep\(\) takes 0 positional arguments but 1 was given"):
+        trials.load_sweep(f"{path}:more")
     with pytest.raises(UserError, match=r"no sweep 'nowhere\.py'"):
         trials.load_sweep("nowhere.py")
     with pytest.raises(UserError, match=r"has no get_sweep"):
