@@ -96,8 +96,8 @@ def _pixels(wanted: Wanted, config) -> dict[tuple[int, int], np.ndarray]:
     for place in np.unique(np.linspace(0, len(source) - 1, parity.PICTURES).astype(int)):
         with contextlib.suppress(UserError, OSError):  # others show it too
             record = source[int(place)]
-            found.append(box_views.eval_view(record, config.input, config.detection).image if wanted.detects
-                         else transforms.eval_view(record, config.input))
+            found.append(box_views.eval_view(record, config.input, config.detection).image
+                         if config.task == "detection" else transforms.eval_view(record, config.input))
     if len(found) < 2:
         raise UserError(f"{len(found)} of {len(source)} pictures can be read: give --images, real pictures that the "
                         f"files are compared on")
@@ -172,7 +172,7 @@ def _record(run, wanted: Wanted) -> dict:
     options, (shape, taken, least) = run.config.input, _taken(wanted)
     model = run.classifier_identity if wanted.output == "scores" else run.identity | {"layer": wanted.layer}
     model |= {"detection": stored.as_dict(run.config)["detection"]} if wanted.detects else {}
-    fit = {"fit": "letterbox", "border": [*box_views.border(options)]} if wanted.detects else {
+    fit = {"fit": "letterbox", "border": [*box_views.border(options)]} if run.config.task == "detection" else {
         "fit": options.fit, "resize_size": options.resize_size}
     free = {"smallest": least, "multiple_of": wanted.free.multiple} if wanted.free else {}
     return {

@@ -80,7 +80,7 @@ def wanted(config, out: str, formats: Iterable[str] = ("onnx",), *, layer: str |
     storage.check_new_folder(out)
     network_ = detector.make(config, 1) if config.task == "detection" else network.make_embedder(
         config.embedder, config.head)
-    size = network.image_size(config) if output in exportable.OF_DETECTORS else (config.input.image_size,) * 2
+    size = network.image_size(config) if config.task == "detection" else (config.input.image_size,) * 2
     layer, shape = ("", ()) if output in exportable.OF_DETECTORS else _layer(config, network_, output, layer)
     if "safetensors" in formats:
         publish.layout_of(config.embedder.name, network_)
@@ -112,7 +112,7 @@ def _check_output(config, output: str, layer: str | None, formats: tuple[str, ..
 
 def _layer(config, embedder, output: str, layer: str | None) -> tuple[str, tuple[int, ...]]:
     """(the layer that is taken, the shape of what it gives for one image)."""
-    known = network.layers(embedder, config.input.image_size)
+    known = network.layers(embedder, network.image_size(config))
     layer = "" if output == "scores" else config.evaluation.layer if layer is None else layer
     if output == "map" and not layer:
         raise UserError(f"output 'map' is a named layer as it is: give a layer, one of {', '.join(known)}")

@@ -1,6 +1,7 @@
 """An exported file at work: what `geodesic.load` gives of model.onnx, model.int8.onnx or model.stablehlo, by model.json
 beside it."""
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -110,8 +111,12 @@ class Exported:
     def _given(self, source: datasets.Source, progress: Callable[[int], None] = lambda images: None
                ) -> embedding.Embedded:
         rows, readable, problems = np.zeros((len(source), 0), np.float32), np.zeros(len(source), bool), []
-        for batch in datasets.eval_batches(source, input=self._input, batch_size=min(_BATCH, len(source)),
-                                           process_index=0, process_count=1):
+        batches, taken = datasets.eval_batches, self.record["input"]
+        if taken["fit"] == "letterbox":  # a layer of a detector's trunk
+            batches = functools.partial(datasets.detection_eval_batches, detection=types.SimpleNamespace(
+                height=taken["shape"][1], width=taken["shape"][2]))
+        for batch in batches(source, input=self._input, batch_size=min(_BATCH, len(source)), process_index=0,
+                             process_count=1):
             read, asked = batch["mask"], batch["index"] >= 0
             problems += [datasets.problem(source, int(place)) for place in batch["index"][asked & ~read]]
             progress(int(asked.sum()))

@@ -113,7 +113,8 @@ def test_a_head_with_anchors(tmp_path):
 
 @pytest.mark.slow
 def test_a_layer_of_its_trunk(run, tmp_path):
-    run.export(tmp_path / "out", layer="stage1", images=datasets.build(**run.config.test_data))
+    record = run.export(tmp_path / "out", layer="stage1", images=datasets.build(**run.config.test_data))
+    assert record["input"]["shape"] == ["batch", 48, 64, 3] and record["input"]["fit"] == "letterbox"
     pictures = [drawn.draw(np.random.default_rng(0))[0]]
     rows = geodesic.load(tmp_path / "out" / "model.onnx").embed(pictures)
     wanted = run.features(pictures, "stage1").mean((1, 2))
