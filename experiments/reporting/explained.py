@@ -4,6 +4,7 @@ import html
 import json
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -20,8 +21,18 @@ _TEMPLATE = os.path.join(os.path.dirname(__file__), "explained.html")
 _LINKS, _CHANNELS = 6, 10
 COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080")
 
-# One picture's row of the figure: its name, as the network sees it, what each place adds, and Grad-CAM's map.
-Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]
+
+class Row(NamedTuple):
+    """One picture's row of the figure: its name, as the network sees it, what each place adds, and Grad-CAM's map.
+
+    box: x1, y1, x2, y2 in pixels of the view, a detector's.
+    """
+
+    name: str
+    view: np.ndarray
+    map: np.ndarray
+    gradient: np.ndarray
+    box: np.ndarray | None = None
 
 
 def strongest_links(links: np.ndarray, count: int = _LINKS) -> list[tuple[int, int, int, int, float]]:
@@ -58,10 +69,11 @@ def write(path: str, record: dict, rows: list[Row], links: list, curves: list[di
 @pictures.styled
 def draw(rows: list[Row], links: list, title: str = "") -> Figure:
     """Each picture with the places that are joined, what its places add, and Grad-CAM."""
-    figure = Figure(figsize=(10, 3.4 * len(rows) + 0.3), layout="constrained")
-    axes = figure.subplots(len(rows), 3, squeeze=False)
-    largest = max(float(abs(map_).max()) for _, _, map_, _ in rows) or 1.0
-    for place, (line, (name, view, map_, gradient)) in enumerate(zip(axes, rows, strict=True)):
+    heights = [row.view.shape[0] / row.view.shape[1] for row in rows]
+    figure = Figure(figsize=(10, 3.4 * sum(heights) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rows), 3, squeeze=False, height_ratios=heights)
+    largest = max(float(abs(row.map).max()) for row in rows) or 1.0
+    for place, (line, (name, view, map_, gradient, box)) in enumerate(zip(axes, rows, strict=True)):
         for axis in line:
             axis.set(xticks=[], yticks=[], frame_on=False)
         line[0].imshow(view)
@@ -71,7 +83,10 @@ def draw(rows: list[Row], links: list, title: str = "") -> Figure:
         shown = _over(line[1], view, map_, -largest, largest, "RdBu_r")
         line[1].set_title(f"what each place adds: {map_.sum():.4f} in all", fontsize=8)
         _over(line[2], view, gradient, 0, float(gradient.max()) or 1.0, "inferno")
-        line[2].set_title("Grad-CAM, for comparison", fontsize=8)
+        line[2].set_title("Grad-CAM, for comparison" + ("" if gradient.any() else ": 0 everywhere"), fontsize=8)
+        for axis in line if box is not None else ():
+            axis.add_patch(Rectangle(box[:2] - 0.5, *(box[2:] - box[:2]), fill=False, linewidth=2,
+                                     edgecolor=COLORS[1]))
     figure.colorbar(shown, ax=axes[:, 1].tolist(), shrink=0.7)
     figure.suptitle(title, fontsize=9, parse_math=False)
     return figure

@@ -91,9 +91,7 @@ def scored(run, image, name: str = "") -> Scored:
     Raises UserError where the run has no classifier, or no such class, and as `pair` does.
     """
     names, classifier = run.class_names, run.classifier
-    if name and name not in names:
-        raise UserError(f"no class {name!r}; the {len(names)} classes are {', '.join(names[:20])}"
-                        + (" ..." if len(names) > 20 else ""))
+    check_class(names, name)
     views = _views(run, [image])
     parts = _Parts(run, views, layer="")
     scores = classifier.scores(parts.embeddings)[0]
@@ -109,6 +107,13 @@ def scored(run, image, name: str = "") -> Scored:
     map_ = parts.toward(target[None])[0]
     return Scored(names[place], kind, score, map_ + constant / map_.size, parts.grad_cam(slope[None])[0], parts.exact,
                   abs(float(map_.sum(dtype=np.float64)) + constant - score), views[0])
+
+
+def check_class(names: list[str], name: str) -> None:
+    """Raises UserError for a name that is none of these; "" is no name."""
+    if name and name not in names:
+        raise UserError(f"no class {name!r}; the {len(names)} classes are {', '.join(names[:20])}"
+                        + (" ..." if len(names) > 20 else ""))
 
 
 def _views(run, images: list) -> np.ndarray:

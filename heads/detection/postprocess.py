@@ -127,7 +127,7 @@ def detect(outputs: dict, places: jax.Array, strides: jax.Array, *, image_size: 
         raise UserError(f"suppression is one of {', '.join(SUPPRESSIONS)}; got {suppression!r}")
     if candidates < 1:
         raise UserError(f"1 candidate or more goes on; got {candidates}")
-    scores, sides, decoded = _scored(jax.tree.map(lambda level: level.astype(jnp.float32), outputs),
+    scores, sides, decoded = scored(jax.tree.map(lambda level: level.astype(jnp.float32), outputs),
                                      jnp.asarray(places), jnp.asarray(strides))
 
     def image(scores, sides):
@@ -144,8 +144,19 @@ def detect(outputs: dict, places: jax.Array, strides: jax.Array, *, image_size: 
     return jax.vmap(image)(scores, sides)
 
 
-def _scored(outputs: dict, places: jax.Array, strides: jax.Array) -> tuple[list, list, Callable]:
-    """(scores f32[B,P,C] and sides f32[B,P,4] of each level, (points, their sides) -> boxes)."""
+def scored(outputs: dict, places: jax.Array, strides: jax.Array) -> tuple[list, list, Callable]:
+    """(scores f32[B,P,C] and sides f32[B,P,4] of each level, (points, their sides) -> boxes).
+
+    Its arguments are those of `detect`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from geodesic.heads.detection import postprocess
+      >>> outputs = {"logits": [jnp.zeros((1, 1, 2))], "offsets": [jnp.zeros((1, 1, 4))]}
+      >>> scores, sides, decoded = postprocess.scored(outputs, jnp.array([[0.0, 0, 8, 4]]), jnp.array([8.0]))
+      >>> scores[0].tolist(), decoded(jnp.array([0]), sides[0][0]).tolist()
+      ([[[0.5, 0.5]]], [[0.0, 0.0, 8.0, 4.0]])
+    """
     scores = [jax.nn.sigmoid(logits) for logits in outputs["logits"]]
     if (size := sum(level.shape[1] for level in scores)) != len(places):
         raise ValueError(f"the levels have {size} points, and there are places for {len(places)}")

@@ -4,6 +4,7 @@ import json
 import pathlib
 import types
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -11,8 +12,9 @@ import pytest
 import geodesic
 from geodesic.errors import UserError
 from geodesic.experiments import explain
+from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.reporting import explained
-from tests.experiments import tiny
+from tests.experiments import drawn, tiny
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +22,17 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explained")
     config = tiny.config(tiny.faces(folder / "faces", 3, 4), loss__name="softmax", total_steps=1)
     return geodesic.train(config, folder / "run")
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    """A detector of one step, that reports whatever it finds."""
+    folder, mesh = tmp_path_factory.mktemp("boxed"), meshes.make(jax.devices()[:1])
+    config = drawn.config(drawn.data(folder / "drawn"), total_steps=1, detection__smallest_score=0.0,
+                          evaluation__evaluators=())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(meshes, "make", lambda devices=None: mesh)
+        yield geodesic.train(config, folder / "run")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +68,35 @@ def test_a_class_and_its_curves(run, faces, tmp_path, capsys):
     for one in record["curves"]:
         assert one["deletion"][0] == pytest.approx(sure, abs=1e-5) == one["insertion"][-1]
     assert "Grad-CAM: deletion" in capsys.readouterr().out
+
+
+def test_a_detectors_best_box(detector, tmp_path, capsys):
+    picture = str(tmp_path / "photo.png")
+    PIL.Image.fromarray(drawn.draw(np.random.default_rng(2))[0]).save(picture)
+    found, = detector.detect([picture])
+    explains(detector, [picture], out=str(tmp_path / "why.json"))
+    record, told = json.loads((tmp_path / "why.json").read_text()), capsys.readouterr().out
+    assert record["box"] == pytest.approx(found.boxes[0].tolist(), abs=1e-3) and not record["exact"]
+    assert record["score"] == pytest.approx(float(found.scores[0]), abs=1e-6)
+    assert record["class"] == detector.class_names[found.classes[0]]
+    assert abs(np.sum(record["maps"]) - record["logit"]) == pytest.approx(record["error"])
+    corners = " ".join(f"{side:.0f}" for side in found.boxes[0])
+    assert told.startswith(f"{record['class']} at {corners}: score {found.scores[0]:.4f}, whose logit ")
+    assert f"an approximation whose sum is off by {record['error']:.2g}." in told
+    explains(detector, [picture], **{"class": "red", "curves": True})
+    page = pathlib.Path(detector.workdir, "explained.html").read_text()
+    assert page.count("data:image/png;base64,") == 2 and "photo.png: red, score " in page
+    with pytest.raises(UserError, match="is a detector, where two pictures have no cosine: give one"):
+        explains(detector, [picture, picture])
+
+
+def test_a_box_is_drawn_on_each_picture_of_its_row():
+    view, map_ = np.zeros((48, 64, 3), np.uint8), np.ones((12, 16))
+    corners = np.float32([4, 8, 20, 40])
+    figure = explained.draw([explained.Row("one", view, map_, map_, corners)], [])
+    frames = [patch for axis in figure.axes[:3] for patch in axis.patches]
+    assert [patch.get_bbox().extents.tolist() for patch in frames] == [[3.5, 7.5, 19.5, 39.5]] * 3
+    assert not explained.draw([explained.Row("one", view, map_, map_)], []).axes[0].patches
 
 
 def test_the_page_and_the_picture(run, faces, tmp_path):
