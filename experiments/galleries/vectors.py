@@ -27,7 +27,7 @@ def encode(rows: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 def decode(stored: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """f32[N,D]."""
-    return stored.astype(np.float32) if stored.dtype != np.int8 else stored * scales[:, None]
+    return stored.astype(np.float32, copy=False) if stored.dtype != np.int8 else stored * scales[:, None]
 
 
 def to_arrow(stored: np.ndarray) -> pa.FixedSizeListArray:
