@@ -101,8 +101,10 @@ def _boxed(run, images: list[str], wanted: str, curves: bool):
         "exact": False, "error": found.error, "model": run.identity, "maps": [found.map.tolist()]}
     measured = None
     if curves:
+        # A map that is 0 everywhere has no order of places to measure.
+        maps = {"our map": found.map} | ({"Grad-CAM": found.gradient} if found.gradient.any() else {})
         measured = explained.curves_of(lambda shown: box_attribution.scores_of(run, shown, found.output), found.view,
-                                       {"our map": found.map, "Grad-CAM": found.gradient})
+                                       maps)
     return record, [explained.Row(name, found.view, found.map, found.gradient, found.shown)], [], measured
 
 

@@ -14,6 +14,7 @@ from geodesic.errors import UserError
 from geodesic.experiments import explain
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.reporting import explained
+from geodesic.experiments.trained import box_attribution
 from tests.experiments import drawn, tiny
 
 
@@ -88,6 +89,17 @@ def test_a_detectors_best_box(detector, tmp_path, capsys):
     assert page.count("data:image/png;base64,") == 2 and "photo.png: red, score " in page
     with pytest.raises(UserError, match="is a detector, where two pictures have no cosine: give one"):
         explains(detector, [picture, picture])
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_map_of_nothing_is_not_measured(detector, monkeypatch, tmp_path, capsys, value):
+    picture = drawn.draw(np.random.default_rng(2))[0]
+    PIL.Image.fromarray(picture).save(tmp_path / "photo.png")
+    found = box_attribution.boxed(detector, picture)
+    monkeypatch.setattr(box_attribution, "boxed", lambda *_: found._replace(gradient=np.full((2, 2), value)))
+    explains(detector, [str(tmp_path / "photo.png")], curves=True, out=str(tmp_path / "why.json"))
+    told = capsys.readouterr().out
+    assert "our map: deletion" in told and ("Grad-CAM: deletion" in told) == bool(value)
 
 
 def test_a_box_is_drawn_on_each_picture_of_its_row():
