@@ -22,7 +22,7 @@ PROGRAMS = {
     "find": "names the boxes of a detector by the vectors of an embedder, or as unknown",
     "calibrate": "sets the threshold from which two images count as one identity",
     "verify": "decides by that threshold whether two images show one identity",
-    "explain": "shows why two pictures match, or why one has its class, place by place",
+    "explain": "shows why two pictures match, or why one has its class or its box, place by place",
     "neurons": "says what each number of a layer stands for, beside controls",
     "inspect_data": "says what is in a source of images, and what is wrong with it",
     "prepare": "writes a source as shards that are read fast",
