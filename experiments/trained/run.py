@@ -92,9 +92,7 @@ class Run:
         """
         step = self._step_of(self.config.evaluation.layer if layer is None else layer, pooled)
         placed = self._placed if variables is None else meshes.replicate(self.mesh, variables)
-        return embedding.embed_source(step, placed, source, self.mesh, input=self.config.input, loader=self.config.run,
-                                      batch_size=self.config.evaluation.batch_size, progress=progress,
-                                      detection=self.config.detection if self.config.task == "detection" else None)
+        return self._through(step, placed, source, self.config.evaluation.batch_size, progress)
 
     @property
     def query_batch(self) -> int:
@@ -106,9 +104,13 @@ class Run:
     def embed_queries(self, source: datasets.Source, progress: Callable[[int], None] = lambda images: None
                       ) -> embedding.Embedded:
         """As `embed_source`; a picture's row is the same bit for bit whatever else is in the source."""
-        return embedding.embed_source(self._step_of(self.config.evaluation.layer, True), self._placed, source,
-                                      self.mesh, input=self.config.input, loader=self.config.run, progress=progress,
-                                      batch_size=self.query_batch, one_shape=True)
+        return self._through(self._step_of(self.config.evaluation.layer, True), self._placed, source, self.query_batch,
+                             progress, one_shape=True)
+
+    def _through(self, step, placed, source, batch_size: int, progress, *, one_shape=False) -> embedding.Embedded:
+        return embedding.embed_source(step, placed, source, self.mesh, input=self.config.input, loader=self.config.run,
+                                      batch_size=batch_size, progress=progress, one_shape=one_shape,
+                                      detection=self.config.detection if self.config.task == "detection" else None)
 
     def embed_views(self, views: np.ndarray, batch_size: int = 0) -> np.ndarray:
         """f32[N,D], not normalised: the rows that `embed_queries` gives pictures whose views these are, u8[N,S,S,3].
