@@ -71,10 +71,13 @@ def opened(host: str, port: int) -> socket.socket:
     """Bound, before a model is loaded. Raises UserError where it cannot be."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=1024)
+        made = socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError) as error:
         raise UserError(f"cannot listen on {host}, port {port}: {getattr(error, 'strerror', None) or error}. Give "
                         f"another --host or --port; --port=0 takes any that is free") from error
+    # Of a socket that does not say it is TCP asyncio keeps small packets back, until a client has confirmed the last one:
+    # 40 ms for each answer of a connection that stays open.
+    return socket.socket(made.family, made.type, socket.IPPROTO_TCP, fileno=made.detach())
 
 
 def serve(app, listener: socket.socket, seconds: float, told: Callable[[Server], None] = lambda server: None) -> None:
