@@ -75,8 +75,8 @@ def opened(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         raise UserError(f"cannot listen on {host}, port {port}: {getattr(error, 'strerror', None) or error}. Give "
                         f"another --host or --port; --port=0 takes any that is free") from error
-    # Of a socket that does not say it is TCP asyncio keeps small packets back, until a client has confirmed the last one:
-    # 40 ms for each answer of a connection that stays open.
+    # asyncio sends small packets at once only where the socket says that it is TCP. Else they wait until the client has
+    # confirmed the last one: 40 ms for each answer of a connection that stays open.
     return socket.socket(made.family, made.type, socket.IPPROTO_TCP, fileno=made.detach())
 
 
