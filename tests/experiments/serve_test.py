@@ -17,8 +17,8 @@ from geodesic.errors import UserError
 from geodesic.experiments import serve
 from tests import forked
 from tests.datasets import images
-from tests.experiments import tiny
-from tests.experiments.serving import browser, served
+from tests.experiments import browser, tiny
+from tests.experiments.serving import served
 
 GIVEN = dict(host="127.0.0.1", port=0, token="", threshold=None, far=0.0, added="", marks="", pictures=[], batch=0,
              wait_ms=3.0, most_mb=20.0, most_megapixels=50.0, seconds=30.0, requests=256)
@@ -123,30 +123,30 @@ def test_the_page_in_a_browser(run, place, chromium, tmp_path):
         chromium.until(f"{CARDS}.length == 9")
         # Marked by a key: without the token it says so, with it the server writes it down.
         chromium.value(f"{CARDS}[1].querySelector('.open').focus()")
-        chromium.press("d", 68, "d")
+        chromium.press("d")
         chromium.until("document.getElementById('status').textContent.includes('takes the server')")
         chromium.value(f"token.value = 'secret'; {CARDS}[1].querySelector('.open').focus()")
-        chromium.press("d", 68, "d")
+        chromium.press("d")
         chromium.until("document.getElementById('status').textContent == 'marked as different'")
         assert chromium.value(f"{CARDS}[1].querySelector('[data-key=D]').getAttribute('aria-pressed')") == "true"
         mark = json.loads((tmp_path.parent / place / "marks.jsonl").read_text())
         assert (mark["other"], mark["same"]) == (expected[1]["id"], False)
         # Along by the arrows, the map, and on by Enter.
-        chromium.press("ArrowRight", 39)
+        chromium.press("ArrowRight")
         assert chromium.value("document.activeElement.closest('li').dataset.id") == expected[2]["id"]
-        chromium.press("m", 77, "m")
+        chromium.press("m")
         chromium.until("document.getElementById('wait').textContent.includes('add up to the cosine')")
         assert chromium.value("document.getElementById('picture').naturalWidth") == 588
-        chromium.press("Escape", 27)
+        chromium.press("Escape")
         chromium.size(390, 844)
         assert chromium.value("document.documentElement.scrollWidth") == 390
-        chromium.press("Enter", 13, "\r")
+        chromium.press("Enter")
         chromium.until(f"{CARDS}.length == 8")  # a row does not find itself
         assert chromium.value(f"document.activeElement == {CARDS}[0].querySelector('.open')")
         chromium.screenshot(tmp_path / "page.png")
         assert (tmp_path / "page.png").stat().st_size > 10_000
         chromium.value("text.value = 'LASS0'; text.focus()")
-        chromium.press("Enter", 13, "\r")
+        chromium.press("Enter")
         chromium.until("document.getElementById('answer').textContent == 'class0'")
         chromium.value("history.back()")
         chromium.until(f"{CARDS}.length == 8")

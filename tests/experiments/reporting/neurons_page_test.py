@@ -1,6 +1,7 @@
 """The page of neurons: what it holds, that names cannot break it, and, in a browser, what it answers."""
 
 import base64
+import contextlib
 import html
 import io
 import json
@@ -15,10 +16,10 @@ import pytest
 from geodesic.experiments.protocols import dissecting
 from geodesic.experiments.reporting import neurons_page
 from geodesic.metrics import channels
-from tests.experiments.reporting import chromium
+from tests.experiments import browser
 
 NAMES = ['<b>"ape"</b>', "</script><!--", "cat & 'dog'"]
-BROWSER = chromium.BROWSER
+BROWSER = browser.PROGRAM
 # Neurons of 48 images: the first three are of a class each, the fourth is dead, and the rest are noise.
 IMAGES, NEURONS = 48, 30
 
@@ -195,7 +196,9 @@ def test_a_page_without_values_or_classes_says_so(browse, monkeypatch):
 @pytest.mark.skipif(not BROWSER, reason="there is no chromium here: the page's keys are not tested")
 def test_the_page_is_worked_by_keys_alone_and_loads_nothing(tmp_path, page):
     (tmp_path / "neurons.html").write_text(page)
-    with chromium.page(f"file://{tmp_path}/neurons.html", f"{tmp_path}/profile") as opened:
+    with contextlib.closing(browser.Browser(tmp_path / "profile")) as opened:
+        opened.goto(f"file://{tmp_path}/neurons.html")
+        opened.until("document.readyState === 'complete' && location.protocol === 'file:'")
         told = 'document.getElementById("told").textContent'
         neurons = '[...document.querySelectorAll("[data-neuron]")].map(one => Number(one.dataset.neuron))'
         first = opened.value(neurons)
@@ -221,4 +224,4 @@ def test_the_page_is_worked_by_keys_alone_and_loads_nothing(tmp_path, page):
         opened.value('document.getElementById("sort").focus()')
         opened.press("ArrowDown")
         opened.until('location.hash.includes("sort=index")')
-        assert {one.split(":")[0] for one in opened.requested} == {"file", "data"}
+        assert {one.split(":")[0] for one in opened.requests} == {"file", "data"}

@@ -11,6 +11,9 @@ import time
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
 _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage",
           "--remote-debugging-pipe", "--no-first-run", "--disable-extensions")
+# Their numbers, and what they write.
+_KEYS = {"Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, ""), "ArrowRight": (39, ""), "ArrowLeft": (37, ""),
+         "ArrowDown": (40, ""), "/": (191, "/")}
 
 
 class Browser:
@@ -74,10 +77,15 @@ class Browser:
         node = self.do("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.do("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
 
-    def press(self, key: str, code: int = 0, text: str = "") -> None:
+    def press(self, key: str) -> None:
+        """A letter, or one of _KEYS."""
+        code, text = _KEYS.get(key, (ord(key[0].upper()), key))
         for kind in ("keyDown", "keyUp"):
             more = {"text": text} if text and kind == "keyDown" else {}
             self.do("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **more)
+
+    def type(self, text: str) -> None:
+        self.do("Input.insertText", text=text)
 
     def screenshot(self, path) -> None:
         image = self.do("Page.captureScreenshot", format="png")["data"]
