@@ -13,7 +13,6 @@ docs/groups.md says which to take.
 from absl import flags
 
 from geodesic.experiments.process import cli, hosts
-from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.protocols import grouping
 from geodesic.experiments.reporting import asked, asked_collection, grouped
 from geodesic.experiments.trained import collection, thresholds
@@ -57,11 +56,8 @@ def main(config, values) -> None:
         how.append(grouping.expected(len(found.ids), limit.far))
     scores = grouping.scores(found, made.groups, values.seed)
     text = grouped.text(found, made, scores, how, form)
-    if values.out:
-        workdirs.write_atomically(values.out, text.encode(errors="surrogateescape"))
-        say(f"{len(found.ids):,} pictures in {made.count:,} groups, {len(made.members(-1)):,} left alone: {values.out}")
-    else:
-        print(text, end="", flush=True)
+    asked.give(text, values.out, say, f"{len(found.ids):,} pictures in {made.count:,} groups, "
+               f"{len(made.members(-1)):,} left alone: {values.out}", "surrogateescape")
     if values.sheet:
         grouped.write_page(values.sheet, found, made, "; ".join(how))
         say(f"pictures in {values.sheet}")

@@ -16,7 +16,6 @@ from absl import flags
 from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.process import cli, console, hosts, progress
-from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.reporting import asked, detections
 from geodesic.experiments.trained import detecting, loading
 
@@ -48,12 +47,8 @@ def main(config, values) -> int:
     text = {"json": _coco, "csv": _csv, "table": _table}[written](source, found, kept, run.class_names,
                                                                   _category_ids(source, run))
     count = sum(len(found.images[index].boxes) for index in kept)
-    if values.out:
-        hosts.first_does(lambda: workdirs.write_atomically(values.out, text.encode(errors="replace")))
-        say(f"{count:,} boxes in {len(kept):,} picture(s) in {values.out}"
-            + (f"; {len(found.problems)} skipped" if found.problems else ""))
-    else:
-        print(text, end="", flush=True)
+    asked.give(text, values.out, say, f"{count:,} boxes in {len(kept):,} picture(s) in {values.out}"
+               + (f"; {len(found.problems)} skipped" if found.problems else ""))
     if values.sheet:
         shown = [_shown(source, found.images[index], index, run.class_names) for index in kept[:detections.MOST]]
         hosts.first_does(lambda: detections.write_sheet(values.sheet, shown, len(kept), f"boxes of scores from "

@@ -19,7 +19,6 @@ from geodesic import datasets
 from geodesic.datasets import overlay
 from geodesic.errors import UserError
 from geodesic.experiments.process import cli, hosts, progress
-from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.protocols import duplicates
 from geodesic.experiments.reporting import asked, asked_collection, duplicated
 from geodesic.experiments.trained import inputs, loading
@@ -55,11 +54,8 @@ def main(config, values) -> int:
            + ("look alike or are near by their vectors" if embeddings is not None else "look alike; with --workdir, or "
               "kept vectors, crops and the like are found too")]
     text = duplicated.text(pairs, paths, names, how, form)
-    if values.out:
-        workdirs.write_atomically(values.out, text.encode(errors="surrogateescape"))
-        say(f"{len(pairs):,} pair(s) in {values.out}; " + "; ".join(duplicated.counts(pairs, names)))
-    else:
-        print(text, end="", flush=True)
+    asked.give(text, values.out, say, f"{len(pairs):,} pair(s) in {values.out}; "
+               + "; ".join(duplicated.counts(pairs, names)), "surrogateescape")
     if values.sheet and pairs:
         where = [(source, index) for source in parts.values() for index in range(len(source))]
         duplicated.write(values.sheet, pairs, paths, names,

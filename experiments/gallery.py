@@ -25,7 +25,7 @@ from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.galleries import approximate, engines, exporting, table, vectors
 from geodesic.experiments.galleries.gallery import Gallery
-from geodesic.experiments.process import cli, hosts, progress, workdir
+from geodesic.experiments.process import cli, hosts, progress
 from geodesic.experiments.process.stop_signal import StopSignal
 from geodesic.experiments.reporting import asked, found, pictures
 from geodesic.experiments.trained import inputs, loading
@@ -191,11 +191,7 @@ def _some(what: str, names, then: str) -> None:
 
 
 def _write(text: str, out: str, say) -> None:
-    if out:
-        workdir.write_atomically(out, text.encode(errors="surrogateescape"))  # names as they are on the disk
-        say(f"written to {out}")
-    else:
-        print(text, end="", flush=True)
+    asked.give(text, out, say, f"written to {out}", "surrogateescape")  # names as they are on the disk
 
 
 _VERBS = dict(zip(VERBS, (_create, _add, _remove, _update, _search, _list, _export, _compact, _check_all, _migrate),

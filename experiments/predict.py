@@ -17,7 +17,6 @@ from absl import flags
 from geodesic import datasets
 from geodesic.errors import UserError
 from geodesic.experiments.process import cli, console, hosts, progress
-from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.reporting import asked, sheet
 from geodesic.experiments.trained import classifier, inputs, loading
 from geodesic.experiments.trained.run import Run
@@ -56,11 +55,8 @@ def main(config, values) -> int:
             for row in rows], "skipped": problems}, indent=2) + "\n"
     else:
         text = (_csv if written == "csv" else _table)(rows)
-    if values.out:
-        hosts.first_does(lambda: workdirs.write_atomically(values.out, text.encode(errors="replace")))
-        say(f"{len(rows)} picture(s) named in {values.out}" + (f"; {len(problems)} skipped" if problems else ""))
-    else:
-        print(text, end="", flush=True)
+    asked.give(text, values.out, say, f"{len(rows)} picture(s) named in {values.out}"
+               + (f"; {len(problems)} skipped" if problems else ""))
     if written == "table":
         say(how["probabilities"])
     if values.sheet:

@@ -12,7 +12,6 @@ from absl import flags
 
 from geodesic.errors import UserError
 from geodesic.experiments.process import cli, hosts
-from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.reporting import asked, asked_collection, pictures, recommended
 from geodesic.experiments.trained import loading, recommending
 
@@ -45,11 +44,7 @@ def main(config, values) -> None:
            + (f" minus half the mean of {len(disliked.names)} disliked" if disliked.names else "")
            + (f"; diversity {values.diversity:g}" if values.diversity else ""))
     text = recommended.text(rows, liked, disliked, how, form)
-    if values.out:
-        workdirs.write_atomically(values.out, text.encode(errors="surrogateescape"))
-        say(f"written to {values.out}")
-    else:
-        print(text, end="", flush=True)
+    asked.give(text, values.out, say, f"written to {values.out}", "surrogateescape")
     if values.sheet:
         recommended.write(values.sheet, found, rows, liked, disliked, pictures.read_file, how)
         say(f"pictures in {values.sheet}")

@@ -10,6 +10,8 @@ from absl import flags
 
 from geodesic import datasets
 from geodesic.errors import UserError
+from geodesic.experiments.process import hosts
+from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.trained import inputs
 
 FORMATS, SHEETS = ("table", "csv", "json"), (".png", ".html")
@@ -61,6 +63,18 @@ def form_of(values) -> str:
 def say_beside(form: str, out: str) -> Callable[[str], None]:
     """A function that prints a line where it does not stand within the CSV or JSON that is printed."""
     return lambda line: print(line, file=sys.stdout if form == "table" or out else sys.stderr, flush=True)
+
+
+def give(text: str, out: str, say: Callable[[str], None], told: str, errors: str = "replace") -> None:
+    """Prints the text; or writes it to the file `out`, whole or not at all, and says what is told of it.
+
+    errors: as of `str.encode`, what becomes of names in no encoding.
+    """
+    if out:
+        hosts.first_does(lambda: workdirs.write_atomically(out, text.encode(errors=errors)))
+        say(told)
+    else:
+        print(text, end="", flush=True)
 
 
 def csv_text(head: Iterable[str], rows: Iterable[Iterable]) -> str:

@@ -64,6 +64,7 @@ def make(service: Service) -> Guard:
         app.add_exception_handler(kind, handler)
     _about(app, service)
     _asking(app, service, searches)
+    _comparing(app, service)
     _writing(app, service)
     guard = Guard(app, service.limits, service.told, {route.path for route in app.routes})
     guard.app, guard.close = app, lambda: (searches.close(), service.model.close())
@@ -101,19 +102,6 @@ def _asking(app: fastapi.FastAPI, service: Service, searches: batches.Batches) -
     async def found(query: rows.Query, **words) -> dict:
         return _shown(*await asyncio.wrap_future(searches.submit(query))) | words
 
-    async def vector(picture, name: str, field: str) -> np.ndarray:
-        if picture is not None:
-            return (await service.model.embed(picture)).vector
-        return (await _row(service, _needed(name, field)))["vector"]
-
-    async def upload(picture, name: str, field: str):
-        if picture is not None:
-            return picture
-        row = await _row(service, _needed(name, field))
-        if '"box"' in row["metadata"] or '"landmarks"' in row["metadata"]:
-            raise Refused(409, "the row is a part of its picture, of which there is no map")
-        return _Bytes(await service.model.read(pictures.of_row, row, service.folders))
-
     @app.post("/embed")
     async def embed(picture: Picture = None) -> dict:
         """The embedding of a picture, of length 1: a product of two is their cosine."""
@@ -150,6 +138,21 @@ def _asking(app: fastapi.FastAPI, service: Service, searches: batches.Batches) -
         small = lambda: pictures.thumbnail(pictures.of_row(row, service.folders), side)
         return Response(await service.model.read(small), media_type="image/jpeg",
                         headers={"Cache-Control": "private, max-age=300"})
+
+
+def _comparing(app: fastapi.FastAPI, service: Service) -> None:
+    async def vector(picture, name: str, field: str) -> np.ndarray:
+        if picture is not None:
+            return (await service.model.embed(picture)).vector
+        return (await _row(service, _needed(name, field)))["vector"]
+
+    async def upload(picture, name: str, field: str):
+        if picture is not None:
+            return picture
+        row = await _row(service, _needed(name, field))
+        if '"box"' in row["metadata"] or '"landmarks"' in row["metadata"]:
+            raise Refused(409, "the row is a part of its picture, of which there is no map")
+        return _Bytes(await service.model.read(pictures.of_row, row, service.folders))
 
     @app.post("/same")
     async def same(picture: Picture = None, other: Picture = None, id: Id = "", other_id: Id = "") -> dict:
