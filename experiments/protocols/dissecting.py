@@ -205,9 +205,7 @@ def concepts(source: datasets.Source) -> tuple[list[str], np.ndarray]:
 
 
 def _check(run: Run, source: datasets.Source, layer: str, seed: int) -> tuple[list[str], np.ndarray]:
-    known = run.layers
-    if layer not in known:
-        raise UserError(f"{run.config.embedder.name} has no layer {layer!r}; it has {', '.join(known)}")
+    run.check_layers(layer)
     names, positive = concepts(source)
     if len(names) > 1 and (number := len(_usable(positive, halves(positive, seed)))) < 2:
         raise UserError(_too_few(number, len(names)))

@@ -157,10 +157,7 @@ def few_labels(train: Rows, validation: Rows, test: Rows, seed: int = 0, say=lam
 def _check(run: Run, train, test, validation, layers, normalize: str, seed: int) -> _Split:
     if normalize not in NORMALIZE:
         raise UserError(f"features are normalized {', '.join(NORMALIZE)}; got {normalize!r}")
-    known = run.layers
-    for name in (name for layer in layers for name in layer.split("+")):
-        if name not in known:
-            raise UserError(f"{run.config.embedder.name} has no layer {name!r}; it has {', '.join(known)}")
+    run.check_layers(*(name for layer in layers for name in layer.split("+")))
     sources = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
     records = {part: identity.identity(source)["records"] for part, source in sources.items()}
     for part in ("test", "validation"):

@@ -63,9 +63,7 @@ def of(run: Run, source: datasets.Source, layers: Iterable[str] = (_EMBEDDING,),
     layers, folder = tuple(layers), folder or default_folder(run)
     if storage.is_remote(folder):
         raise UserError(f"{folder}: features are mapped from a disk; name a folder of this machine for them")
-    known = run.layers
-    if unknown := [layer for layer in layers if layer not in known]:
-        raise UserError(f"{run.config.embedder.name} has no layer {unknown[0]!r}; it has {', '.join(known)}")
+    known = run.check_layers(*layers)
     alike = made_by(run, source, _EMBEDDING, pooled=pooled, variables=variables)
     wanted = {layer: alike | {"layer": layer} for layer in layers}
     missing = [layer for layer in wanted if read(folder, wanted[layer]) is None]

@@ -79,7 +79,7 @@ class Run:
 
         images: as of `embed`. layer: one of `layers`; UserError names them for another.
         """
-        self._check_layer(layer)
+        self.check_layers(layer)
         return self._all_rows(self.embed_source(inputs.as_source(images), layer=layer, pooled=False))
 
     def embed_source(self, source: datasets.Source, progress: Callable[[int], None] = lambda images: None, *,
@@ -343,9 +343,13 @@ class Run:
             self.embedder, self.mesh, self.config.input, layer=layer, pooled=pooled,
             average_horizontal_flips=self.config.evaluation.average_horizontal_flips)
 
-    def _check_layer(self, layer: str) -> None:
-        if layer not in self.layers:
-            raise UserError(f"{self.config.embedder.name} has no layer {layer!r}; it has {', '.join(self.layers)}")
+    def check_layers(self, *names: str) -> dict[str, tuple[int, ...]]:
+        """Gives `layers`. Raises UserError where one of the names is not among them."""
+        known = self.layers
+        for name in names:
+            if name not in known:
+                raise UserError(f"{self.config.embedder.name} has no layer {name!r}; it has {', '.join(known)}")
+        return known
 
     def _all_rows(self, embedded: embedding.Embedded) -> np.ndarray:
         if embedded.problems:

@@ -63,10 +63,27 @@ def visualize(run: Run, layer: str, neurons: Sequence[int], *, steps: int = STEP
       ((1, 16, 16, 3), (1,))
     """
     neurons = check(run, layer, neurons)
+    side, rule = run.config.input.image_size, optax.adam(_RATE)
+    scale = _frequencies(side)
+    step = _make_step(run, layer, neurons, rule, scale)
+    begin, *keys = jax.random.split(jax.random.key(seed), 1 + steps)
+    # The same start for every neuron: a picture does not depend on which others are asked for.
+    spectrum = jnp.broadcast_to(_START * jax.random.normal(begin, (2, *scale.shape, 3)),
+                                (len(neurons), 2, *scale.shape, 3))
+    state = rule.init(spectrum)
+    for place, key in enumerate(keys):
+        spectrum, state = step(spectrum, state, run.variables, key, _LEAK if 2 * place < steps else 0.0)
+        progress(1)
+    pictures = np.asarray(_pictures(spectrum, scale, side)).round().astype(np.uint8)
+    values = run.embed_source(inputs.as_source(list(pictures)), layer=layer).embeddings
+    return pictures, values[np.arange(len(neurons)), neurons]
+
+
+def _make_step(run: Run, layer: str, neurons: list[int], rule: optax.GradientTransformation, scale: np.ndarray):
+    """jit'ed (spectrum, state of the rule, variables, rng, leak) -> (spectrum, state), a step up for each neuron."""
     side, config = run.config.input.image_size, run.config
     take = embedding.make_embed(run.embedder, None, layer=layer,
                                 average_horizontal_flips=config.evaluation.average_horizontal_flips)
-    rule, scale = optax.adam(_RATE), _frequencies(side)
 
     def height(spectrum, variables, shifts):
         images = jax.vmap(lambda image, shift: jnp.roll(image, shift, (0, 1)))(_pictures(spectrum, scale, side), shifts)
@@ -81,26 +98,14 @@ def visualize(run: Run, layer: str, neurons: Sequence[int], *, steps: int = STEP
         updates, state = rule.update(jax.tree.map(jnp.negative, slopes), state)
         return optax.apply_updates(spectrum, updates), state
 
-    begin, *keys = jax.random.split(jax.random.key(seed), 1 + steps)
-    # The same start for every neuron: a picture does not depend on which others are asked for.
-    spectrum = jnp.broadcast_to(_START * jax.random.normal(begin, (2, *scale.shape, 3)),
-                                (len(neurons), 2, *scale.shape, 3))
-    state = rule.init(spectrum)
-    for place, key in enumerate(keys):
-        spectrum, state = step(spectrum, state, run.variables, key, _LEAK if 2 * place < steps else 0.0)
-        progress(1)
-    pictures = np.asarray(_pictures(spectrum, scale, side)).round().astype(np.uint8)
-    values = run.embed_source(inputs.as_source(list(pictures)), layer=layer).embeddings
-    return pictures, values[np.arange(len(neurons)), neurons]
+    return step
 
 
 def check(run: Run, layer: str, neurons: Sequence[int]) -> list[int]:
     """The neurons, each once, in order. Raises UserError as `visualize` does."""
-    known, neurons = run.layers, sorted(set(neurons))
-    if layer not in known:
-        raise UserError(f"{run.config.embedder.name} has no layer {layer!r}; it has {', '.join(known)}")
-    if lost := [one for one in neurons if not 0 <= one < known[layer][-1]]:
-        raise UserError(f"layer {layer!r} has no neuron {lost[0]}; they are 0 to {known[layer][-1] - 1}")
+    size, neurons = run.check_layers(layer)[layer][-1], sorted(set(neurons))
+    if lost := [one for one in neurons if not 0 <= one < size]:
+        raise UserError(f"layer {layer!r} has no neuron {lost[0]}; they are 0 to {size - 1}")
     if not 0 < len(neurons) <= MOST:
         raise UserError(f"1 to {MOST} neurons can be visualised at once; got {len(neurons)}")
     return neurons
