@@ -10,7 +10,6 @@ photographs, as those that find most at a precision of .995, and everything is r
 """
 
 import datetime
-import json
 import os
 import pathlib
 import tempfile
@@ -50,10 +49,7 @@ def main() -> None:
               "photographs": [len(half["photographs"]) for half in halves], "edited": asked.photographs // 2,
               "environment": workdirs.environment(jax.devices()), "date": datetime.date.today().isoformat(),
               "load": os.getloadavg()[0]}
-    out = pathlib.Path(asked.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    out.with_suffix(".md").write_text(table(record))
+    turns.write(asked.out, record, table(record))
     print(table(record))
 
 

@@ -11,7 +11,6 @@ only: it reads the process's memory.
 
 import datetime
 import importlib.metadata
-import json
 import multiprocessing
 import os
 import pathlib
@@ -205,10 +204,7 @@ def write(record: dict, load: float, path: str) -> None:
                                                        if line.startswith("model name")),
         "versions": {name: importlib.metadata.version(name) for name in ("lancedb", "numpy", "faiss-cpu")},
         "load_average": [load, os.getloadavg()[0]]}
-    out = pathlib.Path(path)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    out.with_suffix(".md").write_text(table(record))
+    turns.write(path, record, table(record))
 
 
 if __name__ == "__main__":

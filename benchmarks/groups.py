@@ -43,11 +43,11 @@ def main() -> None:
                           ("Omniglot, 659 evaluation characters", asked.characters)):
         if workdir:
             record["sets"][name] = of_run(workdir, asked.data if workdir == asked.characters else "", asked.seed)
-            write(out, record)
+            turns.write(out, record, table(record))
     if asked.rows:
         made = timed(asked.rows, asked.probes, asked.seed)
         record.setdefault("times", {})[f"{asked.rows} {made['probes']}"] = made
-        write(out, record)
+        turns.write(out, record, table(record))
     print(table(record))
 
 
@@ -127,12 +127,6 @@ def make(count: int, rng) -> tuple[np.ndarray, np.ndarray]:
 
 def _facts() -> dict:
     return {"environment": workdirs.environment(jax.devices()), "date": datetime.date.today().isoformat()}
-
-
-def write(out: pathlib.Path, record: dict) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    out.with_suffix(".md").write_text(table(record))
 
 
 def table(record: dict) -> str:

@@ -11,7 +11,6 @@ the wall clock and the processor time are written down. Linux only, as it reads 
 
 import datetime
 import importlib.metadata
-import json
 import os
 import pathlib
 import time
@@ -213,9 +212,7 @@ def write(record: dict, load: float, path: pathlib.Path) -> None:
     record["load_average"] = [load, os.getloadavg()[0]]
     record["remark"] = (f"Load average {load:.1f} at the start and {record['load_average'][1]:.1f} at the end: above "
                         f"{os.cpu_count()}, other work shared the machine, and processor seconds say more.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    path.with_suffix(".md").write_text(table(record))
+    turns.write(path, record, table(record))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ which bounds both of these.
 """
 
 import datetime
-import json
 import os
 import pathlib
 import statistics
@@ -63,10 +62,7 @@ def main() -> None:
                                                                                      "steps", "rounds")},
               "images_per_second": {name: [round(rate, 2) for rate in rates[1:]] for name, rates in found.items()},
               "load": [load, os.getloadavg()[0]]}
-    out = pathlib.Path(asked.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    out.with_suffix(".md").write_text(table(record))
+    turns.write(asked.out, record, table(record))
     print(table(record))
 
 

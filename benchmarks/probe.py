@@ -10,7 +10,6 @@ at a large C, so at the chosen C it also runs until its gradient is below 1e-7: 
 """
 
 import datetime
-import json
 import os
 import pathlib
 import time
@@ -49,10 +48,7 @@ def main() -> None:
         "single": [single(c, both, test, asked.rounds) for c in _SINGLE],
         "optimum": single(best.c, both, test, 1, tol=1e-7), "load": [load, os.getloadavg()[0]],
     }
-    out = pathlib.Path(asked.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    out.with_suffix(".md").write_text(table(record))
+    turns.write(asked.out, record, table(record))
     print(table(record))
 
 

@@ -10,7 +10,6 @@ photographs of the class that is nearest to theirs.
 """
 
 import datetime
-import json
 import os
 import pathlib
 
@@ -50,10 +49,7 @@ def main() -> None:
               "photographs": len(rows), "classes": source.num_classes, "liked": asked.liked, "found": found,
               "environment": workdirs.environment(jax.devices()), "date": datetime.date.today().isoformat(),
               "load": os.getloadavg()[0]}
-    out = pathlib.Path(asked.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    out.with_suffix(".md").write_text(table(record))
+    turns.write(asked.out, record, table(record))
     print(table(record))
 
 

@@ -134,10 +134,7 @@ def main() -> None:
                                                        if line.startswith("model name")),
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "fastapi", "uvicorn", "lancedb")},
         "load_average": [before, os.getloadavg()[0]]}
-    out = pathlib.Path(options.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    out.with_suffix(".md").write_text(table(record))
+    turns.write(options.out, record, table(record))
     print(table(record))
 
 

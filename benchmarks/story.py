@@ -94,10 +94,7 @@ def main() -> None:
              f"average {record['load_average']:.1f} at the end.", "", "| command | seconds |", "|---|---|"]
     lines += [f"| `{what}` | {seconds:.1f} |" for what, seconds in told]
     lines += [f"| in all | {sum(seconds for _, seconds in told):.1f} |", ""]
-    out = pathlib.Path(options.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    out.with_suffix(".md").write_text("\n".join(lines))
+    turns.write(options.out, record, "\n".join(lines))
     print("\n".join(lines))
 
 

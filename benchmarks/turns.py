@@ -1,9 +1,10 @@
-"""Timing in turns: whatever else the machine does falls on all that is compared."""
+"""What benchmarks share. Timing in turns: whatever else the machine does falls on all that is compared."""
 
 import argparse
 import importlib.util
 import json
 import multiprocessing
+import pathlib
 import statistics
 import sys
 import time
@@ -126,6 +127,14 @@ def measure(runs: dict[str, Callable | Elsewhere], rounds: int) -> tuple[dict[st
                 wall[name].append(round(seconds, 4))
                 processor[name].append(round(worked, 4))
     return wall, processor
+
+
+def write(out: str | pathlib.Path, record: dict, text: str) -> None:
+    """A result: the record as OUT.json, and its page as OUT.md."""
+    out = pathlib.Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    out.with_suffix(".md").write_text(text)
 
 
 def show(seconds: list[float]) -> str:
