@@ -63,7 +63,8 @@ def describe(record: dict) -> list[str]:
     for name, file in record["exported"].items():
         farthest = max(file["above"], key=lambda metric: abs(file["above"][metric]))
         first = next(metric for metric in ("map@r", "ap", farthest) if metric in file["above"])
+        most = f"{file['above'][farthest]:+.5f}"
         lines.append(f"{name}: {first} {record['scores'][name][first]:.5f}, {file['above'][first]:+.5f} to "
-                     f"{record['trained']}; the score that differs most is {farthest}, by "
-                     f"{file['above'][farthest]:+.5f}")
+                     f"{record['trained']}; " + ("no score differs" if float(most) == 0 else
+                                                 f"the score that differs most is {farthest}, by {most}"))
     return lines

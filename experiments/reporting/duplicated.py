@@ -31,13 +31,15 @@ def text(pairs: list[duplicates.Pair], paths: list[str], parts: list[str], how: 
             (row["one"], row["other"], row["kind"], row["agreement"], "" if row["cosine"] is None else row["cosine"],
              "yes" if row["across"] else "no") for row in rows))
     table = rich.table.Table()
-    for name, justify in (("group", "right"), ("pictures", "left"), ("", "left"), ("in", "left")):
+    several = len({*parts}) > 1
+    for name, justify in (("group", "right"), ("pictures", "left"), ("", "left"), *[("in", "left")] * several):
         table.add_column(name, justify=justify, overflow="fold")
-    kinds = _kinds(pairs)
+    closest = _closest(pairs, groups)
     for number, group in enumerate(groups[:_LISTED]):
         for place in group:
-            table.add_row(str(number) if place == group[0] else "", paths[place], NAMES.get(kinds.get(place), ""),
-                          parts[place], end_section=place == group[-1])
+            table.add_row(str(number) if place == group[0] else "", paths[place],
+                          NAMES[closest[place].kind] if place in closest else "", *[parts[place]] * several,
+                          end_section=place == group[-1])
     more = f"and {len(groups) - _LISTED:,} more groups\n" if len(groups) > _LISTED else ""
     return console.text(table) + more + "".join(f"{line}\n" for line in [*how, *counts(pairs, parts)])
 
@@ -55,25 +57,24 @@ def counts(pairs: list[duplicates.Pair], parts: list[str]) -> list[str]:
     return lines
 
 
-def _kinds(pairs: list[duplicates.Pair]) -> dict[int, str]:
-    """What each picture is of one that comes before it."""
-    found = {}
-    for pair in sorted(pairs, key=lambda pair: duplicates.KINDS.index(pair.kind)):
-        found.setdefault(pair.other, pair.kind)
+def _closest(pairs: list[duplicates.Pair], groups: list[list[int]]) -> dict[int, duplicates.Pair]:
+    """The pair that says most of each picture but the first of its group."""
+    firsts, found = {group[0] for group in groups}, {}
+    for pair in sorted(pairs, key=lambda pair: (duplicates.KINDS.index(pair.kind), -pair.agreement)):
+        for place in {pair.one, pair.other} - firsts:
+            found.setdefault(place, pair)
     return found
 
 
 def write(path: str, pairs: list[duplicates.Pair], paths: list[str], parts: list[str],
           read: Callable[[int], np.ndarray], how: str) -> None:
     """A row for each group; framed in blue the first, in red what is of another part than it."""
-    best, several = {}, len({*parts}) > 1
-    for pair in pairs:
-        best[pair.other] = max(best.get(pair.other, 0.0), pair.agreement)
-    kinds, rows = _kinds(pairs), []
-    for number, group in enumerate(duplicates.grouped(pairs, len(paths))):
+    several, groups, rows = len({*parts}) > 1, duplicates.grouped(pairs, len(paths)), []
+    closest = _closest(pairs, groups)
+    for number, group in enumerate(groups):
         cells = [rows_of_pictures.Cell(
-            place, f"{os.path.basename(paths[place])} {NAMES.get(kinds.get(place), '')}".strip(),
-            f"{best[place]:.2f}" if place in best else "",
+            place, os.path.basename(paths[place]) + (f" {NAMES[closest[place].kind]}" if place in closest else ""),
+            f"{closest[place].agreement:.2f}" if place in closest else "",
             "query" if place == group[0] else "miss" if parts[place] != parts[group[0]] else "plain")
             for place in group]
         note = f"{len(group)} pictures" + (", ACROSS" if several and len({parts[place] for place in group}) > 1 else "")

@@ -92,7 +92,7 @@ def _row(found: Collection, grouped: grouping.Grouped, number: int) -> rows_of_p
     others = [cell for cell in cells[first:] if cell.kind == "miss"][:first // 3]
     shown = cells[:first - len(others)] + others if others else cells[:first]
     rest = [cell for cell in cells if cell not in shown]
-    return rows_of_pictures.Row(f"group {number}", " ".join(filter(None, (
+    return rows_of_pictures.Row(f"group {number}", ", ".join(filter(None, (
         f"{len(members):,} pictures", label(found, members)))), shown + rest)
 
 

@@ -48,7 +48,7 @@ def test_groups_of_a_file(embedded, tmp_path, capsys):
     assert re.search(r"B-cubed F: 0\.8\d\d \[0\.\d+, \d\.\d+\]", told) and "share left alone: 0 [0, 0]" in told
     page = (tmp_path / "g.html").read_text()
     assert page.count('<figure class="found hit"') == 11 and page.count('<figure class="found miss"') == 1
-    assert page.count('<div class="row">') == 3 and "group 0" in page and "5 pictures class0 (80%)" in page
+    assert page.count('<div class="row">') == 3 and "group 0" in page and "5 pictures, class0 (80%)" in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "$" not in re.sub(r"data:[^\"]*", "", page)
     links = sorted((tmp_path / "links").rglob("*.jpg"))
     assert {os.path.realpath(link) for link in links} == {os.path.realpath(path) for path in paths}

@@ -12,6 +12,7 @@ from geodesic.errors import UserError
 from geodesic.experiments import evaluate
 from geodesic.experiments.checkpoints import imported
 from geodesic.experiments.process import mesh as meshes
+from geodesic.experiments.protocols import exported_files
 from geodesic.experiments.trained import classes, detector, loading, network
 from geodesic.experiments.trained.run import Run
 from tests.experiments import drawn, tiny
@@ -39,6 +40,14 @@ def run(faces, tmp_path_factory):
     return run
 
 
+def test_the_score_that_differs_most_is_named():
+    of = lambda above: exported_files.describe({"trained": "trained", "scores": {"a.onnx": {"map@r": 0.5, "eer": 0.25}},
+                                                "exported": {"a.onnx": {"above": above}}})
+    assert of({"map@r": 1e-9, "eer": 0.0}) == ["a.onnx: map@r 0.50000, +0.00000 to trained; no score differs"]
+    assert of({"map@r": 1e-3, "eer": -2e-3}) == ["a.onnx: map@r 0.50000, +0.00100 to trained; the score that differs "
+                                                 "most is eer, by -0.00200"]
+
+
 def test_the_scores_through_the_files_are_those_of_the_run(run, capsys):
     files = [f"{run.workdir}/out/{name}" for name in ("model.onnx", "model.int8.onnx")]
     record = evaluate.evaluate(run, baselines=False, exported=files)
@@ -52,7 +61,7 @@ def test_the_scores_through_the_files_are_those_of_the_run(run, capsys):
         assert told["above"]["map@r"] == record["scores"][name]["map@r"] - own["map@r"]
     shown = capsys.readouterr().out
     (line,) = (line for line in shown.splitlines() if line.startswith("model.onnx: "))
-    assert line.startswith(f"model.onnx: map@r {own['map@r']:.5f}, +0.00000 to trained, step 0; the score that differs")
+    assert line.startswith(f"model.onnx: map@r {own['map@r']:.5f}, +0.00000 to trained, step 0; ")
     # Their columns would leave no room for the names of the scores.
     assert "model" not in shown[:shown.index("model.onnx: ")]
     evaluate.evaluate(run, baselines=False)
