@@ -2,13 +2,15 @@
 
     geodesic import_weights --weights=resnet101.safetensors --embedder=resnet101 --out=weights/resnet101
     geodesic import_weights --weights=fcos_resnet50_fpn.pth --embedder=resnet50 --out=weights/fcos    # for `detect`
+    geodesic import_weights --weights=exported/model.onnx --out=weights/again            # of `geodesic export`
 
 Reads safetensors, .npz, PyTorch's files (without running them), ONNX and TensorFlow.js, in the layouts of torchvision,
 timm, Cadene, insightface and Keras. An unexpected or a missing tensor is an error unless named. Of several networks in
 one file it says which it takes, and --prefix chooses: --prefix=state_dict_ema, --prefix=module.encoder_q. A classifier
 that they bring is kept for `predict`: of 1,000 classes it is taken for ImageNet's, in their usual order, unless
 --class_names says what they are. torchvision's fcos_resnet50_fpn and retinanet_resnet50_fpn are known by their names,
-and become detectors; --prefix=backbone.body takes the trunk of one alone.
+and become detectors; --prefix=backbone.body takes the trunk of one alone. An ONNX file of `geodesic export` says itself
+which network it holds: of a run in float32 it is the same function of images again.
 """
 
 import hashlib
@@ -27,13 +29,15 @@ from geodesic.embedders.public_weights import (
     detectors,
     imagenet,
     layouts,
+    onnx_file,
+    own_onnx,
     pretrained,
     weight_files,
 )
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import imported
 from geodesic.experiments.process import cli, hosts, storage
-from geodesic.experiments.trained import detector, network
+from geodesic.experiments.trained import detector, network, read_back
 
 # How many names the report has of each kind.
 _LISTED = 20
@@ -41,7 +45,8 @@ _LISTED = 20
 
 def define_flags() -> None:
     flags.DEFINE_string("weights", "", "File of public weights.")
-    flags.DEFINE_string("embedder", "", "Whose weights they are, a name of embedders.EMBEDDERS.")
+    flags.DEFINE_string("embedder", "", "Whose weights they are, a name of embedders.EMBEDDERS; a file of `geodesic "
+                        "export` says it.")
     flags.DEFINE_string("out", "", "Folder to write, which must be new or empty.")
     flags.DEFINE_string("prefix", "", "Take the tensors alone whose names begin so, in one of the file's dictionaries, "
                         "such as teacher.backbone, or a whole dictionary.")
@@ -58,6 +63,11 @@ def main(config, values) -> None:
     hosts.must_be_alone("geodesic import_weights")
     config = config or default.get_config()
     storage.check_new_folder(values.out)
+    if (exported := read_exported(values.weights)) is not None:
+        import_exported(config, exported, values)
+        return
+    if not values.embedder:
+        raise UserError(f"--embedder=... is required: whose weights they are, one of {', '.join(PUBLIC_LAYOUTS)}")
     taken = containers.choose(weight_files.read_all(values.weights), values.prefix,
                               tuple(layouts.LAYOUTS[name].first for name in PUBLIC_LAYOUTS.get(values.embedder, ())))
     print(describe(taken))
@@ -75,8 +85,39 @@ def main(config, values) -> None:
     imported.save(values.out, config, variables, _origin(taken, values) | {
         "layout": conversion.layout.name, "embedder": values.embedder, "fields": conversion.fields,
         "random": conversion.missing, "left_out": conversion.unexpected}, head)
-    print(f"written to {values.out}: images of {config.input.image_size} px ({config.input.fit}), RGB, "
-          f"mean {config.input.mean}, std {config.input.std} in units of 0..255")
+    print(written(values.out, config))
+
+
+def read_exported(path: str) -> onnx_file.Model | None:
+    """The file, where it is an ONNX file of `geodesic export`. Raises UserError where it cannot be read back."""
+    model = onnx_file.read_model(path) if weight_files.is_onnx(path) else None
+    if model is None or "checkpoint" not in model.notes:
+        return None
+    if own_onnx.NOTE not in model.notes:
+        raise UserError(f"{path} is of `geodesic export`, and does not say which network it holds: it is a "
+                        f"detector, or of an older version. Import the run's own weights, or export it again")
+    return model
+
+
+def import_exported(config, model: onnx_file.Model, values) -> None:
+    """The same of the network of an exported file, which says all that flags say of others."""
+    given = [f"--{name}" for name in ("prefix", "class_names", "allow_missing", "allow_unexpected", "channel_order",
+                                      "mean", "std", "image_size") if getattr(values, name)]
+    if given:
+        raise UserError(f"{values.weights} says itself what it holds, and {', '.join(given)} would change it: leave "
+                        f"{'them' if len(given) > 1 else 'it'} out")
+    read_back.configure(config, model)
+    if values.embedder not in ("", config.embedder.name):
+        raise UserError(f"--embedder={values.embedder}, and {values.weights} holds a {config.embedder.name}")
+    variables, missing, left_out = read_back.variables(model, config)
+    print(f"{config.embedder.name} of an export: {len(model.arrays)} arrays of the file; BatchNorm is part of the "
+          f"layer in front of it, and stays there")
+    for line in (*_some("random, as its output does not need it", missing), *_some("left out", left_out)):
+        print(line)
+    imported.save(values.out, config, variables, _file(values.weights) | {
+        "layout": "geodesic export", "checkpoint": model.notes.get("checkpoint"), "embedder": config.embedder.name,
+        "random": missing, "left_out": left_out})
+    print(written(values.out, config))
 
 
 def import_detector(config, taken: containers.Chosen, values) -> None:
@@ -139,11 +180,19 @@ def detected_classes(outputs: int, class_names: str) -> tuple[list[int], importe
     return kept, imported.Head(np.zeros((0, len(kept)), np.float32), np.zeros(len(kept), np.float32), names, ids)
 
 
+def written(out: str, config) -> str:
+    return (f"written to {out}: images of {config.input.image_size} px ({config.input.fit}), RGB, mean "
+            f"{config.input.mean}, std {config.input.std} in units of 0..255")
+
+
 def _origin(taken: containers.Chosen, values) -> dict:
-    return {"file": os.path.basename(values.weights), "sha256": _digest(values.weights),
-            "shards": {name: _digest(os.path.join(os.path.dirname(values.weights), name))
-                       for name in weight_files.shards(values.weights)},
-            "container": taken.container, "prefix": taken.prefix}
+    return _file(values.weights) | {"shards": {name: _digest(os.path.join(os.path.dirname(values.weights), name))
+                                               for name in weight_files.shards(values.weights)},
+                                    "container": taken.container, "prefix": taken.prefix}
+
+
+def _file(path: str) -> dict:
+    return {"file": os.path.basename(path), "sha256": _digest(path)}
 
 
 def _names(path: str) -> list[str]:
@@ -210,9 +259,14 @@ def report(conversion: pretrained.Conversion, name: str, total: int) -> str:
     if conversion.fields:
         lines.append("  fields: " + ", ".join(f"{key}={value}" for key, value in conversion.fields.items()))
     for what, names in (("missing", conversion.missing), ("left over", conversion.unexpected)):
-        lines += [f"  {what}: {name}" for name in names[:_LISTED]]
-        lines += [f"  {what}: {len(names) - _LISTED} more"] if len(names) > _LISTED else []
+        lines += _some(what, names)
     return "\n".join(lines)
+
+
+def _some(what: str, names: list[str]) -> list[str]:
+    """Lines of the first of these names, and of how many more there are."""
+    return [f"  {what}: {name}" for name in names[:_LISTED]] + (
+        [f"  {what}: {len(names) - _LISTED} more"] if len(names) > _LISTED else [])
 
 
 def _digest(path: str) -> str:
@@ -231,5 +285,5 @@ def _three(name: str, given: list[str]) -> tuple[float, ...]:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, required=("weights", "embedder", "out"), alone=True,
+    cli.run(main, define_flags, required=("weights", "out"), alone=True,
             buckets=("out",))

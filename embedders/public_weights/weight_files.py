@@ -93,6 +93,17 @@ def shards(path: str) -> list[str]:
     return sorted({pathlib.PurePosixPath(name).name for name in names})
 
 
+def is_onnx(path: str) -> bool:
+    """Whether this is a file that is read as ONNX, whatever it is called; a file that is not there is none.
+
+    Example:
+      >>> from geodesic.embedders.public_weights import weight_files
+      >>> weight_files.is_onnx("nowhere/model.onnx")
+      False
+    """
+    return os.path.isfile(path) and _reader(path) is onnx_file.read
+
+
 def _reader(path: str):
     """The function that reads this file: by its content, and where that says nothing, by its extension."""
     with open(path, "rb") as file:

@@ -21,7 +21,7 @@ from geodesic.errors import UserError
 from geodesic.experiments.exporting import parity
 from geodesic.experiments.process import storage
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.trained import detector, export_weights, exportable, thresholds
+from geodesic.experiments.trained import detector, export_weights, exportable, read_back, thresholds
 from geodesic.experiments.trained.export_wanted import FORMATS, Wanted
 
 SCHEMA, VERSION = "geodesic.export", 1
@@ -134,7 +134,7 @@ def _onnx(run, wanted: Wanted, made: dict, eight_bits: bool) -> tuple[bytes, dic
         made["onnx"] = model = write.onnx_model(
             exportable.function(run, wanted, "float32", points=inside), shape, taken,
             suppression.POINTS if inside else exportable.ARRAYS[wanted.output],
-            {"checkpoint": run.digest, "record": RECORD}, least)
+            {"checkpoint": run.digest, "record": RECORD} | read_back.note(run.config, wanted), least)
         if inside:
             options = run.config.detection
             suppression.suppressed(
