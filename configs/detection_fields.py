@@ -10,6 +10,8 @@ def fields() -> config_dict.ConfigDict:
         height=416, width=416,  # pixels of what the trunk sees, in which a picture is letterboxed: multiples of the
                                 # coarsest layer's stride
         max_boxes=100,          # of one training image: more are refused
+        kept_views=0,           # of each training picture, which come round again, and whose maps by a frozen trunk are
+                                # kept in WORKDIR/views: the head then learns without it; 0 = new views in each epoch
         layers=(),              # of the trunk, one for each level; () = the last one of each of its 3 coarsest strides
         coarser=0,              # levels above these, each of half the size: 2 for large images
         channels=256,           # of the pyramid and of the towers

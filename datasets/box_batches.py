@@ -22,12 +22,14 @@ def detection_batches(source: BoxFiles, *, input, augment, detection, batch_size
     Args:
         source: pictures with boxes, M at most of each, without crowds, which are left out.
         input, augment, detection: sections of a configuration, `input`, `box_augment` and `detection`, or objects with
-            their attributes. detection has the height H and width W of the network's input, and M, max_boxes.
+            their attributes. detection has the height H and width W of the network's input, M, max_boxes, and
+            kept_views, how many views there are of each picture, which come round again; 0 for new ones in each epoch.
         others: as of `batches.train_batches`. The order is uniform: each epoch a new permutation.
 
     Returns an iterator of {"image": u8[b,H,W,3], "boxes": f32[b,M,4] in pixels of the network's input, "classes":
     i32[b,M], "num_boxes": i32[b], after which boxes are padding, "replaced": i64[b], -1 or the record whose picture
-    could not be read}. A mosaic of more than M boxes is none: its own picture is shown alone.
+    could not be read}, and, where views come round, "view": i64[b], the number of a view among those of all pictures. A
+    mosaic of more than M boxes is none: its own picture is shown alone.
     Raises UserError, naming the picture, where one has more than M boxes; and as `batches.train_batches` does.
 
     Example:
@@ -93,15 +95,26 @@ class _TrainLoader(batches.Loader):
     def _records(self, position: int) -> list[int]:
         return [self._order.record(position), *self._others(position)]
 
+    def _view_number(self, position: int) -> int:
+        """Which of the views that come round this is, counted over all pictures."""
+        number = self._detection.kept_views
+        return self._order.record(position) * number + position // len(self._source) % number
+
+    def _rng(self, kind: int, position: int) -> np.random.Generator:
+        """What a view is drawn from: its place in the endless order, or its number among those that come round."""
+        if self._detection.kept_views:
+            return np.random.default_rng((self._seed, kind, 5, self._view_number(position)))
+        return np.random.default_rng((self._seed, kind, position))
+
     def _others(self, position: int) -> list[int]:
         """The three other pictures of a mosaic, or none."""
         if not self._augment.mosaic:
             return []
-        rng = np.random.default_rng((self._seed, 4, position))
+        rng = self._rng(4, position)
         return rng.integers(len(self._source), size=3).tolist() if rng.random() < self._augment.mosaic else []
 
     def _at(self, position: int) -> dict:
-        index, draws = self._order.record(position), box_views.Draws(np.random.default_rng((self._seed, 1, position)))
+        index, draws = self._order.record(position), box_views.Draws(self._rng(1, position))
         others = self._others(position)
         seen, stand_in = self._mosaic([index, *others], draws) if others else self._alone(index, draws)
         if len(seen.boxes) > self._detection.max_boxes:
@@ -109,8 +122,10 @@ class _TrainLoader(batches.Loader):
         boxes = np.zeros((self._detection.max_boxes, 4), np.float32)
         classes = np.zeros(self._detection.max_boxes, np.int32)
         boxes[:len(seen.boxes)], classes[:len(seen.boxes)] = seen.boxes, seen.classes
+        which = {"view": np.int64(self._view_number(position))} if self._detection.kept_views else {}
         return {"image": box_views.colours(seen.image, draws, self._augment), "boxes": boxes, "classes": classes,
-                "num_boxes": np.int32(len(seen.boxes)), "replaced": np.int64(index if stand_in != index else -1)}
+                "num_boxes": np.int32(len(seen.boxes)), "replaced": np.int64(index if stand_in != index else -1),
+                **which}
 
     def _alone(self, index: int, draws: box_views.Draws) -> tuple[box_views.Seen, int]:
         return self._first_readable(index, functools.partial(self._view, draws=draws, which=0))

@@ -80,6 +80,9 @@ def check_options(detection, options) -> None:
     for name in ("height", "width", "max_boxes"):
         if getattr(detection, name) < 1:
             raise UserError(f"detection.{name} is at least 1; got {getattr(detection, name)}")
+    if detection.kept_views < 0:
+        raise UserError(f"detection.kept_views is how many views of each picture come round again, 0 for new ones in "
+                        f"each epoch; got {detection.kept_views}")
     for name in ("horizontal_flip", "crop", "mosaic", "grayscale", "blur"):
         if not 0 <= getattr(options, name) <= 1:
             raise UserError(f"box_augment.{name} is a probability, 0 to 1; got {getattr(options, name):g}")

@@ -1,7 +1,7 @@
 """What every embedder is: fields that papers vary, named layers, and an embedding from one of them."""
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -82,7 +82,7 @@ class Embedder(nn.Module, kw_only=True):
         """Every named layer of the trunk, and then "pool", which a head does not have, and "embedding", both f32.
 
         Args:
-          images: [B,H,W,3].
+          images: [B,H,W,3]; or layers of the trunk that are known, name -> [B,h,w,C], in the place of what it gives.
           train: as of `trunk`.
           frozen: parts of the network, names in its parameters, that run as in an evaluation, see `freezing`.
 
@@ -90,7 +90,10 @@ class Embedder(nn.Module, kw_only=True):
           UserError: `layer`, or one of `head_layers`, is not among the trunk's.
         """
         with gradients.by_autodiff(not train), freezing.of(frozen, self):
-            named = self.trunk(images.astype(self.dtype), train)
+            if isinstance(images, Mapping):
+                named = {name: layer.astype(self.dtype) for name, layer in images.items()}
+            else:
+                named = self.trunk(images.astype(self.dtype), train)
             wanted = (self.head and self.head_layers) or (self.layer,)
             if unknown := [layer for layer in wanted if layer not in named]:
                 raise UserError(f"no layer {unknown[0]!r}; this embedder has {', '.join(named)}")

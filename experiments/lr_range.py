@@ -83,7 +83,7 @@ def sweep(config, rates: np.ndarray, mesh) -> list[float]:
     Raises UserError where a run of this configuration could not start.
     """
     config = config.copy_and_resolve_references()
-    config.total_steps = len(rates)
+    config.total_steps, config.detection.kept_views = len(rates), 0
     task = tasks.get(config.task)
     source = task.train_source(config)
     task.check(config, source)

@@ -21,7 +21,17 @@ from geodesic.experiments.compiled import profile
 from geodesic.experiments.process import cli, goodput, hosts, lock, progress, stop_signal, storage, trackers, watchdog
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.protocols import evaluators, watching
-from geodesic.experiments.training import data, distillation, guards, init_from, reports, resume, saving, summary
+from geodesic.experiments.training import (
+    data,
+    distillation,
+    guards,
+    init_from,
+    kept_views,
+    reports,
+    resume,
+    saving,
+    summary,
+)
 from geodesic.experiments.training import model as models
 from geodesic.experiments.training import step as steps
 
@@ -44,6 +54,7 @@ class Run(NamedTuple):
     mesh: jax.sharding.Mesh
     model: models.Model
     batches: data.CountedBatches
+    views: kept_views.Kept | kept_views.New
     train_step: Callable
     teacher: distillation.Teacher
     saves: saving.Saves
@@ -73,7 +84,7 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
     model = models.build(config, task, data.num_classes(config, source), len(source), mesh)
     subject = evaluators.Subject(config, model, mesh, source, test)
     watched = evaluators.make(subject, task.evaluators)
-    batches = task.batches(source, config)
+    batches, views = task.batches(source, config), kept_views.make(config, model, mesh, source, workdir)
     hosts.first_does(lambda: resume.check_config(workdir, config, resume.LENGTH if extend_to_epochs else ()))
     # A run that was started is never kept from its end.
     if hosts.from_first(hosts.is_first() and not resume.has_made_a_step(workdir)):
@@ -91,8 +102,9 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
         watch = stack.enter_context(watchdog.Watchdog(config.run.stall_timeout_seconds, workdir, spent.phase))
         checkpoints = stack.enter_context(checkpoint.Checkpoints(
             workdir, keep=config.run.checkpoints_to_keep, best=config.run.keep_best, num_classes=model.num_classes))
-        run = make_run(config, workdir, subject, watched, batches, teacher, watch, stop or stop_signal.StopSignal(),
-                       saving.Saves(checkpoints, known, batches, watch, config.run.checkpoint_every_steps, spent))
+        saves = saving.Saves(checkpoints, known, batches, watch, config.run.checkpoint_every_steps, spent)
+        run = make_run(config, workdir, subject, watched, batches, views, teacher, watch,
+                       stop or stop_signal.StopSignal(), saves)
         state = start(run)
         resume.claim(workdir, config, known)
         if finished := resume.finished(workdir, int(state.step), model.total_steps, config.evaluation):
@@ -117,7 +129,7 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
                   flush=True)
 
 
-def make_run(config, workdir: str, subject: evaluators.Subject, watched: list[evaluators.Evaluator], batches,
+def make_run(config, workdir: str, subject: evaluators.Subject, watched: list[evaluators.Evaluator], batches, views,
              teacher: distillation.Teacher, watch, stop, saves: saving.Saves) -> Run:
     """Puts the parts together; nothing is computed, and nothing written."""
     model, mesh, agreement = subject.model, subject.mesh, hosts.Agreement(subject.mesh)
@@ -128,7 +140,7 @@ def make_run(config, workdir: str, subject: evaluators.Subject, watched: list[ev
     profiler = profile.Profiler(
         tempfile.mkdtemp(prefix="geodesic-") if in_bucket else workdir, config, compiled,
         *([lambda folder: storage.send(folder, f"{workdir}/profile")] if in_bucket else []))
-    return Run(workdir, config, mesh, model, batches, train_step, teacher, saves,
+    return Run(workdir, config, mesh, model, batches, views, train_step, teacher, saves,
                watching.Evaluation(watched, subject, watch, agreed_stop),
                guards.Guard(workdir, config.run.max_rollbacks), profiler, watch, agreed_stop)
 
@@ -154,6 +166,7 @@ def loop(run: Run, state: models.TrainState) -> int:
         metrics = stack.enter_context(contextlib.closing(progress.metrics(
             run.workdir, first, hosts.is_first(), options.trackers)))
         stack.callback(run.batches.close)
+        stack.callback(run.views.close)
         stack.callback(run.profiler.cancel)
         run.evaluation.go_on_from(hosts.from_first(progress.evaluations(run.workdir) if hosts.is_first() else None))
         report = reports.Reports(metrics, run.guard, run.watch, first, total, run.config.batch_size,
@@ -173,6 +186,7 @@ def loop(run: Run, state: models.TrainState) -> int:
                     state = steps.skip(state)
                     continue
                 with run.watch.phase(report.phase):
+                    batch = run.views.of(batch, state)
                     placed = run.teacher.teach(steps.put_train_batch(run.model, run.mesh, batch))
                     state, scalars = run.train_step(state, placed)
             report.after(step + 1, scalars)

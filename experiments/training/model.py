@@ -14,7 +14,7 @@ from geodesic.configs import limits
 from geodesic.datasets import mixing
 from geodesic.errors import UserError
 from geodesic.experiments.trained import network
-from geodesic.experiments.training import distillation, groups, optimizer, phases, rules
+from geodesic.experiments.training import distillation, groups, kept_views, optimizer, phases, rules
 from geodesic.experiments.training.sharding import state_shardings
 
 
@@ -55,7 +55,9 @@ class Model(NamedTuple):
         beside its images, by name.
       optimizer, schedule: the update rule, and the learning rate by step.
       input: the section of the configuration that says how an image becomes the network's input.
-      batch: name -> the shapes and dtypes of one update's batch, over all devices; "image" and the targets.
+      image_size: height and width in pixels of what the network sees.
+      batch: name -> the shapes and dtypes of one update's batch, over all devices; "image" and the targets. Where views
+        are kept, "image" is a tree of the layers in its place.
       parts: accumulation steps that a batch is cut into.
       phases: which parts of the network learn when.
       ema_decay: the share of the running average that stays in a step; 0 for no average.
@@ -70,6 +72,7 @@ class Model(NamedTuple):
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     input: Any
+    image_size: tuple[int, int]
     batch: dict[str, Any]
     parts: int
     phases: phases.Phases
@@ -103,14 +106,17 @@ def build(config, task, num_classes: int, num_examples: int, mesh: jax.sharding.
                                                   jax.random.key(0))[0])
     starts = phases.first_steps(config.optimizer, variables["params"], steps_per_epoch)
     layers = embedders.layer_numbers(embedder, config.input.image_size) if config.optimizer.layer_decay != 1 else None
+    kept_views.check(config, starts)
     height, width = size if isinstance(size, tuple) else (size, size)
-    one = {"image": jax.ShapeDtypeStruct((height, width, 3), jnp.uint8), **task.targets(config),
-           **distillation.targets(config, num_classes)}
+    seen = kept_views.layers(config, embedder) if kept_views.kept(config) else jax.ShapeDtypeStruct(
+        (height, width, 3), jnp.uint8)
+    one = {"image": seen, **task.targets(config), **distillation.targets(config, num_classes)}
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((config.batch_size, *leaf.shape), leaf.dtype), one)
     return Model(
         embedder=embedder, loss=loss,
         optimizer=optimizer.make_optimizer(config.optimizer, schedule, starts, layers, num_classes), schedule=schedule,
-        input=config.input, batch=batch, parts=config.accumulation_steps, phases=phases.make(config.optimizer, starts),
+        input=config.input, image_size=(height, width), batch=batch, parts=config.accumulation_steps,
+        phases=phases.make(config.optimizer, starts),
         ema_decay=config.optimizer.ema_decay, seed=config.seed, variables=variables, embedding_size=embedding_size,
         num_classes=num_classes, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
 
@@ -162,7 +168,7 @@ def _check_batch(config, mesh: jax.sharding.Mesh) -> None:
 def init_state(model: Model, mesh: jax.sharding.Mesh) -> TrainState:
     """The state before the first step, a function of the model's seed, each array created where it lives."""
     def init():
-        return _state(model, network.init_embedder(model.embedder, model.batch["image"].shape[1:3], model.seed))
+        return _state(model, network.init_embedder(model.embedder, model.image_size, model.seed))
 
     return jax.jit(init, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, abstract_state(model, mesh)))()
 

@@ -121,14 +121,18 @@ def part_loss(learning: dict, still: dict, batch_stats: dict, loss_state: dict, 
 
 def apply(params: dict, batch_stats: dict, images, rng, *, model: Model, mesh: jax.sharding.Mesh,
           frozen: tuple[str, ...] = ()) -> tuple:
-    """(outputs [B,...], batch_stats) of images u8[B,S,S,3]: each device has its share, and its own copies."""
+    """(outputs [B,...], batch_stats) of images u8[B,S,S,3], or of the layers of a frozen trunk in their place: each
+    device has its share, and its own copies.
+    """
     options = {"frozen": frozen} if frozen else {}
+    # Layers that are known (kept_views.py) are as the trunk has given them.
+    seen = lambda images: images if isinstance(images, dict) else normalize(images, model.input)
 
     def local(params, batch_stats, images, rng):
         params, batch_stats = jax.tree.map(lambda copies: copies[0], (params, batch_stats))
         rng = jax.random.fold_in(rng, jax.lax.axis_index(AXIS))
         outputs, updated = model.embedder.apply(
-            {"params": params, "batch_stats": batch_stats}, normalize(images, model.input), train=True, **options,
+            {"params": params, "batch_stats": batch_stats}, seen(images), train=True, **options,
             mutable=["batch_stats"], rngs={"dropout": rng})
         return outputs, jax.tree.map(lambda leaf: leaf[None], updated.get("batch_stats", {}))
 

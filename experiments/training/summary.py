@@ -20,7 +20,7 @@ def forward_flops(model: Model) -> float:
       Floating-point operations of a forward pass of one image, two for each multiply-add, as XLA counts them in the
       program as written, before it is compiled.
     """
-    image = jax.ShapeDtypeStruct((1, *model.batch["image"].shape[1:]), "float32")
+    image = jax.ShapeDtypeStruct((1, *model.image_size, 3), "float32")
     return jax.jit(model.embedder.apply).lower(model.variables, image).cost_analysis()["flops"]
 
 
@@ -117,7 +117,7 @@ def describe_data(config, train: datasets.Source, test: datasets.Source) -> str:
 
 def _pixels(model: Model) -> str:
     """Of a square the side, of another image height x width."""
-    height, width = model.batch["image"].shape[1:3]
+    height, width = model.image_size
     return f"{height}" if height == width else f"{height} x {width}"
 
 

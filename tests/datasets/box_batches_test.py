@@ -160,3 +160,22 @@ def test_evaluation_covers_the_source_once_and_pads(source, config, tmp_path):
         np.testing.assert_allclose(whole["scale"][whole["mask"]], 0.8, rtol=1e-6)
         assert whole["offset"].dtype == np.float32 and whole["offset"].shape == (16, 2)
         assert not whole["image"][4].any() and whole["image"][3].any()
+
+
+def test_views_that_come_round_are_the_same_pictures_with_the_same_boxes(source, config):
+    """Ten pictures, two views of each: four epochs of five batches of two show each view twice."""
+    config.detection.kept_views, config.batch_size = 2, 2
+    config.box_augment.update(horizontal_flip=0.5, scale=(0.5, 2.0), mosaic=0.5, color_jitter=(0.3, 0.3, 0.3, 0.1))
+    taken, _ = take(source, config, 20)
+    seen = {}
+    for batch in taken:
+        for row, view in enumerate(batch["view"].tolist()):
+            seen.setdefault(view, []).append({name: values[row] for name, values in batch.items()})
+    assert sorted(seen) == [*range(20)] and {len(shown) for shown in seen.values()} == {2}
+    for first, second in seen.values():
+        assert_equal([first], [second])
+    assert sum((seen[2 * place][0]["image"] != seen[2 * place + 1][0]["image"]).any() for place in range(10)) > 7
+    others, _ = take(source, config, 20, threads=4, first_step=0)
+    assert_equal(taken, others)
+    config.detection.kept_views = 0
+    assert "view" not in take(source, config, 1)[0][0]
