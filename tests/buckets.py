@@ -70,6 +70,10 @@ def use(monkeypatch, **ports: int) -> None:
     storage._filesystem.cache_clear()
 
 
+# For tests that take seconds on each: one of the two in every run of the tests, and both in the long one.
+s3_and_slowly_gs = pytest.mark.parametrize("bucket", ["s3", pytest.param("gs", marks=pytest.mark.slow)], indirect=True)
+
+
 @pytest.fixture(params=["gs", "s3"])
 def bucket(request, servers, monkeypatch):
     """The URL of a new bucket."""

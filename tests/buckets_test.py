@@ -99,6 +99,7 @@ def test_a_second_run_is_refused_and_changes_nothing(bucket, faces, monkeypatch)
         assert storage.names(run) == [".lock"]
 
 
+@buckets.s3_and_slowly_gs
 def test_over_a_network_that_fails_at_every_fifth_request_nothing_is_lost(bucket, servers, faces, on_disk, monkeypatch):
     kind = bucket.partition("://")[0]
     monkeypatch.setattr(appending, "_SECONDS", 0.1)
@@ -111,6 +112,7 @@ def test_over_a_network_that_fails_at_every_fifth_request_nothing_is_lost(bucket
     assert result(f"{bucket}/run") == result(on_disk)
 
 
+@buckets.s3_and_slowly_gs
 def test_a_bucket_that_is_away_for_a_while_ends_no_run(bucket, faces, on_disk, monkeypatch, capsys):
     """It goes after the first checkpoint, and comes back before the end: the checkpoints between are lost, and told."""
     run = f"{bucket}/run"
@@ -128,6 +130,7 @@ def test_a_bucket_that_is_away_for_a_while_ends_no_run(bucket, faces, on_disk, m
     assert result(run)[1:] == result(on_disk)[1:]
 
 
+@buckets.s3_and_slowly_gs
 def test_whatever_uses_a_run_reads_it_there(bucket, faces, on_disk, tmp_path, capsys):
     """Loading, evaluating, thresholds, records and the report, embedding files: each as from the disk."""
     folder, run = str(tmp_path / "run"), f"{bucket}/run"
@@ -212,6 +215,7 @@ def program(name: str, *words: str) -> None:
     assert not ended.value.code, ended.value.code
 
 
+@buckets.s3_and_slowly_gs
 def test_imported_weights_lie_there_too_and_a_run_starts_from_them(bucket, faces, tmp_path):
     folder, weights = str(tmp_path / "weights"), f"{bucket}/weights"
     options = config(faces, total_steps=1)

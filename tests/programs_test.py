@@ -247,7 +247,7 @@ def test_embed_refuses_what_it_cannot_do(trained, faces, tmp_path):
     assert out.read_text() == "precious"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_stops_cleanly_and_the_same_command_goes_on(number, tmp_path):
     options = (*SHRUNK, f"--workdir={tmp_path / 'run'}", "--config.total_steps=100000")
     process = subprocess.Popen(command("train", *options), cwd=ROOT, stdout=subprocess.PIPE, text=True,

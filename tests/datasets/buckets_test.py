@@ -101,6 +101,7 @@ def test_a_small_file_is_written_whole_or_not_at_all(here, tmp_path):
 KINDS = {"webdataset": streams.write_shards, "parquet": streams.write_parquet, "image_folder": streams.write_folder}
 
 
+@services.s3_and_slowly_gs
 @pytest.mark.parametrize("kind", KINDS)
 def test_services_that_fail_now_and_then_give_the_same_batches(bucket, tmp_path, monkeypatch, servers, kind):
     """Through gcsfs and s3fs, from servers that answer as GCS and S3 do; a fifth of the requests is lost."""

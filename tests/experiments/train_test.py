@@ -46,14 +46,15 @@ def final_state(config, folder, mesh):
     return jax.device_get(state), data
 
 
-def test_resumed_equals_uninterrupted_bit_for_bit(one_device, tmp_path):
-    """Stopped between steps, and in the first, a later and the last evaluation."""
+@pytest.mark.parametrize("stops", [(5, 18), pytest.param((2, 7), marks=pytest.mark.slow)])
+def test_resumed_equals_uninterrupted_bit_for_bit(one_device, tmp_path, stops):
+    """Stopped between steps and in the last evaluation, or in the first and a later one."""
     config = tiny.config(tiny.faces(tmp_path / "faces"), total_steps=6, embedder__dropout=0.2,
                          evaluation__every_epochs=1.0)
     assert train.train(config, str(tmp_path / "whole"), StopAt()) == 0
     whole, whole_data = final_state(config, tmp_path / "whole", one_device)
     assert int(whole.step) == 6
-    for calls in (5, 2, 7, 18):  # it is asked before a step, and after each of the 3 batches of an evaluation
+    for calls in stops:  # it is asked before a step, and after each of the 3 batches of an evaluation
         folder = tmp_path / f"stopped{calls}"
         assert train.train(config, str(folder), StopAt(calls)) == 128 + signal.SIGTERM
         assert train.train(config, str(folder), StopAt()) == 0
@@ -120,7 +121,8 @@ def test_the_last_checkpoint_is_kept_as_the_best_one(one_device, tmp_path, monke
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["4"]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("of a defect"), UserError("of a score")])
+@pytest.mark.parametrize("error", [pytest.param(RuntimeError("of a defect"), marks=pytest.mark.slow),
+                                   UserError("of a score")])
 def test_a_run_whose_last_evaluation_fails_has_its_last_checkpoint(one_device, tmp_path, monkeypatch, error):
     config = tiny.config(tiny.faces(tmp_path / "faces"), total_steps=3)
     with monkeypatch.context() as patch:

@@ -22,7 +22,7 @@ from tests.embedders import goldens, seeded
 TOLERANCE = 1e-5
 # One size of each family in the fast suite, even in evaluation and odd in training; all in the slow one.
 FAST = ("resnet18_tiny", "resnet50_tiny", "resnext50_32x4d_tiny", "iresnet18_tiny")
-EVALUATED, TRAINED = ({*FAST, "inception_bn"}, 0), ({*FAST}, 1)
+EVALUATED, TRAINED = ({*FAST, "inception_bn"}, 0), ({*FAST} - {"resnext50_32x4d_tiny"}, 1)
 
 
 def cases(names: set[str], fast_size: int) -> list:

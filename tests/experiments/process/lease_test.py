@@ -10,6 +10,7 @@ import pytest
 
 from geodesic.errors import UserError
 from geodesic.experiments.process import lease, lock, storage
+from tests import buckets
 
 
 @pytest.fixture
@@ -32,6 +33,7 @@ def test_a_second_run_is_refused_and_told_by_whom(bucket, quick):
         pass
 
 
+@buckets.s3_and_slowly_gs
 def test_who_waits_has_it_after_the_other_or_gives_up(bucket, quick):
     run, asked, over, got = f"{bucket}/run", [], threading.Event(), []
 
@@ -81,6 +83,7 @@ def other(run: str, **changes) -> None:
     storage.write(f"{run}/.lock/000007", json.dumps(left | changes).encode())
 
 
+@buckets.s3_and_slowly_gs
 def test_what_says_nothing_is_taken_over_after_a_while(bucket, quick, capsys):
     run = f"{bucket}/run"
     other(run)

@@ -59,7 +59,7 @@ def moments(state, part):
             if f"['embedder']['{part}']" in jax.tree_util.keystr(path)]
 
 
-@pytest.mark.parametrize("accumulation_steps", [1, 2])
+@pytest.mark.parametrize("accumulation_steps", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_frozen_parts_stay_bit_for_bit_with_their_statistics_and_moments(accumulation_steps):
     """The stem never learns, the first stage from the third step on; a step that is skipped counts."""
     config = tiny.config(optimizer__name="adamw", optimizer__weight_decay=0.5, accumulation_steps=accumulation_steps,
@@ -87,7 +87,7 @@ def test_a_part_that_starts_later_starts_as_if_new():
     assert np.median(np.abs(kernels[3] - kernels[2])) == pytest.approx(1e-3, rel=0.01)
 
 
-@pytest.mark.parametrize("start", [0, 2])
+@pytest.mark.parametrize("start", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_rule_that_applies_the_rate_itself_has_that_of_its_step(start):
     """LARS: the first update of a kernel is its norm times .001 and the rate, of the first step in which it learns."""
     frozen = (("embedder/stage1_*", start / 2.5),) if start else ()

@@ -112,7 +112,8 @@ def test_adafactor_keeps_a_row_and_a_column_of_large_kernels():
 
 
 @pytest.mark.parametrize("numbers", [(1, 8), pytest.param((1, 2, 4, 8), marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["lion", "lamb", "lars", "muon", "adafactor"])
+@pytest.mark.parametrize("name", ["lamb", "muon", *(pytest.param(name, marks=pytest.mark.slow)
+                                                    for name in ("lion", "lars", "adafactor"))])
 def test_many_devices_equal_one(name, numbers):
     """5 classes do not divide by any of the numbers. Lion's sign may turn where a gradient is rounding."""
     rate = {"lion": 1e-4, "lars": 0.01}.get(name, 1e-3)

@@ -27,7 +27,8 @@ def run(config, devices, steps, classes=5):
     return losses, jax.device_get(state), text
 
 
-@pytest.mark.parametrize(("loss", "numbers"), [("arcface", (2, 4, 8)), ("cosface", (8,)), ("normface", (8,))])
+@pytest.mark.parametrize(("loss", "numbers"), [
+    ("arcface", (2, 4, 8)), *(pytest.param(loss, (8,), marks=pytest.mark.slow) for loss in ("cosface", "normface"))])
 def test_many_devices_equal_one(loss, numbers):
     """Synchronised BatchNorm makes the mathematics the same; 5 classes do not divide by any of the numbers."""
     config = tiny.config(embedder__batch_norm="synchronised", loss__name=loss)
@@ -67,7 +68,7 @@ def test_prototypes_and_their_momentum_are_split_by_class():
     assert state.params["loss"]["prototypes"].shape == (8, 16)  # 5 classes, rounded up to the devices
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", [pytest.param("sgd", marks=pytest.mark.slow), "adamw"])
 def test_accumulation_is_the_mean_of_its_parts(optimizer):
     """Two half batches in one update equal the average of their gradients; with frozen inputs to BatchNorm, exactly."""
     config = tiny.config(optimizer__name=optimizer, optimizer__learning_rate=1e-3)
@@ -146,7 +147,7 @@ def test_gradients_of_a_bfloat16_trunk_cross_devices_in_float32(form):
     assert not [operand for operand in operands if "bf16" in operand]
 
 
-@pytest.mark.parametrize("loss", ["arcface", "multi_similarity"])
+@pytest.mark.parametrize("loss", ["arcface", pytest.param("multi_similarity", marks=pytest.mark.slow)])
 def test_accumulated_gradients_cross_devices_once(loss):
     once, four = (collectives.bytes_moved(lowered(2, loss__name=loss, accumulation_steps=parts).compile().as_text())
                   for parts in (1, 4))
@@ -179,7 +180,7 @@ def states(config, count, skip=()):
     return found, reported
 
 
-@pytest.mark.parametrize("accumulation_steps", [1, 2])
+@pytest.mark.parametrize("accumulation_steps", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_frozen_trunk_stays_bit_for_bit(accumulation_steps):
     config = tiny.config(optimizer__trunk_learning_rate_factor=0.0, embedder__neck="bn_fc_bn", embedder__dropout=0.5,
                          accumulation_steps=accumulation_steps)
