@@ -70,7 +70,7 @@ def measured(embeddings: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
 
 
 def summarised(scores: dict[str, np.ndarray], errors: dict[str, np.ndarray]) -> dict[str, dict]:
-    """Name -> map@r with its interval over people, the means of the seeds, and the equal error rate of the folds."""
+    """Name -> map@r with its interval over people, the means of the seeds, and the folds' equal error rates."""
     rows = {}
     for name, of in scores.items():
         value, low, high = bootstrap.mean_interval(of.mean(axis=0), np.arange(of.shape[1]))
@@ -82,9 +82,9 @@ def summarised(scores: dict[str, np.ndarray], errors: dict[str, np.ndarray]) -> 
 def table(record: dict) -> str:
     """The page."""
     made = record["environment"]
-    lines = ["# All 40 people, each never seen once", "",
-             f"`python -m benchmarks.people --seeds={record['seeds']}`: configs/quickstart.py, trained on 30 people and "
-             f"asked for 10 others, {record['folds']} folds.", "",
+    lines = ["# All 40 people, each left out once", "",
+             f"`python -m benchmarks.people --seeds={record['seeds']}`: configs/quickstart.py, trained on 30 people "
+             f"and asked for 10 others, {record['folds']} folds.", "",
              "| | map@r, 95 % over people | of each seed | equal error rate | of each fold |", "|---|---|---|---|---|"]
     several = lambda values: ", ".join(f"{value:.3f}" for value in values)
     for name, row in record["rows"].items():
