@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import json
 import multiprocessing
+import os
 import pathlib
 import statistics
 import sys
@@ -11,6 +12,8 @@ import time
 import traceback
 from collections.abc import Callable
 
+_TOLD = "GEODESIC_RESULTS_OF_CHANGED_CODE"
+RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 # Rounds that are not counted: memory is taken in the first and settles in the second.
 WARM = 2
 _LONG = 30  # seconds
@@ -57,11 +60,25 @@ class Elsewhere:
 
 
 def options(document: str, **usual) -> argparse.Namespace:
-    """The options of the command line, --NAME=VALUE, each of the type of its usual value; others are refused."""
+    """The options of the command line, --NAME=VALUE, each of the type of its usual value; others are refused.
+
+    A result that is to be committed names one commit, without changes: where this code has some, a program whose `out`
+    lies in benchmarks/results ends here with one line, unless it is told --changed. The result then says so.
+    """
     parser = argparse.ArgumentParser(description=document, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in usual.items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
-    return parser.parse_args()
+    parser.add_argument("--changed", action="store_true", help="write a result of code that differs from its commit")
+    asked = parser.parse_args()
+    from geodesic.experiments.process import workdir  # peers that take turns have no geodesic
+
+    commit = workdir.commit()
+    committed = pathlib.Path(getattr(asked, "out", "") or RESULTS).resolve().is_relative_to(RESULTS)
+    os.environ |= {_TOLD: "1"} if asked.changed else {}  # some start themselves again, for each contestant
+    if "out" in usual and committed and commit.endswith("+changes") and _TOLD not in os.environ:
+        sys.exit(f"error: the code differs from its commit ({commit}), and a result in benchmarks/results is of one: "
+                 f"commit first, give --out=ELSEWHERE, or --changed")
+    return asked
 
 
 def asked(processes: dict, rounds: int, count: Callable[[int, str], int], what: str = "") -> dict[str, dict[str, list]]:

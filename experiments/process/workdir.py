@@ -37,7 +37,7 @@ def checkpoints_path(workdir: str) -> str:
 def environment(devices) -> dict[str, object]:
     """What a number depends on besides configuration and data."""
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "opencv-python-headless")
-    return {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "commit": _commit(),
+    return {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "commit": commit(),
             "python": platform.python_version(), "machine": f"{_processor()}, {os.cpu_count()} cores",
             "devices": f"{len(devices)} x {devices[0].device_kind}",
             "packages": {name: importlib.metadata.version(name) for name in packages}}
@@ -51,8 +51,11 @@ def _processor() -> str:
         return platform.machine()
 
 
-def _commit() -> str:
-    """The commit of this code, "+changes" where the tree differs from it; its version where it is no git checkout."""
+def commit() -> str:
+    """The commit of this code, "+changes" where its files differ from it; its version where it is no git checkout.
+
+    Files that git does not know, and results, change nothing that is computed.
+    """
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     try:
         run = functools.partial(subprocess.run, capture_output=True, text=True, check=True, timeout=10)
@@ -60,7 +63,8 @@ def _commit() -> str:
         # Installed, this code may lie inside of the checkout of somebody's own project.
         if os.path.realpath(git("rev-parse", "--show-toplevel")) != os.path.realpath(root):
             return _version()
-        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changes else "")
     except (OSError, subprocess.SubprocessError):
         return _version()
 

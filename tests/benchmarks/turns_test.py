@@ -1,5 +1,6 @@
 import itertools
 import os
+import sys
 import time
 
 import pytest
@@ -46,3 +47,17 @@ def test_a_peer_that_is_not_there_is_one_line():
     turns.need("json")
     with pytest.raises(SystemExit, match=r"^error: no_such_peer is not installed; "):
         turns.need("no_such_peer")
+
+
+@pytest.mark.parametrize(("commit", "given", "goes_on"), [
+    ("abc", [], True), ("abc+changes", [], False), ("abc+changes", ["--changed"], True),
+    ("abc+changes", ["--out={elsewhere}"], True), ("version 0.1.0", [], True)])
+def test_a_result_to_be_committed_is_of_one_commit(monkeypatch, tmp_path, commit, given, goes_on):
+    monkeypatch.setattr("geodesic.experiments.process.workdir.commit", lambda: commit)
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(sys, "argv", ["program", *(one.format(elsewhere=tmp_path / "x") for one in given)])
+    if goes_on:
+        assert turns.options("what it is", rounds=5, out=str(turns.RESULTS / "x")).rounds == 5
+        return
+    with pytest.raises(SystemExit, match=r"error: the code differs from its commit \(abc\+changes\), and a result"):
+        turns.options("what it is", rounds=5, out=str(turns.RESULTS / "x"))
