@@ -213,6 +213,8 @@ def end(run: Run, step: int, state: models.TrainState, stop: int, score: float |
     has no scores, and OSError where the last save has failed.
     """
     run.saves.finish(step, state, score)
+    if not stop:
+        run.views.remove()
     if stop:
         kept = ", saved" if step else ""  # before the first step there is nothing to save
         print(f"stopped at step {step}{kept}; the same command goes on from there", flush=True)

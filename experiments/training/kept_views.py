@@ -7,12 +7,13 @@ been computed is rounded alike, so that a run is the same whatever it finds on t
 
 WORKDIR/views/DIGEST/ holds a file for each layer, f16[N*V,h,w,C], and those of each process of a pod are its own;
 DIGEST is of all that decides the maps. `seen` has a bit for each row that is there. It is written after them, now and
-then: a crash costs some seconds of work.
+then: a crash costs some seconds of work. A run that is finished removes them.
 """
 
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 
@@ -59,8 +60,14 @@ class Kept:
         return {**{name: values for name, values in batch.items() if name != "view"}, "image": self._store.get(rows)}
 
     def close(self) -> None:
+        """They are there for a run that goes on."""
         if self._store is not None:
             self._store.keep()
+
+    def remove(self) -> None:
+        """Of a run that is finished."""
+        if self._store is not None:
+            self._store = self._store.remove()
 
     def _open(self, state) -> None:
         """The store of this trunk. It is not known before the first step: the trunk comes with the state."""
@@ -84,6 +91,9 @@ class New:
         return batch
 
     def close(self) -> None:
+        pass
+
+    def remove(self) -> None:
         pass
 
 
@@ -176,6 +186,10 @@ class _Store:
         content = np.packbits(self._seen).tobytes()
         workdirs.write_atomically(os.path.join(self._folder, "seen"), content)
         self._last = time.monotonic()
+
+    def remove(self) -> None:
+        self._maps.clear()
+        shutil.rmtree(self._folder)
 
     def _read_seen(self, about: dict, rows: int) -> np.ndarray:
         path, described = os.path.join(self._folder, "seen"), os.path.join(self._folder, "about.json")

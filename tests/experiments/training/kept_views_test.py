@@ -73,10 +73,11 @@ def test_the_trunk_sees_each_view_once_and_a_stopped_run_is_the_same(one_device,
     monkeypatch.setattr(kept_views, "_make_maps", counted)
     assert train.train(options(data), str(tmp_path / "whole"), StopAt()) == 0
     assert seen == [8] * 6
-    (folder,) = (tmp_path / "whole" / "views").iterdir()
+    assert not list((tmp_path / "whole" / "views").iterdir())
+    assert train.train(options(data), str(tmp_path / "stopped"), StopAt(2 + 7)) == 143
+    (folder,) = (tmp_path / "stopped" / "views").iterdir()
     assert sorted(os.listdir(folder)) == ["about.json", "layer0.npy", "layer1.npy", "seen"]
     assert np.load(folder / "layer0.npy", mmap_mode="r").dtype == np.float16
-    assert train.train(options(data), str(tmp_path / "stopped"), StopAt(2 + 7)) == 143
     seen.clear()
     shutil.copytree(tmp_path / "stopped", tmp_path / "without")
     shutil.rmtree(tmp_path / "without" / "views")
