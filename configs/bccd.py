@@ -6,9 +6,9 @@
 
 WEIGHTS is a folder of imported weights of a ResNet-50 (docs/weights.md); the normalisation is theirs. The trunk is
 frozen: its maps of four views of each photograph are kept on the disk while it trains (4.4 GB), and the pyramid and the
-head learn from these. The recipe was chosen on val, trained on train alone. BCCD has 364 photographs of 640 x 480 pixels,
-in the repository's own parts 205, 87 and 72; many of the red cells have no box. docs/detection.md has what this reaches,
-and --sweep=bccd repeats it with three seeds.
+head learn from these. The recipe was chosen on val, trained on train alone. BCCD has 364 photographs of 640 x 480
+pixels, in the repository's own parts 205, 87 and 72; many of the red cells have no box. docs/detection.md has what this
+reaches, and --sweep=bccd repeats it with three seeds.
 """
 
 from geodesic.configs import default
