@@ -11,7 +11,6 @@ import numpy as np
 import PIL.Image
 import pytest
 
-import geodesic
 from geodesic.errors import UserError
 from geodesic.experiments import detect
 from geodesic.experiments.process import mesh as meshes
@@ -27,7 +26,7 @@ def run(tmp_path_factory):
     mesh = meshes.make(jax.devices()[:1])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(meshes, "make", lambda devices=None: mesh)
-        yield geodesic.train(config, folder / "run")
+        yield drawn.untrained(folder / "run", config, mesh)
 
 
 @pytest.fixture(scope="module")

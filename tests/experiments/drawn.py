@@ -3,9 +3,12 @@
 import json
 import pathlib
 
+import jax
 import numpy as np
 import PIL.Image
 
+from geodesic.experiments.checkpoints import imported
+from geodesic.experiments.trained import detector, loading, network
 from tests.experiments import tiny
 
 NAMES, COLOURS = ("green", "red"), np.array([[30, 200, 60], [220, 40, 30]], np.uint8)
@@ -58,6 +61,16 @@ def config(folder_, **changes):
     made.train_data.update(name="coco", path=f"{folder_}/train/boxes.json")
     made.test_data.update(name="coco", path=f"{folder_}/test/boxes.json")
     return tiny.changed(made, **changes)
+
+
+def untrained(folder_, made, mesh):
+    """The run of a detector that has not learnt yet, without the seconds that a training takes to compile."""
+    network_ = detector.make(made, len(NAMES))
+    variables = jax.jit(lambda: network.init_embedder(network_, network.image_size(made), made.seed))()
+    head = imported.Head(np.zeros((0, len(NAMES)), np.float32), np.zeros(len(NAMES), np.float32), [*NAMES],
+                         [""] * len(NAMES))
+    imported.save(str(folder_), made, variables, {}, head)
+    return loading.load(str(folder_), mesh=mesh)
 
 
 def data(path) -> str:

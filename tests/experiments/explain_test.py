@@ -33,7 +33,7 @@ def detector(tmp_path_factory):
                           evaluation__evaluators=())
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(meshes, "make", lambda devices=None: mesh)
-        yield geodesic.train(config, folder / "run")
+        yield drawn.untrained(folder / "run", config, mesh)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def runs(tmp_path_factory):
         patched.setattr(meshes, "make", lambda devices=None: mesh)
         config = drawn.config(drawn.data(folder / "drawn"), total_steps=1, detection__smallest_score=0.0,
                               detection__kept=3)
-        detector = geodesic.train(config, folder / "detector")
+        detector = drawn.untrained(folder / "detector", config, mesh)
         config = tiny.config(tiny.faces(folder / "faces", 3, 4), total_steps=1)
         embedder = geodesic.train(config, folder / "embedder")
         (folder / "photos").mkdir()

@@ -120,27 +120,27 @@ def trained(data, tmp_path_factory):
 
 def learning(data):
     """The configuration of that run."""
-    return drawn.config(data, total_steps=400, optimizer__learning_rate=0.01, schedule__name="cosine",
-                        box_augment__horizontal_flip=0.5, evaluation__every_epochs=200 / 3, run__keep_best="ap",
+    return drawn.config(data, total_steps=240, optimizer__learning_rate=0.01, schedule__name="cosine",
+                        box_augment__horizontal_flip=0.5, evaluation__every_epochs=120 / 3, run__keep_best="ap",
                         run__log_every_steps=50)
 
 
 @pytest.mark.slow
 def test_it_is_stopped_and_goes_on_bit_for_bit(one_device, data, trained, tmp_path):  # noqa: F811
-    """Stopped in the evaluation at step 200, which is then made anew."""
+    """Stopped in the evaluation at step 120, which is then made anew."""
     folder = str(tmp_path / "stopped")
     # It is asked once before a step, and once after each of the two batches of an evaluation, also at step 0.
-    assert train.train(learning(data), folder, StopAt(2 + 201 + 1)) == 143
+    assert train.train(learning(data), folder, StopAt(2 + 121 + 1)) == 143
     assert [record["step"] for record in progress.read_metrics(folder) if "ap" in record] == [0]
     assert train.train(learning(data), folder, StopAt()) == 0
     whole, parts = ({(record["step"], name): record[name] for record in progress.read_metrics(where)
                      for name in ("loss", "ap") if name in record} for where in (str(trained), folder))
-    assert whole.items() <= parts.items() and len(whole) >= 3 + 9
+    assert whole.items() <= parts.items() and len(whole) >= 3 + 5
 
 
 def test_rectangles_are_found(trained, one_device):  # noqa: F811
     scores = [record for record in progress.read_metrics(str(trained)) if "ap" in record]
-    assert [record["step"] for record in scores] == [0, 200, 400] and scores[0]["ap"] < 0.1
+    assert [record["step"] for record in scores] == [0, 120, 240] and scores[0]["ap"] < 0.1
     assert scores[-1]["ap50"] > 0.85 and scores[-1]["ap"] > 0.5
     run = loading.load(trained)
     assert run.class_names == ["green", "red"] and "48 x 64 px -> boxes" in repr(run)

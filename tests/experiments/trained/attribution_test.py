@@ -85,7 +85,7 @@ def test_what_cannot_be_explained_is_said(tmp_path, images):
             asks()
 
 
-@pytest.mark.parametrize("loss", ["softmax", "arcface"])
+@pytest.mark.parametrize("loss", ["softmax", pytest.param("arcface", marks=pytest.mark.slow)])
 def test_maps_of_a_class_sum_to_its_score(tmp_path, loss):
     config = tiny.config(tiny.faces(tmp_path / "faces", 3, 4), loss__name=loss, total_steps=1)
     run, picture = geodesic.train(config, tmp_path / "run"), str(tmp_path / "faces" / "class1" / "0.jpg")

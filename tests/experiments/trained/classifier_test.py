@@ -18,7 +18,7 @@ def trained(folder, loss, **changes):
     return geodesic.train(config, folder / "run"), str(folder / "faces")
 
 
-@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("loss", ["softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
 def test_probabilities_of_the_affine_losses(loss, tmp_path):
     run, faces = trained(tmp_path, loss)
     params = run.classifier.params

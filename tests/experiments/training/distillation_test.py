@@ -87,7 +87,8 @@ def first_step(config, devices, change=lambda state: state):
     return {name: float(value) for name, value in scalars.items()}, jax.device_get(state)
 
 
-@pytest.mark.parametrize("kind", distillation.KINDS)
+@pytest.mark.parametrize("kind", ["logits", *(
+    pytest.param(kind, marks=pytest.mark.slow) for kind in ("embedding", "relations"))])
 def test_a_run_that_starts_as_its_teacher_has_no_distillation_loss(teacher, kind):
     config = student(teacher, kind, embedder__batch_norm="frozen", distill__weight=1.0)
     learnt = loading.load(teacher[1], mesh=meshes.make(jax.devices()[:1])).classifier.params
