@@ -21,7 +21,15 @@ from geodesic.errors import UserError
 from geodesic.experiments.process import console, hosts, storage
 from geodesic.experiments.process import progress as bars
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.protocols import analyses, classifying, detecting, evaluation, exported_files, follow
+from geodesic.experiments.protocols import (
+    analyses,
+    classifying,
+    detecting,
+    evaluation,
+    exported_files,
+    follow,
+    robustness,
+)
 from geodesic.experiments.trained import embedding, temperature
 from geodesic.experiments.trained.run import Run
 from geodesic.experiments.training import data
@@ -29,9 +37,11 @@ from geodesic.metrics import retrieval
 
 # Said of the training images; the other analyses are of the test images.
 OUTLIERS = "outliers"
+# Of the test images once more, corrupted: the others take embeddings that are there.
+ROBUSTNESS = "robustness"
 # Of a run that classifies it is told where it is asked for; of others always.
 RETRIEVAL = "retrieval"
-ALSO = (*analyses.ANALYSES, OUTLIERS, RETRIEVAL)
+ALSO = (*analyses.ANALYSES, ROBUSTNESS, OUTLIERS, RETRIEVAL)
 # Tasks whose runs are scored by their own classifiers.
 _CLASSIFYING = ("classification", "multilabel")
 _RETRIEVAL_PROTOCOL = {
@@ -89,6 +99,9 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
     if also:
         of_test = [name for name in also if name in analyses.ANALYSES]
         record["also"] = analyses.run(of_test, raw, labels, seed=run.config.seed)
+    if ROBUSTNESS in also:
+        with bars.bar("corrupted", robustness.passes() * robustness.pictures(labels, run.config.seed)) as advance:
+            record["also"][ROBUSTNESS] = robustness.measure(run, test, kept, seed=run.config.seed, progress=advance)
     if OUTLIERS in also:
         record["also"][OUTLIERS] = _outliers(run)
     if classified is not None:
