@@ -27,8 +27,8 @@ def measure(run: Run, test: datasets.Source, readable: np.ndarray, *, seed: int 
         progress: told of the pictures of each pass through the network, of `passes()` of them.
 
     Returns:
-        {"what": how it was made, "scores": map@r by "clean", "jpeg 1" .. "rotation 5" and "mean", which is over kinds and
-        strengths}. A picture is never its own neighbour, neither clean nor corrupted.
+        {"what": how it was made, "scores": map@r by "clean", "jpeg 1" .. "rotation 5" and "mean", which is over kinds
+        and strengths}. A picture is never its own neighbour, neither clean nor corrupted.
 
     Raises UserError where no class has two pictures.
     """
