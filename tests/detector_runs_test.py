@@ -1,4 +1,5 @@
-"""A detector's run, killed again and again, and in two processes: as one that nothing happened to, of either head."""
+"""A detector's run, killed again and again, and in two processes: as one that nothing happened to, of either head,
+and where a frozen trunk's maps are kept."""
 
 import json
 import random
@@ -9,7 +10,8 @@ from geodesic.experiments.process import progress
 from tests.experiments import drawn
 from tests.faults.runs import Process, Runs, free_address
 
-HEADS = {"fcos": (), "retinanet": ("--config.detection.head=retinanet", "--config.loss.name=retinanet")}
+HEADS = {"fcos": (), "retinanet": ("--config.detection.head=retinanet", "--config.loss.name=retinanet"),
+         "fcos on kept maps": ("--config.detection.kept_views=2", "--config.optimizer.trunk_learning_rate_factor=0.0")}
 LAYOUTS = {"one": {"processes": 1, "devices": 8}, "two": {"processes": 2, "devices": 4}}
 
 
