@@ -15,6 +15,7 @@ from geodesic.experiments.galleries.table import COLUMNS
 from geodesic.metrics.neighbors import on_host
 
 _TILE, _ELEMENTS = 64, 2**26   # rows of a product are whole tiles; products at a time
+_NO_TEXTS = pa.table({name: pa.array([], pa.string()) for name in COLUMNS})
 _SPARE, _DEAD = 4, 4           # room for a quarter more; a quarter that is gone is taken out
 
 
@@ -108,9 +109,14 @@ def read(table) -> Held:
             room = _spacious(room[:at], at + len(rows))
         room[at:at + len(rows)] = rows
         at += len(rows)
-        parts.append(batch.select([*COLUMNS]))
-    texts = pa.schema([(name, pa.string()) for name in COLUMNS])
-    return Held(pa.Table.from_batches([part.cast(texts) for part in parts], texts).combine_chunks(), room)
+        parts.append(_texts(batch))
+    return Held(pa.concat_tables([*parts, _NO_TEXTS]).combine_chunks(), room)
+
+
+def _texts(batch: pa.RecordBatch) -> pa.Table:
+    """The texts of a batch in memory of their own: as they come, they would keep its vectors in memory too."""
+    texts = batch.select([*COLUMNS]).cast(_NO_TEXTS.schema)
+    return pa.table({name: pa.concat_arrays([texts[name], _NO_TEXTS[name].chunk(0)]) for name in COLUMNS})
 
 
 def _spacious(rows: np.ndarray, count: int) -> np.ndarray:

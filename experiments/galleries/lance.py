@@ -31,7 +31,7 @@ INDEXES = {"ivf_flat": ("IvfFlat", 1), "ivf_sq": ("IvfSq", 4), "ivf_pq": ("IvfPq
            "ivf_hnsw_flat": ("HnswFlat", 1), "ivf_hnsw_sq": ("HnswSq", 4)}
 INDEXED = ("float32", "float16")
 _INFO = b"geodesic.gallery"
-_DELETED_AT_ONCE, _BATCH = 5000, 8192
+_DELETED_AT_ONCE, _BATCH, _PAGE = 5000, 8192, 50_000
 
 
 class Table:
@@ -58,9 +58,11 @@ class Table:
             return self._table.count_rows()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
+        """In pages: LanceDB reads ahead as much as it is asked for, and holds that beside what is made of it."""
         with _told(self.place):
-            yield from self._table.search().select([*COLUMNS, "vector", "scale"]).limit(None).to_batches(
-                batch_size=_BATCH)
+            for first in range(0, self._table.count_rows(), _PAGE):
+                page = self._table.search().select([*COLUMNS, "vector", "scale"]).limit(_PAGE).offset(first)
+                yield from page.to_batches(batch_size=_BATCH)
 
     def write(self, rows: dict[str, list[str]], embeddings: np.ndarray) -> None:
         stored, scales = vectors.encode(embeddings, self.info["vectors"])

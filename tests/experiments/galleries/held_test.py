@@ -103,3 +103,12 @@ def test_rows_that_come_between_their_count_and_their_reading_are_read_too():
 
     kept = held.read(Growing())
     assert len(kept) == 400 and kept.top(rows[[7, 399]], 1)[0].tolist() == [[7], [399]]
+
+
+def test_what_is_read_keeps_no_vectors_beside_its_own():
+    """Texts of a batch, as they come, would keep the whole of it in memory."""
+    whole = pa.record_batch({**{name: pa.array(["a", "b"]) for name in COLUMNS}, "vector": pa.array([[0.0], [1.0]])})
+    kept = held._texts(whole)
+    theirs = {buffer.address for name in COLUMNS for buffer in whole[name].buffers() if buffer is not None}
+    ours = {buffer.address for name in COLUMNS for buffer in kept[name].chunk(0).buffers() if buffer is not None}
+    assert kept.schema.names == [*COLUMNS] and kept["label"].to_pylist() == ["a", "b"] and not theirs & ours

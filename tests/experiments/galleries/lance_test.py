@@ -157,3 +157,16 @@ def test_killed_at_any_moment_in_a_bucket(away, tmp_path):
     done = subprocess.run([sys.executable, "-m", "tests.experiments.galleries.killed", tmp_path, "10", "0", away],
                           cwd=ROOT, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0 and "'migrate': 2" in done.stdout, done.stdout + done.stderr
+
+
+def test_rows_are_read_in_pages_and_none_twice(tmp_path, monkeypatch):
+    photos = fake.folder(tmp_path / "photos", {f"{place:02}.jpg": f"a{place}" for place in range(25)})
+    gallery = Gallery(tmp_path / "gallery", fake.Run()).create()
+    gallery.add(photos)
+    (photos / "30.jpg").write_text("b")
+    gallery.add(photos)
+    gallery.remove([str(photos / f"{place:02}.jpg") for place in (0, 7, 8, 24)])
+    whole = [(row["id"], row["vector"]) for batch in gallery.opened().batches() for row in batch.to_pylist()]
+    monkeypatch.setattr(lance, "_PAGE", 4)
+    paged = [(row["id"], row["vector"]) for batch in gallery.opened().batches() for row in batch.to_pylist()]
+    assert paged == whole and len({name for name, _ in paged}) == len(paged) == 22
