@@ -99,6 +99,7 @@ def test_a_second_run_is_refused_and_changes_nothing(bucket, faces, monkeypatch)
         assert storage.names(run) == [".lock"]
 
 
+@pytest.mark.slow
 @buckets.s3_and_slowly_gs
 def test_over_a_network_that_fails_at_every_fifth_request_nothing_is_lost(bucket, servers, faces, on_disk, monkeypatch):
     kind = bucket.partition("://")[0]
@@ -130,6 +131,7 @@ def test_a_bucket_that_is_away_for_a_while_ends_no_run(bucket, faces, on_disk, m
     assert result(run)[1:] == result(on_disk)[1:]
 
 
+@pytest.mark.slow
 @buckets.s3_and_slowly_gs
 def test_whatever_uses_a_run_reads_it_there(bucket, faces, on_disk, tmp_path, capsys):
     """Loading, evaluating, thresholds, records and the report, embedding files: each as from the disk."""

@@ -178,6 +178,7 @@ class StopAfter:
         return signal.SIGTERM if self.calls <= 0 else None
 
 
+@pytest.mark.slow
 def test_a_run_with_a_head_is_kept_and_loaded(tmp_path, monkeypatch):
     """Trained, loaded, embedded, classified; stopped and restored, it ends with the same bits."""
     mesh = meshes.make(jax.devices()[:2])

@@ -71,6 +71,7 @@ def test_a_class_and_its_curves(run, faces, tmp_path, capsys):
     assert "Grad-CAM: deletion" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_detectors_best_box(detector, tmp_path, capsys):
     picture = str(tmp_path / "photo.png")
     PIL.Image.fromarray(drawn.draw(np.random.default_rng(2))[0]).save(picture)

@@ -77,7 +77,8 @@ def same(name: str, run, all_outputs: int, kept: list[int]) -> None:
     assert near >= 0.98 * len(scores)
 
 
-@pytest.mark.parametrize("kind", ["fcos", pytest.param("retinanet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fcos", "retinanet"])
 def test_a_tiny_detector_gives_what_torchvision_gives(kind, states, tmp_path, capsys):
     (tmp_path / "names.txt").write_text("ant\nbee\ncat\n")
     folder = run_import(tmp_path, states(f"{kind}_tiny"), class_names=str(tmp_path / "names.txt"))

@@ -20,6 +20,7 @@ def known_peaks(monkeypatch):
     monkeypatch.setattr(peaks, "measure", lambda *_: peaks.Measured(1e12, 4e11))
 
 
+@pytest.mark.slow
 def test_a_run_with_a_profile_is_the_run_without(known_peaks, monkeypatch, tmp_path, capsys):
     mesh = meshes.make(jax.devices()[:1])
     monkeypatch.setattr(meshes, "make", lambda: mesh)

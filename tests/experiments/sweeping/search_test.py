@@ -41,6 +41,7 @@ def test_a_search_ends_with_the_best_and_goes_on_where_it_stopped(tmp_path):
     assert run(load(tmp_path, trials=4), tmp_path) == (best, [])
 
 
+@pytest.mark.slow
 def test_poor_trials_are_pruned(tmp_path):
     _, ended = run(load(tmp_path, trials=12, warmup_reports=0), tmp_path)
     states = [state for _, state in ended]

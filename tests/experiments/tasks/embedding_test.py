@@ -66,6 +66,7 @@ def test_losses_of_one_class_for_each_example_refuse_mixing(name, one_device, tm
     assert losses.build("softmax", num_classes=2).mixed_targets
 
 
+@pytest.mark.slow
 def test_a_mixed_run_goes_on_exactly(one_device, tmp_path):  # noqa: F811
     config = tiny.config(tiny.faces(tmp_path / "faces"), total_steps=5, accumulation_steps=2, **MIXED)
     assert train.train(config, str(tmp_path / "whole"), StopAt()) == 0

@@ -20,6 +20,7 @@ def digests(folder):
         return checkpoints.read(lambda name: True)[1]["digests"]
 
 
+@pytest.mark.slow
 def test_a_run_with_an_average(one_device, tmp_path, monkeypatch):  # noqa: F811
     """It goes on bit for bit, is evaluated by the average, and is loaded so, with what classifies."""
     config = tiny.config(tiny.faces(tmp_path / "faces"), total_steps=5, evaluation__every_epochs=1.0,

@@ -130,6 +130,7 @@ def test_a_state_has_nothing_of_the_teacher_and_its_update_has(teacher):
     assert any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 def test_a_distilled_run_goes_on_exactly_and_with_no_other_teacher(teacher, one_device, tmp_path):  # noqa: F811
     config = student(teacher, "logits", total_steps=5, accumulation_steps=2)
     assert train.train(config, str(tmp_path / "whole"), StopAt()) == 0

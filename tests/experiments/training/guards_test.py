@@ -77,6 +77,7 @@ def poisoned(monkeypatch):
     return poison.update
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_not_finite_is_skipped_wherever_the_run_goes_back_to(
         one_device, tmp_path, poisoned, capsys):  # noqa: F811
     poisoned({5})

@@ -125,6 +125,7 @@ def test_a_checkpoint_of_an_older_version_goes_on_by_its_numbers(copied, monkeyp
     assert json.loads((workdir / "classes.json").read_text())["train"]["class_names"] == [f"class{i}" for i in range(4)]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_given_more_epochs(copied, capsys):
     photos, workdir = copied
     with pytest.raises(ValueError, match=r"total_steps 2 \(now 4\)\. .*--extend_to_epochs=N"):
