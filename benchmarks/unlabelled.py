@@ -46,7 +46,7 @@ def main() -> None:
             [detection.Detections(*(values[~rows] for values in one)) for one, rows in zip(found, alone, strict=True)],
             there)},
         "environment": record["environment"]}
-    picture(found, there, alone, arrays["paths"].tolist(), names, asked).save(f"{asked.out}.png")
+    picture(found, there, alone, arrays["paths"].tolist(), names, asked).save(f"{asked.out}.jpg", quality=88)
     turns.write(asked.out, shown, table(shown))
 
 
