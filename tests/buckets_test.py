@@ -113,6 +113,7 @@ def test_over_a_network_that_fails_at_every_fifth_request_nothing_is_lost(bucket
     assert result(f"{bucket}/run") == result(on_disk)
 
 
+@pytest.mark.slow
 @buckets.s3_and_slowly_gs
 def test_a_bucket_that_is_away_for_a_while_ends_no_run(bucket, faces, on_disk, monkeypatch, capsys):
     """It goes after the first checkpoint, and comes back before the end: the checkpoints between are lost, and told."""
@@ -217,6 +218,7 @@ def program(name: str, *words: str) -> None:
     assert not ended.value.code, ended.value.code
 
 
+@pytest.mark.slow
 @buckets.s3_and_slowly_gs
 def test_imported_weights_lie_there_too_and_a_run_starts_from_them(bucket, faces, tmp_path):
     folder, weights = str(tmp_path / "weights"), f"{bucket}/weights"

@@ -36,8 +36,8 @@ def state():
 """
 CHANGES = """
 before, modules = state(), {modules}
-for start in range(0, len(modules), 20):  # a look takes as long as many imports
-    some = modules[start:start + 20]
+for start in range(0, len(modules), 120):  # a look takes as long as many imports
+    some = modules[start:start + 120]
     for name in some:
         importlib.import_module(name)
     after = state()

@@ -227,6 +227,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_only_at_its_end(one_de
         train.train(config, str(tmp_path / "other"), StopAt())
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run(one_device, tmp_path):
     config = tiny.config(tiny.faces(tmp_path / "faces"), total_steps=30, optimizer__learning_rate=1e30)
     with pytest.raises(UserError, match=r"lower optimizer\.learning_rate"):

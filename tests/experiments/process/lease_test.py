@@ -33,6 +33,7 @@ def test_a_second_run_is_refused_and_told_by_whom(bucket, quick):
         pass
 
 
+@pytest.mark.slow
 @buckets.s3_and_slowly_gs
 def test_who_waits_has_it_after_the_other_or_gives_up(bucket, quick):
     run, asked, over, got = f"{bucket}/run", [], threading.Event(), []

@@ -81,6 +81,7 @@ def test_folders_go_there_and_back(bucket, tmp_path):
     assert (tmp_path / "to/b/c").read_bytes() == b"b/c" and storage.files(f"{bucket}/x") == {"a": 1, "b/c": 3}
 
 
+@pytest.mark.slow
 @buckets.s3_and_slowly_gs
 @pytest.mark.parametrize("wanted", [60, pytest.param(1000, marks=pytest.mark.slow)])
 def test_what_the_network_does_loses_nothing(bucket, servers, monkeypatch, wanted):

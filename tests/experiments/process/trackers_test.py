@@ -31,6 +31,7 @@ def write(folder, name, records=RECORDS, first_step=0):
     metrics.close()
 
 
+@pytest.mark.slow
 @needs("wandb")
 def test_wandb_offline_has_the_numbers_under_the_same_names(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -86,7 +86,8 @@ def whole(data, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("removed", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("removed", [False, True])
 def test_the_trunk_sees_each_view_once_and_a_stopped_run_is_the_same(
         one_device, data, whole, seen, tmp_path, removed):  # noqa: F811
     assert not list((whole / "views").iterdir())
@@ -104,7 +105,9 @@ def test_the_trunk_sees_each_view_once_and_a_stopped_run_is_the_same(
     assert loading.load(tmp_path / "run").digest == loading.load(whole).digest
 
 
-def test_another_trunk_or_other_views_have_a_folder_of_their_own(data, tmp_path):
+def test_another_trunk_or_other_views_have_a_folder_of_their_own(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_views, "_make_maps", lambda model, mesh, variables: lambda images: {
+        name: np.zeros((len(images), *leaf.shape[1:]), np.float16) for name, leaf in model.batch["image"].items()})
     mesh = meshes.make(jax.devices()[:1])
     for changes in ({}, {"box_augment__mosaic": 0.0}, {"detection__kept_views": 3}):
         config = options(data, **changes)
@@ -134,3 +137,20 @@ def test_a_bucket_keeps_no_views(data):
     config = options(data)
     with pytest.raises(UserError, match="maps files of a disk, and gs://a/run is a bucket"):
         kept_views.make(config, None, None, None, "gs://a/run")
+
+
+def test_a_view_that_was_seen_costs_no_pass_through_the_trunk(data, seen, tmp_path):
+    mesh, config = meshes.make(jax.devices()[:1]), options(data)
+    source, model = TASK.train_source(config), models.build(config, TASK, 2, 24, mesh)
+    state, first = models.init_state(model, mesh), None
+    for round_ in range(2):  # of a process, and of the next one
+        views, made = kept_views.make(config, model, mesh, source, str(tmp_path)), TASK.batches(source, config)
+        found = [views.of(next(made), state) for _ in range(12)]  # four epochs: each view twice
+        made.close()
+        views.close()
+        assert seen == [8] * 6, round_
+        first = first or found
+        for one, other in zip(first, found, strict=True):
+            jax.tree.map(np.testing.assert_array_equal, one, other)
+    views.remove()
+    assert not list((tmp_path / "views").iterdir())

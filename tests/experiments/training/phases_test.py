@@ -134,6 +134,7 @@ def test_a_frozen_top_saves_the_products_of_its_kernels_alone():
     assert 0.85 * kernels < learns.flops - top.flops < 1.5 * kernels
 
 
+@pytest.mark.slow
 def test_frozen_parts_on_many_devices():
     config = tiny.config(embedder__batch_norm="synchronised", optimizer__frozen=(("embedder/stage1_*", 1 / 2.5),))
     found = {}

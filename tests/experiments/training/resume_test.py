@@ -57,6 +57,7 @@ def digests(workdir, step):
         "digests"]
 
 
+@pytest.mark.slow
 def test_the_same_data_elsewhere_go_on_bit_for_bit(started, copied, tmp_path):
     photos, workdir = copied
     shutil.copytree(started / "run", tmp_path / "there")
@@ -108,6 +109,7 @@ def test_other_data_are_refused_with_what_changed(copied, change, said):
     assert not (workdir / "checkpoints" / "3").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_older_version_goes_on_by_its_numbers(copied, monkeypatch, capsys):
     photos, workdir = copied
     position = resume.Data.position

@@ -259,6 +259,7 @@ def test_golden_step():
         f"have found a defect.\nGOLDEN_STEP = {({name: float(f'{value:.6g}') for name, value in found.items()})}")
 
 
+@pytest.mark.slow
 def test_golden_steps():
     """Three steps from seed 0. If you changed the mathematics, the initialisation or the random numbers on purpose,
     put the printed losses in GOLDEN_LOSSES and say why in the commit; otherwise you have found a defect."""
