@@ -88,11 +88,7 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
     hosts.first_does(lambda: resume.check_config(workdir, config, resume.LENGTH if extend_to_epochs else ()))
     # A run that was started is never kept from its end.
     if hosts.from_first(hosts.is_first() and not resume.has_made_a_step(workdir)):
-        task.check(config, source)
-        if config.init_from:
-            init_from.check(model.variables, config.init_from, config)
-        for evaluator in watched:
-            evaluator.check()
+        check_first(config, task, source, model, watched)
     teacher = distillation.load(config, model, source.class_names, mesh)
     known = resume.Data(source, test, config, teacher.digest)
     described = "\n".join(filter(None, (teacher.description, summary.describe_data(config, source, test))))
@@ -127,6 +123,15 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
             print(f"the loss or its gradient is not finite in step {failed}: back to step {int(state.step)}; the batch "
                   f"of step {failed} will be skipped, the {len(run.guard.skipped)}. of {config.run.max_rollbacks}",
                   flush=True)
+
+
+def check_first(config, task: tasks.Task, source, model: models.Model, watched: list[evaluators.Evaluator]) -> None:
+    """Raises UserError for what a run cannot be started with."""
+    task.check(config, source)
+    if config.init_from:
+        init_from.check(model.variables, config.init_from, config)
+    for evaluator in watched:
+        evaluator.check()
 
 
 def make_run(config, workdir: str, subject: evaluators.Subject, watched: list[evaluators.Evaluator], batches, views,
@@ -213,16 +218,16 @@ def end(run: Run, step: int, state: models.TrainState, stop: int, score: float |
     has no scores, and OSError where the last save has failed.
     """
     run.saves.finish(step, state, score)
-    if not stop:
-        run.views.remove()
     if stop:
         kept = ", saved" if step else ""  # before the first step there is nothing to save
         print(f"stopped at step {step}{kept}; the same command goes on from there", flush=True)
-    elif run.evaluation.enough:
+        return 128 + stop
+    run.views.remove()
+    if run.evaluation.enough:
         print(f"stopped early at step {step}: {run.evaluation.enough}", flush=True)
     elif run.evaluation.problem:
         raise UserError(f"{run.evaluation.problem}. The training is done, and its last checkpoint saved")
-    return 128 + stop if stop else 0
+    return 0
 
 
 if __name__ == "__main__":

@@ -81,8 +81,11 @@ def convert(model: Model, wanted: Mapping[str, tuple[int, ...]], channels: int, 
         module = node.name.rpartition("/")[0]
         arrays = [orders.array(model.arrays[name], module) for name in node.inputs if name in model.arrays]
         for path, value in _parameters(node, module, arrays, wanted).items():
+            if path not in wanted and f"params/{module}/kernel" in wanted:
+                raise UserError(f"{module} has a bias in this file, and neither it nor a BatchNorm behind it has one "
+                                f"in the network that its note names")
             if path not in wanted:
-                left_out[module] = None
+                left_out[module or node.name] = None
             elif path in found and not np.array_equal(found[path], value):
                 raise UserError(f"{module} has several weights in this file, and one here")
             else:
@@ -130,9 +133,8 @@ def _parameters(node: Node, module: str, arrays: list[np.ndarray], wanted: Mappi
 
 def _norm_behind(module: str, wanted: Mapping) -> str:
     """The BatchNorm that was taken into a layer: that of its own number, or the next one where one lies in front."""
-    parent, _, leaf = f"/{module}".rpartition("/")
-    parent = parent.removeprefix("/")
-    inside = parent + "/" if parent else ""
+    parent, slash, leaf = module.rpartition("/")
+    inside = parent + slash
     if leaf == "fc":
         return inside + "bn_out"
     in_front = f"params/{inside}bn3/bias" in wanted and f"params/{inside}conv3/kernel" not in wanted

@@ -12,11 +12,13 @@ from geodesic.metrics import retrieval
 
 # Pictures that are looked at: whole classes, drawn until there are so many.
 MOST = 2000
+# How often they go through the network: clean, and of each kind at each strength.
+PASSES = 1 + len(corruptions.AMOUNTS) * len(corruptions.STRENGTHS)
 _BATCH = 64
 
 
 def measure(run: Run, test: datasets.Source, readable: np.ndarray, *, seed: int = 0,
-            progress: Callable[[int], None] = lambda pictures: None) -> dict:
+            progress: Callable[[int], None] = lambda passes: None) -> dict:
     """Searches clean pictures by corrupted ones, each kind at each strength (`datasets.corruptions`).
 
     Args:
@@ -24,7 +26,7 @@ def measure(run: Run, test: datasets.Source, readable: np.ndarray, *, seed: int 
         test: the pictures.
         readable: places of those that can be read.
         seed: of the classes that are drawn where there are more pictures than MOST, and of the corruptions.
-        progress: told of the pictures of each pass through the network, of `passes()` of them.
+        progress: told of each of PASSES.
 
     Returns:
         {"what": how it was made, "scores": map@r by "clean", "jpeg 1" .. "rotation 5" and "mean", which is over kinds
@@ -41,7 +43,7 @@ def measure(run: Run, test: datasets.Source, readable: np.ndarray, *, seed: int 
 
     def embed(pictures: np.ndarray) -> np.ndarray:
         rows = retrieval.normalized(run.embed_views(pictures, batch))
-        progress(len(pictures))
+        progress(1)
         return rows
 
     clean, own = embed(views), np.arange(len(views))
@@ -55,16 +57,6 @@ def measure(run: Run, test: datasets.Source, readable: np.ndarray, *, seed: int 
                     f"corrupted, search the clean ones; strengths of ImageNet-C, and rotations by "
                     f"{', '.join(f'{degrees:g}' for degrees in corruptions.AMOUNTS['rotation'])} degrees.",
             "scores": {"clean": map_at_r(clean), **scores, "mean": float(np.mean([*scores.values()]))}}
-
-
-def passes() -> int:
-    """How often `measure` embeds its pictures."""
-    return 1 + len(corruptions.AMOUNTS) * len(corruptions.STRENGTHS)
-
-
-def pictures(labels: np.ndarray, seed: int = 0) -> int:
-    """How many of pictures with these labels `measure` looks at."""
-    return len(_chosen(labels, seed))
 
 
 def _chosen(labels: np.ndarray, seed: int) -> np.ndarray:

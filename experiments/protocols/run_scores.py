@@ -100,7 +100,7 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
         of_test = [name for name in also if name in analyses.ANALYSES]
         record["also"] = analyses.run(of_test, raw, labels, seed=run.config.seed)
     if ROBUSTNESS in also:
-        with bars.bar("corrupted", robustness.passes() * robustness.pictures(labels, run.config.seed)) as advance:
+        with bars.bar("corrupted", robustness.PASSES) as advance:
             record["also"][ROBUSTNESS] = robustness.measure(run, test, kept, seed=run.config.seed, progress=advance)
     if OUTLIERS in also:
         record["also"][OUTLIERS] = _outliers(run)

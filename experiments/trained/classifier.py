@@ -20,6 +20,16 @@ _LOSS = "params/loss/"
 _BLOCK = 2**24
 
 
+class Predicted(NamedTuple):
+    """Row i is image i of a source: its k likeliest classes i[N,k], the likeliest first, and their probabilities
+    f32[N,k]. Where `readable` is False the row is zero, and `problems` has a line for it."""
+
+    classes: np.ndarray
+    probabilities: np.ndarray
+    readable: np.ndarray
+    problems: list[str]
+
+
 class Classifier(NamedTuple):
     """loss: as it was trained. params: what it has learnt, without padding."""
 

@@ -7,7 +7,6 @@ nothing is ever taken for what it is not. What was begun goes on where it stoppe
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import time
@@ -21,7 +20,7 @@ from geodesic.configs import stored
 from geodesic.datasets import identity as identities
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import checkpoint
-from geodesic.experiments.process import hosts, lock, storage
+from geodesic.experiments.process import hosts, lock, mapped, storage
 from geodesic.experiments.process import mesh as meshes
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.trained import embedding
@@ -88,17 +87,12 @@ def made_by(run: Run, source: datasets.Source, layer: str, *, pooled: bool = Tru
         "images": len(source), "records": identities.identity(source)["records"], "dtype": "float32"}))
 
 
-def place(folder: str, identity: dict) -> str:
-    """Where features of this identity lie."""
-    return os.path.join(folder, hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16])
-
-
 def read(folder: str, identity: dict) -> Features | None:
     """The features of this identity, mapped from the disk; None where they are not there, or not whole.
 
     Raises UserError where a file has been changed since.
     """
-    inside = place(folder, identity)
+    inside = mapped.place(folder, identity)
     try:
         about = workdirs.read_json(os.path.join(inside, "about.json"))
         if about["identity"] != identity:
@@ -116,7 +110,7 @@ def read(folder: str, identity: dict) -> Features | None:
 def _compute(run: Run, source: datasets.Source, wanted: dict[str, dict], shapes: dict[str, tuple[int, ...]],
              folder: str, variables: dict | None, progress: Callable[[int], None]) -> None:
     """Writes the features of `wanted`, layer -> identity, each of its shape for an image. The first process writes."""
-    names = {layer: place(folder, identity) for layer, identity in wanted.items()}
+    names = {layer: mapped.place(folder, identity) for layer, identity in wanted.items()}
     pooled = next(iter(wanted.values()))["pooled"]
     with contextlib.ExitStack() as stack:
         if hosts.is_first():
@@ -194,13 +188,7 @@ class _Part:
 
     def _map(self, name: str, dtype, shape: tuple[int, ...]) -> np.memmap:
         path = self._file(f"{name}.part")
-        if self.done:
-            return np.lib.format.open_memmap(path, "r+")
-        mapped = np.lib.format.open_memmap(path, "w+", dtype=dtype, shape=shape)
-        # Writing to a mapped page for which the disk has no room would kill the process.
-        with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
-        return mapped
+        return mapped.begun(path) if self.done else mapped.new(path, dtype, shape)
 
     def _file(self, name: str) -> str:
         return os.path.join(self._inside, name)

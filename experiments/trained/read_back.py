@@ -10,9 +10,6 @@ from geodesic.embedders.public_weights import onnx_file, own_onnx
 from geodesic.errors import UserError
 from geodesic.experiments.trained import network
 
-# What of a configuration makes the numbers of a picture, but for the embedder and its head.
-_EVALUATION = ("average_horizontal_flips",)
-
 
 def note(config, wanted) -> dict[str, str]:
     """What a file says of the network that it holds, with which it is read back; of a detector nothing.
@@ -28,7 +25,7 @@ def note(config, wanted) -> dict[str, str]:
         head, embedder = None, embedder | {"neck": "none", "embedding_size": 0}
         embedder |= {} if wanted.layer == "pool" else {"layer": wanted.layer, "pooling": "average"}
     found = {"embedder": embedder, "input": whole["input"],
-             "evaluation": {name: whole["evaluation"][name] for name in _EVALUATION}}
+             "evaluation": {"average_horizontal_flips": config.evaluation.average_horizontal_flips}}
     return {own_onnx.NOTE: json.dumps(found | ({"head": head} if head else {}))}
 
 

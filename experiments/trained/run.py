@@ -5,7 +5,6 @@ import json
 import math
 import os
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -28,16 +27,6 @@ from geodesic.experiments.trained import (
     thresholds,
 )
 from geodesic.metrics import retrieval
-
-
-class Predicted(NamedTuple):
-    """Row i is image i of the source: its k likeliest classes i[N,k], the likeliest first, and their probabilities
-    f32[N,k]. Where `readable` is False the row is zero, and `problems` has a line for it."""
-
-    classes: np.ndarray
-    probabilities: np.ndarray
-    readable: np.ndarray
-    problems: list[str]
 
 
 class Run:
@@ -212,7 +201,7 @@ class Run:
                 for row in zip(found.classes.tolist(), found.probabilities, strict=True)]
 
     def predict_source(self, source: datasets.Source, top: int, temperature: float = 1.0,
-                       progress: Callable[[int], None] = lambda images: None) -> Predicted:
+                       progress: Callable[[int], None] = lambda images: None) -> classifier.Predicted:
         """The likeliest classes of every image of a source; images that cannot be read are reported, not fatal."""
         if top < 1:
             raise UserError(f"top={top}: ask for at least one class")
@@ -222,7 +211,7 @@ class Run:
         rows = [np.zeros((len(source), values.shape[1]), values.dtype) for values in found]
         for row, values in zip(rows, found, strict=True):
             row[embedded.readable] = values
-        return Predicted(*rows, embedded.readable, embedded.problems)
+        return classifier.Predicted(*rows, embedded.readable, embedded.problems)
 
     def detect(self, images, threshold: float = 0.0) -> list[detecting.Detected]:
         """For each image what a detector finds in it, best first: boxes f32[K,4], x1, y1, x2, y2 in pixels of the

@@ -10,7 +10,6 @@ DIGEST is of all that decides the maps. `seen` has a bit for each row that is th
 then: a crash costs some seconds of work. A run that is finished removes them.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,8 +25,8 @@ from geodesic.datasets import identity
 from geodesic.embedders import ABOVE_TRUNK
 from geodesic.errors import UserError
 from geodesic.experiments.checkpoints import checkpoint
+from geodesic.experiments.process import mapped, storage
 from geodesic.experiments.process import mesh as meshes
-from geodesic.experiments.process import storage
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.process.mesh import AXIS
 from geodesic.experiments.trained import network
@@ -77,9 +76,8 @@ class Kept:
         trunk = {kind: {name: tree for name, tree in trees.items() if name not in ABOVE_TRUNK}
                  for kind, trees in variables.items()}
         about = _identity(self._config, self._source, checkpoint.digest(trunk))
-        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
         share = f"-{jax.process_index()}" if jax.process_count() > 1 else ""
-        self._store = _Store(os.path.join(self._workdir, "views", digest + share), about, {
+        self._store = _Store(mapped.place(os.path.join(self._workdir, "views"), about) + share, about, {
             name: (self._rows, *leaf.shape[1:]) for name, leaf in self._model.batch["image"].items()})
         self._compute = _make_maps(self._model, self._mesh, variables)
 
@@ -164,7 +162,7 @@ class _Store:
         self._folder, self._last = folder, time.monotonic()
         self._paths = [os.path.join(folder, f"layer{place}.npy") for place in range(len(shapes))]
         self._seen = self._read_seen(about, next(iter(shapes.values()))[0])
-        self._maps = {name: self._map(path, shape)
+        self._maps = {name: mapped.begun(path) if self._seen.any() else mapped.new(path, np.float16, shape)
                       for path, (name, shape) in zip(self._paths, shapes.items(), strict=True)}
 
     def has(self, rows: np.ndarray) -> bool:
@@ -200,12 +198,3 @@ class _Store:
             pass
         workdirs.write_json(described, about)
         return np.zeros(rows, bool)
-
-    def _map(self, path: str, shape: tuple[int, ...]) -> np.memmap:
-        if self._seen.any():
-            return np.lib.format.open_memmap(path, "r+")
-        mapped = np.lib.format.open_memmap(path, "w+", dtype=np.float16, shape=shape)
-        # Writing to a mapped page for which the disk has no room would kill the process.
-        with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
-        return mapped

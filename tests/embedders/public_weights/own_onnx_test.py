@@ -91,7 +91,7 @@ def test_what_lies_above_the_layer_is_missing_and_a_classifier_is_left_out(tmp_p
     above = {"params/stage2_block1/conv1/kernel": (3, 3, 32, 64)}
     found, left_out = own_onnx.convert(onnx_file.read_model(str(tmp_path / "model.onnx")), wanted | above, channels,
                                        embedder.bn_epsilon)
-    assert {*wanted} == {*found} and left_out == [""]
+    assert {*wanted} == {*found} and left_out == ["Gemm"]
 
 
 @pytest.mark.parametrize(("change", "line"), [
@@ -103,3 +103,10 @@ def test_a_file_of_another_network_is_refused(change, line, tmp_path):
     _, model = written(embedder, variables, tmp_path)
     with pytest.raises(UserError, match=line):
         own_onnx.convert(model, change(wanted), channels, embedder.bn_epsilon)
+
+
+def test_a_bias_without_a_place_is_refused():
+    model = onnx_file.Model({"kernel": np.ones((2, 3, 1, 1), np.float32), "bias": np.ones(2, np.float32)},
+                            [onnx_file.Node("Conv", "conv1/Conv", ["x", "kernel", "bias"])], {})
+    with pytest.raises(UserError, match="conv1 has a bias in this file, and neither it nor a BatchNorm behind it"):
+        own_onnx.convert(model, {"params/conv1/kernel": (1, 1, 3, 2)}, 3, 1e-5)

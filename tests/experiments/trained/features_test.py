@@ -10,6 +10,7 @@ import pytest
 import geodesic
 from geodesic import datasets
 from geodesic.experiments import train
+from geodesic.experiments.process import mapped
 from geodesic.experiments.trained import embedding, features
 from tests.experiments import tiny
 
@@ -79,7 +80,7 @@ def test_whatever_decides_the_values_is_part_of_their_name(run, source, workdir,
     known = features.made_by(run, source, "embedding")
     other = geodesic.load(workdir, overrides=changes)
     assert features.made_by(other, source, "embedding") != known
-    assert features.place("x", features.made_by(other, source, "embedding")) != features.place("x", known)
+    assert mapped.place("x", features.made_by(other, source, "embedding")) != mapped.place("x", known)
 
 
 def test_other_weights_layers_poolings_and_images_are_others(run, source, workdir):
@@ -89,7 +90,7 @@ def test_other_weights_layers_poolings_and_images_are_others(run, source, workdi
              features.made_by(run, datasets.Records(source, np.arange(20)[::-1]), "embedding"),
              features.made_by(run, source, "embedding",
                               variables={**run.variables, "params": {"x": np.zeros(2, np.float32)}})]
-    assert len({features.place("x", one) for one in known}) == len(known)
+    assert len({mapped.place("x", one) for one in known}) == len(known)
     before = known[0]
     assert features.made_by(geodesic.load(workdir), source, "embedding") == before
     path = pathlib.Path(source.paths[3])
