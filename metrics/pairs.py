@@ -1,21 +1,14 @@
 """Verification over all pairs of many embeddings, exact and in bounded memory.
 
-60,502 images have 1.8 billion pairs. Their cosines come in blocks and are counted by the upper 16 bits of the float,
-in an order-preserving form: 65,536 bins for genuine and as many for impostor pairs. A second pass counts the lower 16
-bits of the few bins in which a threshold lies, so each threshold is one exact float. Memory is O(block^2 + bins).
+60,502 images have 1.8 billion pairs, which are counted and never held (pair_counts.py): the first pass finds the bins
+in which thresholds lie, the second the floats.
 """
 
-import functools
-from typing import NamedTuple
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..errors import UserError
-
-BLOCK = 2048
-_BINS = 2**16
+from . import pair_counts
+from .pair_counts import BINS, BLOCK, Falling
 
 
 def distance(scores) -> np.ndarray:
@@ -58,94 +51,6 @@ def crossing(far, tar) -> float:
     return float(far[before] + share * (far[after] - far[before]))
 
 
-@functools.lru_cache(maxsize=1)
-def _cosines():
-    return jax.jit(lambda a, b: jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST))
-
-
-def blocks(embeddings, labels, block: int = BLOCK):
-    """Yields all pairs of rows i < j, block after block.
-
-    Args:
-        embeddings: f[N,D], L2-normalised.
-        labels: int[N].
-        block: rows on each side of a block; [block, block] cosines are held.
-
-    Yields:
-        Cosines f32[M], whether the labels are equal bool[M], and the rows i[M] and j[M].
-
-    Raises:
-        UserError: a value is not finite.
-
-    Example:
-        >>> import numpy as np
-        >>> from geodesic.metrics import pairs
-        >>> for cosines, same, first, second in pairs.blocks(np.eye(2)[[0, 1, 0]], np.array([5, 6, 5])):
-        ...     print(cosines.tolist(), same.tolist(), first.tolist(), second.tolist())
-        [0.0, 1.0, 0.0] [False, True, False] [0, 0, 1] [1, 2, 2]
-    """
-    embeddings, labels = np.asarray(embeddings, np.float32), np.asarray(labels)
-    if not np.isfinite(embeddings).all():
-        raise UserError("embeddings hold NaN or infinite values: no threshold can be set")
-    block = max(min(block, len(labels)), 1)
-    product = _cosines()
-    parts = [jnp.asarray(np.pad(embeddings[start:start + block], ((0, -len(embeddings[start:start + block]) % block),
-                                                                   (0, 0)))) for start in range(0, len(labels), block)]
-    for i, first in enumerate(parts):
-        for j, second in enumerate(parts[i:], start=i):
-            rows, columns = np.arange(i * block, min((i + 1) * block, len(labels))), np.arange(
-                j * block, min((j + 1) * block, len(labels)))
-            scores = np.asarray(product(first, second))[:len(rows), :len(columns)]
-            same = labels[rows][:, None] == labels[columns]
-            if i == j:
-                upper = np.triu_indices(len(rows), k=1)
-                yield scores[upper], same[upper], rows[upper[0]], rows[upper[1]]
-            else:
-                shape = scores.shape
-                yield (scores.ravel(), same.ravel(), np.broadcast_to(rows[:, None], shape).ravel(),
-                       np.broadcast_to(columns, shape).ravel())
-
-
-def _keys(scores: np.ndarray) -> np.ndarray:
-    """Turns f32 into u32 of the same order; -0 is 0."""
-    bits = (np.asarray(scores, np.float32) + np.float32(0)).view(np.uint32)
-    return bits ^ np.where(bits >> 31 == 1, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
-
-
-def _floats(keys) -> np.ndarray:
-    keys = np.asarray(keys, np.uint32)
-    return (keys ^ np.where(keys >> 31 == 1, np.uint32(0x80000000), np.uint32(0xFFFFFFFF))).view(np.float32)
-
-
-def _count(embeddings, labels, bins=None, block: int = BLOCK) -> np.ndarray:
-    """Counts impostor and genuine pairs for each upper half of the key i64[2,65536], or for each lower half within
-    each of `bins`: i64[len(bins),2,65536].
-    """
-    found = np.zeros((1 if bins is None else len(bins), 2 * _BINS), np.int64)
-    for scores, same, _, _ in blocks(embeddings, labels, block):
-        keys = _keys(scores)
-        upper = keys >> 16
-        if bins is None:
-            found[0] += np.bincount(upper + _BINS * same.astype(np.uint32), minlength=2 * _BINS)
-            continue
-        for row, wanted in zip(found, bins, strict=True):
-            kept = np.flatnonzero(upper == wanted)
-            row += np.bincount((keys[kept] & 0xFFFF) + _BINS * same[kept].astype(np.uint32), minlength=2 * _BINS)
-    found = found.reshape(-1, 2, _BINS)
-    return found[0] if bins is None else found
-
-
-class _Falling(NamedTuple):
-    """Pairs accepted while the threshold falls through the bins, the highest first."""
-
-    impostors: np.ndarray       # i[65536], accepted with this bin
-    genuine: np.ndarray
-
-
-def _falling(counts: np.ndarray) -> _Falling:
-    return _Falling(*np.cumsum(counts[:, ::-1], axis=1))
-
-
 def curve(embeddings, labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gives points of the exact curve of all pairs of rows: one for each bin that holds a pair, and (0, 0) first.
 
@@ -166,11 +71,11 @@ def curve(embeddings, labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         >>> far.tolist(), tar.tolist(), thresholds.tolist()
         ([0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [inf, 1.0, 0.0])
     """
-    counts = _count(embeddings, labels)
+    counts = pair_counts.count(embeddings, labels)
     _check(counts)
-    falling = _falling(counts)
+    falling = pair_counts.falling(counts)
     kept = np.flatnonzero(counts[:, ::-1].any(axis=0))
-    lower_edge = _floats((_BINS - 1 - kept).astype(np.uint32) << 16).astype(np.float64)
+    lower_edge = pair_counts.floats_of((BINS - 1 - kept).astype(np.uint32) << 16).astype(np.float64)
     return (np.append(0, falling.impostors[kept] / falling.impostors[-1]),
             np.append(0, falling.genuine[kept] / falling.genuine[-1]), np.append(np.inf, lower_edge))
 
@@ -203,9 +108,9 @@ def scores(embeddings, labels, *, far=(), fmr=(), block: int = BLOCK) -> dict[st
         >>> pairs.scores(np.eye(2)[[0, 0, 1, 1]], np.array([0, 0, 1, 1]), far=(0.01,))
         {'tar@far=0.01': 1.0, 'eer': 0.0, 'unreachable_far': []}
     """
-    counts = _count(embeddings, labels, block=block)
+    counts = pair_counts.count(embeddings, labels, block=block)
     _check(counts)
-    falling = _falling(counts)
+    falling = pair_counts.falling(counts)
     impostors, genuine = int(falling.impostors[-1]), int(falling.genuine[-1])
     allowed = {rate: _allowed(rate, impostors) for rate in far}
     ends = {rate: (int(np.floor(rate * (impostors - 1))), int(np.ceil(rate * (impostors - 1)))) for rate in fmr}
@@ -214,8 +119,8 @@ def scores(embeddings, labels, *, far=(), fmr=(), block: int = BLOCK) -> dict[st
     crossing = int(np.argmax(gap >= 0))
     places = {rank: int(np.searchsorted(falling.impostors, rank, side="right")) for rank in wanted}
     bins = sorted({*places.values(), crossing})
-    fine = {place: _falling(within) for place, within in zip(
-        bins, _count(embeddings, labels, [_BINS - 1 - place for place in bins], block), strict=True)}
+    fine = {place: pair_counts.falling(within) for place, within in zip(
+        bins, pair_counts.count(embeddings, labels, [BINS - 1 - place for place in bins], block), strict=True)}
     result, unreachable = {}, []
     for rate, count in allowed.items():
         accepted = (impostors, genuine)
@@ -226,7 +131,7 @@ def scores(embeddings, labels, *, far=(), fmr=(), block: int = BLOCK) -> dict[st
     result |= {"eer": _crossing(falling, fine[crossing], crossing), "unreachable_far": unreachable}
     if fmr:
         scores_at = {rank: _score(falling, fine[place], place, rank) for rank, place in places.items()}
-        result |= _fnmr(blocks(embeddings, labels, block), ends, scores_at, impostors, genuine)
+        result |= _fnmr(pair_counts.blocks(embeddings, labels, block), ends, scores_at, impostors, genuine)
     return result
 
 
@@ -238,21 +143,21 @@ def _allowed(rate: float, impostors: int) -> int:
     return count
 
 
-def _above(falling: _Falling, within: _Falling, place: int, rank: int) -> tuple[int, int]:
+def _above(falling: Falling, within: Falling, place: int, rank: int) -> tuple[int, int]:
     """Counts the impostor and genuine pairs that score above the impostor of this rank."""
     before = [outer[place - 1] if place else 0 for outer in falling]
     low = int(np.searchsorted(within.impostors + before[0], rank, side="right"))
     return tuple(int(outer + (inner[low - 1] if low else 0)) for outer, inner in zip(before, within, strict=True))
 
 
-def _score(falling: _Falling, within: _Falling, place: int, rank: int) -> float:
+def _score(falling: Falling, within: Falling, place: int, rank: int) -> float:
     """Gives the impostor score before which exactly `rank` are greater or as great, 0 the highest."""
     before = falling.impostors[place - 1] if place else 0
     low = int(np.searchsorted(within.impostors + before, rank, side="right"))
     return _score_of(place, low)
 
 
-def _crossing(falling: _Falling, within: _Falling, place: int) -> float:
+def _crossing(falling: Falling, within: Falling, place: int) -> float:
     """Gives the equal error rate, on the floats of the bin in which FAR crosses FRR."""
     totals = [falling.impostors[-1], falling.genuine[-1]]
     steps = [np.append(0, inner) + (outer[place - 1] if place else 0)
@@ -297,18 +202,18 @@ def highest(embeddings, labels, share: float) -> tuple[np.ndarray, np.ndarray, n
         >>> genuine.tolist(), labels.tolist(), impostors.round(1).astype(float).round(1).tolist(), ends.tolist()
         ([1.0], [5], [0.8, 0.6], [[6, 7], [5, 6]])
     """
-    counts = _count(embeddings, labels)
+    counts = pair_counts.count(embeddings, labels)
     _check(counts)
     impostors, genuine = (int(count) for count in counts.sum(axis=1))
     wanted = min(impostors, int(np.ceil(share * impostors)) + 1)
     if max(wanted, genuine) > 2**27:
         raise UserError(f"{genuine} genuine and {wanted} impostor pairs do not fit: ask for a smaller rate")
-    falling = _falling(counts)
-    lowest = _BINS - 1 - int(np.searchsorted(falling.impostors, wanted, side="left"))
+    falling = pair_counts.falling(counts)
+    lowest = BINS - 1 - int(np.searchsorted(falling.impostors, wanted, side="left"))
     labels = np.asarray(labels)
     parts = []
-    for cosines, same, rows, columns in blocks(embeddings, labels):
-        kept = np.flatnonzero(~same & (_keys(cosines) >> 16 >= lowest))
+    for cosines, same, rows, columns in pair_counts.blocks(embeddings, labels):
+        kept = np.flatnonzero(~same & (pair_counts.keys_of(cosines) >> 16 >= lowest))
         own = np.flatnonzero(same)
         parts.append((cosines[own], labels[rows[own]], cosines[kept],
                       np.stack([labels[rows[kept]], labels[columns[kept]]], axis=1)))
@@ -339,15 +244,15 @@ def threshold_at(embeddings, labels, far: float, *, block: int = BLOCK) -> tuple
         >>> pairs.threshold_at(np.eye(2)[[0, 0, 1, 1]], np.array([0, 0, 1, 1]), 0.1)
         (1.0, 0.0, 1.0)
     """
-    counts = _count(embeddings, labels, block=block)
+    counts = pair_counts.count(embeddings, labels, block=block)
     _check(counts)
-    falling = _falling(counts)
+    falling = pair_counts.falling(counts)
     impostors, genuine = int(falling.impostors[-1]), int(falling.genuine[-1])
     allowed = _allowed(far, impostors)
     place = int(np.searchsorted(falling.impostors, allowed, side="right"))  # the bin of the first that is refused
     higher = np.flatnonzero(counts[:, ::-1].any(axis=0)[:place])[-1:]
     bins = [*higher, place]
-    fine = _count(embeddings, labels, [_BINS - 1 - number for number in bins], block)[:, :, ::-1]
+    fine = pair_counts.count(embeddings, labels, [BINS - 1 - number for number in bins], block)[:, :, ::-1]
     before = falling.impostors[place - 1] if place else 0
     refused = int(np.searchsorted(before + np.cumsum(fine[-1, 0]), allowed, side="right"))
     fine[-1, :, refused:] = 0
@@ -360,4 +265,4 @@ def threshold_at(embeddings, labels, far: float, *, block: int = BLOCK) -> tuple
 
 def _score_of(place: int, within: int) -> float:
     """Gives the score of a bin and of a place in it, both counted from the highest."""
-    return float(_floats((np.uint32(_BINS - 1 - place) << np.uint32(16)) | np.uint32(_BINS - 1 - within)))
+    return float(pair_counts.floats_of((np.uint32(BINS - 1 - place) << np.uint32(16)) | np.uint32(BINS - 1 - within)))

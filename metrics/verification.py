@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError
-from . import pairs
+from . import pair_counts, pairs
 from .pairs import distance as distance
 
 # More pairs of rows than this are counted block by block, not held.
@@ -29,7 +29,7 @@ def all_pairs(embeddings, labels) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         Cosines f32[M] in the order of `numpy.triu_indices(N, k=1)`, and whether the labels are equal, bool[M]. They are
-        the floats that `pairs.blocks` counts, so that copies tie here where they tie there.
+        the floats that `pair_counts.blocks` counts, so that copies tie here where they tie there.
 
     Raises:
         UserError: a value is not finite.
@@ -43,7 +43,7 @@ def all_pairs(embeddings, labels) -> tuple[np.ndarray, np.ndarray]:
     """
     labels = np.asarray(labels)
     cosines = np.empty((len(labels), len(labels)), np.float32)
-    for scores, _, rows, columns in pairs.blocks(embeddings, labels):
+    for scores, _, rows, columns in pair_counts.blocks(embeddings, labels):
         cosines[rows, columns] = scores
     first, second = np.triu_indices(len(labels), k=1)
     return cosines[first, second], labels[first] == labels[second]
@@ -190,8 +190,8 @@ def verification_scores(embeddings, labels, *, far=(1e-2, 1e-3), fmr=(), held_pa
         labels: int[N].
         far: false accept rates to give the TAR at.
         fmr: false match rates to give the FNMR at.
-        held_pairs: more pairs than this are counted in several passes (metrics/pairs.py) and never held. The numbers
-            are the same.
+        held_pairs: more pairs than this are counted in several passes (metrics/pair_counts.py) and never held. The
+            numbers are the same.
 
     Returns:
         "tar@far=RATE", "eer", "fnmr@fmr=RATE". A rate that no threshold reaches has TAR 0 and is listed in

@@ -12,7 +12,7 @@ import numpy as np
 from geodesic.configs.stored import flat
 from geodesic.errors import UserError
 from geodesic.experiments.process import storage, workdir
-from geodesic.metrics import bootstrap, pairs, verification
+from geodesic.metrics import bootstrap, pair_counts, pairs, verification
 
 SCHEMA, VERSION = "geodesic.thresholds", 1
 # Pairs of all resamples together: with more, there are fewer resamples. A minute or so.
@@ -118,7 +118,7 @@ def _sample(embeddings, identity, floor: float, shares: list[float], seed: int) 
     at least `floor`: of each kind this share, drawn at random.
     """
     rng, parts = np.random.default_rng(seed), ([], [])
-    for cosines, same, rows, columns in pairs.blocks(embeddings, identity):
+    for cosines, same, rows, columns in pair_counts.blocks(embeddings, identity):
         for part, wanted, share in zip(parts, (same, ~same & (cosines >= floor)), shares, strict=True):
             kept = np.flatnonzero(wanted)
             kept = kept if share == 1 else kept[rng.random(len(kept)) < share]

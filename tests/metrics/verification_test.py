@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from geodesic.metrics import pairs, verification
+from geodesic.metrics import pair_counts, verification
 
 
 def test_roc_equals_scikit_learn():
@@ -52,7 +52,7 @@ def test_all_pairs():
 
 
 def test_all_pairs_of_several_blocks_are_in_the_order_of_the_upper_triangle(monkeypatch):
-    monkeypatch.setattr(pairs.blocks, "__defaults__", (3,))
+    monkeypatch.setattr(pair_counts.blocks, "__defaults__", (3,))
     rng = np.random.default_rng(0)
     rows, labels = rng.normal(size=(8, 5)), rng.integers(0, 3, 8)
     scores, same = verification.all_pairs(rows, labels)
