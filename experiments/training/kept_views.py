@@ -66,7 +66,8 @@ class Kept:
     def remove(self) -> None:
         """Of a run that is finished."""
         if self._store is not None:
-            self._store = self._store.remove()
+            self._store.remove()
+            self._store = None
 
     def _open(self, state) -> None:
         """The store of this trunk. It is not known before the first step: the trunk comes with the state."""
