@@ -24,8 +24,9 @@ ADDED: tuple[str, ...] = (
                                        "clip_norm", "ema_decay")),
     "distill",
     "loss.logits_dtype",
-    *(f"augment.{name}" for name in ("rand_augment_ops", "rand_augment_magnitude", "augmix_severity", "augmix_chains",
-                                     "augmix_depth", "augmix_alpha", "mixup_alpha", "cutmix_alpha", "mix_probability")),
+    *(f"augment.{name}" for name in ("shear", "elastic", "elastic_points", "rand_augment_ops", "rand_augment_magnitude",
+                                     "augmix_severity", "augmix_chains", "augmix_depth", "augmix_alpha", "mixup_alpha",
+                                     "cutmix_alpha", "mix_probability")),
     *(f"{part}_data.{name}" for part in ("train", "test", "calibration")
       for name in ("test_share", "split_by", "split_seed")),
     "detection",
@@ -74,6 +75,9 @@ def _augment() -> ConfigDict:
         rotation=0.0,           # degrees, uniform in -rotation..rotation
         translation=0.0,        # share of the side, uniform in -translation..translation, each axis
         scaling=0.0,            # log2 of the zoom, uniform in -scaling..scaling
+        shear=0.0,              # pixels across for each down, uniform in -shear..shear, and likewise pixels down
+        elastic=0.0,            # deviation of the offsets that bend the image, share of the side
+        elastic_points=5,       # of the grid that has an offset at each point, along a side
         brightness=0.0,         # share of 255 added, uniform in -brightness..brightness
         contrast=0.0,           # factor about the mean, uniform in 1-contrast..1+contrast
         random_resized_crop=False,            # train on random crops, not on the fitted image

@@ -50,11 +50,12 @@ def check_options(inputs, options) -> None:
         low, high = getattr(options, name)
         if not 0 < low <= high or (high > 1 and name in ("crop_area", "low_resolution_side", "erasing_area")):
             raise UserError(f"augment.{name} is a range from low to high; got {low:g} to {high:g}")
-    _check_policies(options)
+    _check_amounts(options)
 
 
-def _check_policies(options) -> None:
-    for name, low, high in (("rand_augment_ops", 0, math.inf), ("rand_augment_magnitude", 0, policies.MAGNITUDES - 1),
+def _check_amounts(options) -> None:
+    for name, low, high in (("shear", 0, 1), ("elastic", 0, 1), ("elastic_points", 2, math.inf),
+                            ("rand_augment_ops", 0, math.inf), ("rand_augment_magnitude", 0, policies.MAGNITUDES - 1),
                             ("augmix_severity", 0, policies.SEVERITIES), ("augmix_chains", 1, math.inf),
                             ("augmix_depth", 0, math.inf), ("mixup_alpha", 0, math.inf), ("cutmix_alpha", 0, math.inf),
                             ("mix_probability", 0, 1)):
@@ -121,6 +122,8 @@ def augment(image: np.ndarray, rng: np.random.Generator, options, inputs) -> np.
 
 
 def _augment(image: np.ndarray, draws: Draws, rng: np.random.Generator, options, inputs) -> np.ndarray:
+    if options.shear or options.elastic:
+        image = _distort(image, rng.spawn(1)[0], options)
     if options.rotation or options.translation or options.scaling:
         image = _affine(image, draws.angle * options.rotation, draws.dx * options.translation,
                         draws.dy * options.translation, 2.0 ** (draws.zoom * options.scaling))
@@ -143,6 +146,22 @@ def _augment(image: np.ndarray, draws: Draws, rng: np.random.Generator, options,
     if draws.erasing < options.erasing:
         image = _erase(image, draws, rng, options, inputs)
     return image
+
+
+def _distort(image: np.ndarray, rng: np.random.Generator, options) -> np.ndarray:
+    """Shears about the centre, and bends as Simard, Steinkraus, Platt (2003) do: every pixel is taken from nearby, by
+    offsets that are normal at points of a grid and cubic between them. `rng` is a stream of its own, as of _policies.
+    """
+    height, width = image.shape[:2]
+    across, down = rng.uniform(-1, 1, 2) * options.shear
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    from_x, from_y = x + across * (y - (height - 1) / 2), y + down * (x - (width - 1) / 2)
+    if options.elastic:
+        points = options.elastic_points
+        offsets = rng.standard_normal((points, points, 2), np.float32) * np.float32(options.elastic)
+        offsets = cv2.resize(offsets, (width, height), interpolation=cv2.INTER_CUBIC)
+        from_x, from_y = from_x + offsets[..., 0] * width, from_y + offsets[..., 1] * height
+    return cv2.remap(image, np.float32(from_x), np.float32(from_y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _policies(image: np.ndarray, rng: np.random.Generator, options) -> np.ndarray:

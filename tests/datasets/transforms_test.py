@@ -57,6 +57,36 @@ def test_translation_moves_by_shares_of_the_side():
     assert np.abs(centres - 19.5).max() > 7
 
 
+def _centres(image, axis):
+    """The place of the ink along `axis`, for each line across it."""
+    ink = image[:, :, 0].astype(float)
+    return np.average(np.broadcast_to(np.arange(40)[:, None] if axis == 0 else np.arange(40), ink.shape),
+                      weights=ink + 1e-9, axis=axis)
+
+
+def test_shear_moves_each_line_by_a_share_of_its_distance_from_the_centre():
+    image = np.zeros((40, 40, 3), np.uint8)
+    image[:, 18:22] = 255
+    slopes = []
+    for seed in range(100):
+        across = _centres(augmented(image, seed, shear=0.3), 1)
+        slope, centre = np.polyfit(np.arange(40) - 19.5, across, 1)
+        np.testing.assert_allclose(across[8:32], (slope * (np.arange(40) - 19.5) + centre)[8:32], atol=0.35)
+        assert abs(centre - 19.5) < 0.3
+        slopes.append(slope)
+    assert 0.25 < np.abs(slopes).max() < 0.34 and abs(np.mean(slopes)) < 0.06
+
+
+def test_elastic_offsets_have_the_stated_deviation():
+    """At the middle of the grid: a ramp of 5 a pixel tells where a pixel comes from."""
+    ramp = np.repeat(np.broadcast_to(np.arange(40, dtype=np.uint8) * 5, (40, 40))[:, :, None], 3, axis=2)
+    for image in (ramp, np.ascontiguousarray(ramp.transpose(1, 0, 2))):
+        moved = [float(augmented(image, seed, elastic=0.05)[20, 20, 0]) / 5 - 20 for seed in range(400)]
+        assert np.std(moved) == pytest.approx(0.05 * 40, rel=0.12)
+        assert abs(np.mean(moved)) < 0.35
+        np.testing.assert_allclose(augmented(image, elastic=1e-6), image, atol=1)
+
+
 EVERYTHING = dict(horizontal_flip=0.5, rotation=10.0, translation=0.1, scaling=0.2, brightness=0.1, contrast=0.1,
                   random_resized_crop=True, color_jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2, blur=0.5,
                   low_resolution=0.5, erasing=0.5, erasing_fill="noise")
@@ -95,7 +125,7 @@ def test_one_option_does_not_change_the_draws_of_another():
         np.testing.assert_array_equal(transforms.photometry.grey(plain), grey)
 
 
-@pytest.mark.parametrize("policy", [{"rand_augment_ops": 2}, {"augmix_severity": 3}])
+@pytest.mark.parametrize("policy", [{"rand_augment_ops": 2}, {"augmix_severity": 3}, {"shear": 0.2, "elastic": 0.02}])
 def test_policies_leave_all_other_draws_as_they_are(policy, monkeypatch):
     """The flip, and the noise of erasing, which is drawn last."""
     image = images.pixels(6)
@@ -105,6 +135,7 @@ def test_policies_leave_all_other_draws_as_they_are(policy, monkeypatch):
     assert changed > 15
     for name in "rand_augment", "augmix":
         monkeypatch.setattr(transforms.policies, name, lambda image, *arguments: image)
+    monkeypatch.setattr(transforms, "_distort", lambda image, *arguments: image)
     for seed in range(20):
         np.testing.assert_array_equal(augmented(image, seed, **options, **policy), augmented(image, seed, **options))
 
