@@ -32,4 +32,4 @@ def get_sweep():
         baseline="distorted",
         common={"train_data.path": "omniglot.npz", "train_data.classes": (0, 4 * 780), "test_data.name": "omniglot",
                 "test_data.path": "omniglot.npz", "test_data.classes": (780, 964), "augment.shear": 0.0,
-                "augment.elastic": 0.0, "optimizer.ema_decay": 0.0, "total_steps": 2000})
+                "augment.elastic": 0.0, "optimizer.ema_decay": 0.0, "total_steps": 1500})
