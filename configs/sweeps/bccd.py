@@ -3,11 +3,13 @@
     geodesic sweep --sweep=bccd --workdir=runs/bccd
     geodesic sweep --sweep=bccd:choice --workdir=runs/bccd
     geodesic sweep --sweep=bccd:trunks --workdir=runs/bccd
+    geodesic sweep --sweep=bccd:scratch --workdir=runs/bccd
 
 Needs bccd/{train,val,test}.json and bccd/images in the current folder, and weights/keras, an imported ResNet-50
 (docs/weights.md). Trained on the repository's train and val, tested on its test, as `configs/bccd.py` says, with three
-seeds. The first is for two CPU cores. For a GPU are choice, of how a tuned trunk learns, on train and val alone, and
-trunks, which also needs weights/arcface: a run of `--config=grocery:retrieval_pretrained`, or another trunk of ArcFace.
+seeds. The first is for two CPU cores. For a GPU are choice, of how a tuned trunk learns, on train and val alone;
+trunks, which also needs weights/arcface: a run of `--config=grocery:retrieval_pretrained`, or another trunk of ArcFace;
+and scratch, of trunks without public weights here, which learn from nothing. Choice and scratch take one seed.
 """
 
 from geodesic.configs import sweeps
@@ -33,13 +35,13 @@ _POINTS = {
     ],
     "trunks": [
         {"label": "ImageNet, frozen"} | _KERAS,
+        {"label": "ImageNet, tuned, 640 x 480"} | _TUNED | _LARGE,
+        {"label": "ImageNet, tuned"} | _TUNED,
         {"label": "untrained, frozen"},
         {"label": "ArcFace, frozen", "init_from": "weights/arcface"},
-        {"label": "ImageNet, tuned"} | _TUNED,
-        {"label": "ImageNet, tuned, 640 x 480"} | _TUNED | _LARGE,
-        *({"label": f"{name} from nothing", "embedder.name": name} | _SCRATCH
-          for name in ("resnet50", "resnet101", "resnext50_32x4d", "inception_bn")),
     ],
+    "scratch": [{"label": f"{name} from nothing", "embedder.name": name} | _SCRATCH
+                for name in ("resnet50", "resnet101", "resnext50_32x4d", "inception_bn")],
 }
 
 
@@ -48,7 +50,7 @@ def get_sweep(part: str = ""):
     if part not in _POINTS:
         raise UserError(f"configs/sweeps/bccd.py has no part {part!r}; it has {', '.join(filter(None, _POINTS))}")
     train, test = ("train", "val") if part == "choice" else ("{train,val}", "test")
-    return sweeps.sweep(config="bccd", axes=[_POINTS[part]], seeds=range(1 if part == "choice" else 3),
+    return sweeps.sweep(config="bccd", axes=[_POINTS[part]], seeds=range(3 if part in ("", "trunks") else 1),
                         metrics=("ap", "ap50", "ap75"), baseline=_POINTS[part][0]["label"],
                         common={"train_data.path": f"bccd/{train}.json#images",
                                 "test_data.path": f"bccd/{test}.json#images"})

@@ -10,7 +10,7 @@ from geodesic.experiments.training import data, groups, optimizer, phases
 from geodesic.experiments.training.model import Model, TrainState
 
 
-def forward_flops(model: Model) -> float:
+def forward_flops(model: Model) -> float | None:
     """How much one image costs the embedder.
 
     Args:
@@ -18,10 +18,22 @@ def forward_flops(model: Model) -> float:
 
     Returns:
       Floating-point operations of a forward pass of one image, two for each multiply-add, as XLA counts them in the
-      program as written, before it is compiled.
+      program as written, before it is compiled; None in a process without a CPU backend (JAX_PLATFORMS=cuda).
     """
     image = jax.ShapeDtypeStruct((1, *model.image_size, 3), "float32")
-    return jax.jit(model.embedder.apply).lower(model.variables, image).cost_analysis()["flops"]
+    variables = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), model.variables)
+    try:
+        cpu = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
+    with jax.default_device(cpu):  # the backends of GPUs and TPUs analyse compiled programs only
+        return jax.jit(model.embedder.apply).lower(variables, image).cost_analysis()["flops"]
+
+
+def _compute(model: Model) -> dict[str, str]:
+    flops = forward_flops(model)
+    trained = "" if any(model.phases.frozen) else ", about three times that to train"
+    return {"compute": f"{flops / 1e9:.3f} GFLOP per image forward{trained}"} if flops else {}
 
 
 def rates(model: Model) -> dict[int, float]:
@@ -59,8 +71,7 @@ def describe(config, model: Model, state: TrainState, mesh: jax.sharding.Mesh) -
                     f"{_pixels(model)} px" + _output(config, model),
         "loss": f"{config.loss.name} {dict(config.loss[config.loss.name])}, {model.num_classes:,} classes, "
                 f"{count(state.params['loss']):,} parameters",
-        "compute": f"{forward_flops(model) / 1e9:.3f} GFLOP per image forward"
-                   + ("" if any(model.phases.frozen) else ", about three times that to train"),
+        **_compute(model),
         "batch": f"{config.batch_size} = {mesh.size} device(s) x {config.accumulation_steps} accumulation step(s) x "
                  f"{config.batch_size // mesh.size // config.accumulation_steps}",
         "steps": f"{model.total_steps:,} ({model.total_steps / model.steps_per_epoch:.1f} epochs of "
