@@ -61,6 +61,8 @@ RUNS = {
         Run("few_shot", "ResNet, ArcFace", f"{OMNIGLOT}:few_shot_vinyals", ("omniglot_few_shot_vinyals",), _FEW_SHOT),
         Run("resnet", "ResNet, ArcFace", f"{OMNIGLOT}:background", _BACKGROUND,
             ("one_shot_20way", "pair_accuracy", *_RANKING)),
+        Run("resnet18", "ResNet-18, distorted drawings, ArcFace", f"{OMNIGLOT}:background_resnet18", _BACKGROUND[:2],
+            ("one_shot_20way", "pair_accuracy")),
         Run("resnext", "ResNeXt, ArcFace", f"{OMNIGLOT}:background_resnext", _BACKGROUND,
             ("one_shot_20way", "pair_accuracy", *_RANKING)),
         Run("inception_bn", "Inception-BN, ArcFace", f"{OMNIGLOT}:background_inception_bn", _BACKGROUND,
@@ -75,6 +77,8 @@ RUNS = {
             ("grocery_classification",), ("top1", "top5")),
         Run("classification_pretrained", "ResNet-50 from ImageNet weights",
             "configs/grocery.py:classification_pretrained", ("grocery_classification",), ("top1", "top5"), True),
+        Run("classification_finetuned", "ResNet-50 from ImageNet weights, 224 px",
+            "configs/grocery.py:classification_finetuned", ("grocery_classification",), ("top1", "top5"), True),
     ),
 }
 # Metric -> [(value, what it is of)]: other methods' figures under the same protocol.
@@ -85,6 +89,7 @@ PUBLISHED = {
     "20way_5shot": [(0.989, "Prototypical Networks"), (0.985, "Matching Networks")],
     "one_shot_20way": [(0.920, "Koch's siamese network"), (0.955, "people"), (0.967, "Bayesian program learning")],
     "pair_accuracy": [(0.9342, "Koch's siamese network")],
+    "top1": [(0.8604, "Antioquia 2021, fine-tuned")],
 }
 
 
@@ -101,9 +106,11 @@ def main(_) -> None:
         sys.exit("no run is done: nothing written")
     for run, seed in done:
         keep_records(run, seed)
-    rows = [row(run, [seed for other, seed in done if other == run]) for run in RUNS[flags.FLAGS.set]
-            if any(other == run for other, _ in done)]
     out = pathlib.Path(flags.FLAGS.out) / flags.FLAGS.set
+    kept = json.loads(out.with_suffix(".json").read_text()) if out.with_suffix(".json").exists() else []
+    rows = {row["run"]: row for row in kept}  # what was run elsewhere
+    rows |= {run.name: row(run, [seed for other, seed in done if other == run]) for run, _ in done}
+    rows = [rows[run.name] for run in RUNS[flags.FLAGS.set] if run.name in rows]
     workdir.write_json(out.with_suffix(".json"), rows)
     workdir.write_atomically(out.with_suffix(".md"), markdown(rows, flags.FLAGS.set).encode())
     print(markdown(rows, flags.FLAGS.set))
@@ -201,9 +208,7 @@ def markdown(rows: list[dict], name: str) -> str:
         lines += published(names)
         lines.append("")
         lines += [describe(row) for row in members] + [""]
-    first, commits = rows[0], sorted({commit for row in rows for commit in row["commits"]})
-    lines.append(f"{first['hardware']['devices']}, {first['hardware']['machine']}; a run has its share of the cores. "
-                 f"jax {first['packages']['jax']}, {first['date'][:10]}, evaluated at commits {', '.join(commits)}.")
+    lines.append("A run has its share of the machine.")
     return "\n".join(lines) + "\n"
 
 
@@ -230,7 +235,8 @@ def describe(row: dict) -> str:
     seconds = ", ".join(f"{value:.0f}" for value in row["train_seconds"])
     return (f"* {row['title']}: `{row['config']}`, {row['steps']:,} steps, {row['image_size']} px, checkpoint: "
             f"{row['selection']}; {embedder}; trained in {seconds} s (seeds {', '.join(map(str, row['seeds']))}). "
-            f"{splits}.")
+            f"{splits}. {row['hardware']['devices']}, {row['hardware']['machine']}, jax {row['packages']['jax']}, "
+            f"{row['date'][:10]}, evaluated at commit {', '.join(row['commits'])}.")
 
 
 if __name__ == "__main__":

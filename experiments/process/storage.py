@@ -41,9 +41,9 @@ def scheme(path: str) -> str:
     return (found[1] or found[2]).lower() if found else ""
 
 
-def is_remote(path: str) -> bool:
+def is_remote(path: str | os.PathLike) -> bool:
     """Whether it lies in a bucket."""
-    return path.startswith(("gs://", "s3://"))
+    return os.fspath(path).startswith(("gs://", "s3://"))
 
 
 def check(path: str, named: str = "") -> None:

@@ -48,3 +48,18 @@ def test_an_embedding_without_a_projection_has_no_neck():
     lines = described(embedder__embedding_size=0, loss__name="triplet")
     assert "-> 16 (layer stage2, average pooling, no neck)" in lines["embedder"]
     assert "start loss" not in lines
+
+
+def test_the_work_of_an_image_is_counted_where_the_devices_backend_does_not(monkeypatch):
+    """jax's Lowered.cost_analysis() answers None for the backends of GPUs and TPUs, whose programs start all the same."""
+    config = tiny.config()
+    built, _ = tiny.built(config, jax.devices()[:1], classes=5, examples=20)
+    counted = summary.forward_flops(built)
+    lower = type(jax.jit(lambda x: x).lower(1.0))
+    analyse = lower.cost_analysis
+    monkeypatch.setattr(lower, "cost_analysis",
+                        lambda self: analyse(self) if jax.config.jax_default_device == jax.devices("cpu")[0] else None)
+    assert summary.forward_flops(built) == counted > 0
+    monkeypatch.setattr(jax, "local_devices", lambda **_: (_ for _ in ()).throw(RuntimeError("no CPU backend")))
+    assert summary.forward_flops(built) is None
+    assert "compute" not in described()
