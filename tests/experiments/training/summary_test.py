@@ -51,7 +51,7 @@ def test_an_embedding_without_a_projection_has_no_neck():
 
 
 def test_the_work_of_an_image_is_counted_where_the_devices_backend_does_not(monkeypatch):
-    """jax's Lowered.cost_analysis() answers None for the backends of GPUs and TPUs, whose programs start all the same."""
+    """jax's Lowered.cost_analysis() answers None for the backends of GPUs and TPUs; runs start there all the same."""
     config = tiny.config()
     built, _ = tiny.built(config, jax.devices()[:1], classes=5, examples=20)
     counted = summary.forward_flops(built)
