@@ -2,7 +2,8 @@
 
     geodesic sweep_report --sweep=margins --workdir=runs/margins [--watch] [--baseline=LABEL]
 
-Writes report.md, report.csv and report.html (one file that opens offline) into the workdir, or to --out.
+Writes report.md, report.csv and report.html (one file that opens offline) into the workdir, or to --out. A report is of
+one commit, without changes; of other trials it is written with --changed alone, and says so.
 """
 
 import html
@@ -14,6 +15,7 @@ import rich.live
 import rich.table
 from absl import flags
 
+from geodesic.errors import UserError
 from geodesic.experiments.process import cli, console, storage, workdir
 from geodesic.experiments.reporting import page
 from geodesic.experiments.reporting.pictures import png
@@ -30,6 +32,8 @@ def define_flags() -> None:
                       "trial waits or runs.")
     flags.DEFINE_string("baseline", "", "Label of the point that others are compared with; default: the sweep's.")
     flags.DEFINE_string("out", "", "Where to write .md, .csv, .html and .png; default: report in --workdir.")
+    flags.DEFINE_bool("changed", False, "Report trials of several commits too, or of code that differs from its "
+                      "commit.")
     flags.DEFINE_string("storage", "", "A search's Optuna storage, where it is not the default one.")
 
 
@@ -77,6 +81,9 @@ def write(sweep, expanded, records, values) -> None:
     if not done:
         print("no trial has finished: nothing written")
         return
+    if (mixed := tables.mixed(done)) and not values.changed:
+        raise UserError(f"{mixed}, and a report is of one commit, without changes: give --changed, and it says so, or "
+                        f"run the sweep at one commit in another --workdir")
     rows = statistics.rows(expanded, records, sweep.metrics, sweep.baseline)
     out = values.out or os.path.join(values.workdir, "report")
     markdown = tables.markdown(sweep, rows, values.sweep)

@@ -226,7 +226,7 @@ def start(path: pathlib.Path, folder: str) -> subprocess.Popen:
 def table(path: pathlib.Path, folder: str) -> list[dict]:
     """Every number but the time it took."""
     subprocess.run([sys.executable, "-m", "geodesic.experiments.sweep_report", f"--sweep={path}",
-                    f"--workdir={folder}"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+                    f"--workdir={folder}", "--changed"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     rows = list(csv.DictReader(io.StringIO(storage.read(f"{folder}/report.csv").decode())))
     assert len(rows) == 8 and all(row["seeds"] == "3" for row in rows)
     return [{key: value for key, value in row.items() if key != "accelerator_hours"} for row in rows]

@@ -46,7 +46,7 @@ def test_killed_at_five_moments(tmp_path):
 
 def run(tmp_path, name) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-m", "geodesic.experiments.sweep", f"--sweep={tmp_path}/sweep.py",
-                             "--workers=2", f"--workdir={tmp_path / name}"], cwd=ROOT, stdout=subprocess.DEVNULL)
+                             "--workers=2", f"--workdir={tmp_path / name}", "--changed"], cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def kill_everything(pid: int) -> None:
@@ -59,7 +59,7 @@ def kill_everything(pid: int) -> None:
 def table(tmp_path, name) -> list[dict]:
     """Every number but the time it took."""
     subprocess.run([sys.executable, "-m", "geodesic.experiments.sweep_report", f"--sweep={tmp_path}/sweep.py",
-                    f"--workdir={tmp_path / name}"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+                    f"--workdir={tmp_path / name}", "--changed"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     with open(tmp_path / name / "report.csv") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 8 and all(row["seeds"] == "3" for row in rows)

@@ -43,7 +43,15 @@ def environment(done: list[dict]) -> str:
     unique = lambda values: ", ".join(sorted(set(values)))
     return (f"{unique(one['devices'] for one in found)}, {unique(one['machine'] for one in found)}, jax "
             f"{unique(one['packages']['jax'] for one in found)}, {unique(one['date'][:10] for one in found)}, commit "
-            f"{unique(one['commit'] for one in found)}.")
+            f"{unique(one['commit'] for one in found)}." + (f" Mind that {said}." if (said := mixed(done)) else ""))
+
+
+def mixed(done: list[dict]) -> str:
+    """What is to be said of the code of the trials where it is not one commit's; "" where it is."""
+    commits = sorted({record["environment"]["commit"] for record in done})
+    if len(commits) > 1:
+        return f"the trials are of {len(commits)} commits ({', '.join(commits)})"
+    return f"the code of the trials differs from its commit ({commits[0]})" if commits[0].endswith("+changes") else ""
 
 
 def csv_text(sweep, rows: list[Row]) -> str:

@@ -1,4 +1,5 @@
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -60,3 +61,29 @@ def test_before_anything_ran(tmp_path, capsys):
     sweep_report.main(None, flags(tmp_path, path))
     assert "no trial has finished" in capsys.readouterr().out
     assert np.array_equal(list((tmp_path / "runs").iterdir()), [])
+
+
+def test_a_report_is_of_one_commit(tmp_path, capsys):
+    path = write(tmp_path / "s.py", (0.2,), seeds=(0, 1))
+    sweep.main(None, flags(tmp_path, path))
+    first, _ = sorted((tmp_path / "runs" / "trials").glob("*/trial.json"))
+
+    def edit(commit):
+        record = json.loads(first.read_text())
+        record["environment"]["commit"] = commit
+        first.write_text(json.dumps(record))
+
+    edit("1")
+    with pytest.raises(ValueError, match=r"the trials are of 2 commits \(0, 1\), and a report is of one commit, without "
+                                         r"changes: give --changed"):
+        sweep_report.main(None, flags(tmp_path, path))
+    assert not (tmp_path / "runs" / "report.md").exists()
+    sweep_report.main(None, flags(tmp_path, path, changed=True))
+    for end in ("md", "html"):
+        assert "Mind that the trials are of 2 commits (0, 1)." in (tmp_path / "runs" / f"report.{end}").read_text()
+    edit("0+changes")
+    with pytest.raises(ValueError, match="2 commits"):
+        sweep_report.main(None, flags(tmp_path, path))
+    path = write(tmp_path / "s.py", (0.2,), seeds=(json.loads(first.read_text())["seed"],))
+    with pytest.raises(ValueError, match=r"the code of the trials differs from its commit \(0\+changes\)"):
+        sweep_report.main(None, flags(tmp_path, path))

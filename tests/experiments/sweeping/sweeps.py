@@ -18,5 +18,6 @@ def write(path, margins, seeds=(0, 1), extra="", config="configs/quickstart.py")
 def flags(tmp_path, path, **changes) -> types.SimpleNamespace:
     """Of `geodesic sweep` and `geodesic sweep_report`, as if they had been given."""
     given = {"sweep": path, "workdir": str(tmp_path / "runs"), "dry_run": False, "workers": 1, "trial_memory_gib": 0.0,
-             "trial": -1, "launcher": "local", "slurm": [], "storage": "", "watch": False, "out": "", "baseline": ""}
+             "trial": -1, "launcher": "local", "slurm": [], "storage": "", "watch": False, "out": "", "baseline": "",
+             "changed": False}
     return types.SimpleNamespace(**given | changes)
