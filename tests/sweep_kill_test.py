@@ -46,7 +46,7 @@ def test_killed_at_five_moments(tmp_path):
 
 def run(tmp_path, name) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-m", "geodesic.experiments.sweep", f"--sweep={tmp_path}/sweep.py",
-                             "--workers=2", f"--workdir={tmp_path / name}", "--changed"], cwd=ROOT, stdout=subprocess.DEVNULL)
+                             "--workers=2", f"--workdir={tmp_path / name}"], cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def kill_everything(pid: int) -> None:

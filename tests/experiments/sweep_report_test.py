@@ -74,8 +74,8 @@ def test_a_report_is_of_one_commit(tmp_path, capsys):
         first.write_text(json.dumps(record))
 
     edit("1")
-    with pytest.raises(ValueError, match=r"the trials are of 2 commits \(0, 1\), and a report is of one commit, without "
-                                         r"changes: give --changed"):
+    with pytest.raises(ValueError, match=r"the trials are of 2 commits \(0, 1\), and a report is of one commit, "
+                                         r"without changes: give --changed"):
         sweep_report.main(None, flags(tmp_path, path))
     assert not (tmp_path / "runs" / "report.md").exists()
     sweep_report.main(None, flags(tmp_path, path, changed=True))
