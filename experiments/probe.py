@@ -24,7 +24,6 @@ from geodesic.experiments.trained import loading
 from geodesic.experiments.training import data
 
 _FILES = ("probe.json", "probe.csv", "probe.html")
-_SAY_EVERY = 10.0  # seconds
 
 
 def define_flags() -> None:
@@ -51,7 +50,7 @@ def main(config, values) -> None:
     started, run = time.monotonic(), loading.load(values.workdir, config)
     probe = probing.probe(run, train, test, validation, layers=tuple(values.layer), normalize=values.normalize,
                           folder=values.features, controls=values.controls, seed=values.seed,
-                          say=lambda line: print(line, flush=True), progress=_told)
+                          say=lambda line: print(line, flush=True), progress=progress.lines)
     probe.record["seconds"] = round(time.monotonic() - started, 1)
     places = {path: place for place, path in enumerate(test.paths)}
     page = probe_page.render(probe, test.paths, lambda path: datasets.decode(test[places[path]]),
@@ -70,22 +69,6 @@ def _check_replaceable(out: str, test: datasets.Source, overwrite: bool) -> None
         return
     if not overwrite and there != datasets.identity.identity(test)["records"]:
         raise UserError(f"{out} holds a probe of other test images: give another --out, or --overwrite")
-
-
-def _told(what: str, images: int):
-    """Prints how far it is, at what rate, and for how long still, every ten seconds; a function of images."""
-    started, last, done, first = time.monotonic(), time.monotonic(), 0, None
-
-    def advance(count: int) -> None:
-        nonlocal last, done, first
-        done, now = done + count, time.monotonic()
-        first = done if first is None else first  # of an earlier call
-        if now - last > _SAY_EVERY and done > first:
-            rate, last = (done - first) / (now - started), now
-            print(f"{what}: {done:,}/{images:,}  {rate:.1f} img/s  ETA {progress.duration((images - done) / rate)}",
-                  flush=True)
-
-    return advance
 
 
 def _print(record: dict) -> None:

@@ -12,6 +12,8 @@ import rich.progress
 from geodesic.experiments.process import appending, storage, trackers
 from geodesic.experiments.process import workdir as workdirs
 
+_SAY_EVERY = 10.0  # seconds
+
 
 class Metrics:
     """Writes metrics.jsonl and TensorBoard events of a workdir, and tells its trackers (names of trackers.TRACKERS).
@@ -178,6 +180,23 @@ def bar(what: str, total: int):
     with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task(what, total=total)
         yield lambda done: shown.advance(task, done)
+
+
+def lines(what: str, total: int, unit: str = "img"):
+    """Prints how far it is, at what rate, and for how long still, every ten seconds; gives the function that moves it
+    on. unit: what is counted.
+    """
+    started, last, done, first = time.monotonic(), time.monotonic(), 0, None
+
+    def advance(count: int) -> None:
+        nonlocal last, done, first
+        done, now = done + count, time.monotonic()
+        first = done if first is None else first  # of an earlier call, or slow by compiling
+        if now - last > _SAY_EVERY and done > first:
+            rate, last = (done - first) / (now - started), now
+            print(f"{what}: {done:,}/{total:,}  {rate:.1f} {unit}/s  ETA {duration((total - done) / rate)}", flush=True)
+
+    return advance
 
 
 class Clock:

@@ -50,7 +50,7 @@ def baselines(run: Run, test: datasets.Source) -> dict[str, np.ndarray]:
     Without the training images there is no PCA, and a line says so.
     """
     config = run.config
-    unseen = _pixels(test, config, "reading the test images")
+    unseen = pixels(test, config, "reading the test images")
     with progress.bar("embedding without training", len(test)) as advance:
         untrained = run.embed_source(test, advance, variables=network.untrained(run.embedder, config))
     return {"raw pixels": unseen, **_pca(run, unseen), "untrained network": untrained.embeddings[untrained.readable]}
@@ -68,13 +68,13 @@ def _pca(run: Run, unseen: np.ndarray) -> dict[str, np.ndarray]:
     if run.trained_on and run.trained_on["records"] != identity.identity(source)["records"]:
         print(f"{missing}, and {data.describe(config.train_data)} are others now")
         return {}
-    seen = _pixels(source, config, "reading the training images")
+    seen = pixels(source, config, "reading the training images")
     components = min(config.evaluation.pca_components, *seen.shape)
     fitted = PCA(components, random_state=config.seed).fit(seen)
     return {f"PCA-{components}": fitted.transform(unseen)}
 
 
-def _pixels(source: datasets.Source, config, what: str) -> np.ndarray:
+def pixels(source: datasets.Source, config, what: str) -> np.ndarray:
     """Gives images as the trunk sees them, flattened: f32[N, S*S*3]. what: the name of the bar that is shown."""
     rows = []
     with progress.bar(what, len(source)) as advance:

@@ -174,11 +174,11 @@ def _check(run: Run, train, test, validation, layers, normalize: str, seed: int)
             raise UserError(f"{len(unknown)} of the {len(names)} {part} classes have no training image, {unknown[0]!r} "
                             f"for one: a probe answers with classes that it was fitted on")
         labels[part] = np.array([place.get(name, -1) for name in source.class_names])[source.labels]
-    aside = np.zeros(len(train), bool) if validation is not None else _set_aside(train.labels, seed)
+    aside = np.zeros(len(train), bool) if validation is not None else set_aside(train.labels, seed)
     return _Split(sources, labels, aside)
 
 
-def _set_aside(labels: np.ndarray, seed: int) -> np.ndarray:
+def set_aside(labels: np.ndarray, seed: int) -> np.ndarray:
     """bool[N]: a fifth of each class, at least one where it has two. Raises UserError where no class has two."""
     rng, aside = np.random.default_rng(seed), np.zeros(len(labels), bool)
     for label in np.unique(labels):

@@ -120,13 +120,13 @@ def _problem(record) -> str:
         return f"it does not say schema {SCHEMA!r}"
     if record.get("version") != VERSION:
         return f"it is of version {record.get('version')!r}"
-    problem = _check(record, _FIELDS, "")
+    problem = check_fields(record, _FIELDS, "")
     if problem:
         return problem
     if record["selection"]["rule"] not in SELECTIONS:
         return f"selection.rule {record['selection']['rule']!r} is not one of {', '.join(SELECTIONS)}"
     for name, values in record["metrics"].items():
-        problem = _check_metric(name, values)
+        problem = check_metric(name, values)
         if problem:
             return problem
         if name not in record["definitions"]:
@@ -134,13 +134,13 @@ def _problem(record) -> str:
     return "" if record["metrics"] else "it holds no metric"
 
 
-def _check(values: dict, fields: dict, prefix: str) -> str:
+def check_fields(values: dict, fields: dict, prefix: str) -> str:
     for name, kind in fields.items():
         if name not in values:
             return f"{prefix}{name} is missing"
         value = values[name]
         if isinstance(kind, dict):
-            problem = (_check(value, kind, f"{prefix}{name}.") if isinstance(value, dict)
+            problem = (check_fields(value, kind, f"{prefix}{name}.") if isinstance(value, dict)
                        else f"{prefix}{name} is {type(value).__name__}, expected an object")
             if problem:
                 return problem
@@ -150,7 +150,7 @@ def _check(values: dict, fields: dict, prefix: str) -> str:
     return ""
 
 
-def _check_metric(name: str, values) -> str:
+def check_metric(name: str, values) -> str:
     if not isinstance(values, dict):
         return f"metric {name!r} is {type(values).__name__}, expected value, low and high"
     for key, kind in _METRIC.items():

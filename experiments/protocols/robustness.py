@@ -34,7 +34,7 @@ def measure(run: Run, test: datasets.Source, readable: np.ndarray, *, seed: int 
 
     Raises UserError where no class has two pictures.
     """
-    places, rng = _chosen(test.labels[readable], seed), np.random.default_rng(seed)
+    places, rng = chosen(test.labels[readable], seed), np.random.default_rng(seed)
     places, labels = readable[places], test.labels[readable[places]]
     if not len(labels) or np.unique(labels, return_counts=True)[1].max() < 2:
         raise UserError("robustness needs a class of two pictures or more")
@@ -59,7 +59,7 @@ def measure(run: Run, test: datasets.Source, readable: np.ndarray, *, seed: int 
             "scores": {"clean": map_at_r(clean), **scores, "mean": float(np.mean([*scores.values()]))}}
 
 
-def _chosen(labels: np.ndarray, seed: int) -> np.ndarray:
+def chosen(labels: np.ndarray, seed: int) -> np.ndarray:
     """Places of all, or of whole classes in random order up to MOST pictures, of the first class in any case."""
     if len(labels) <= MOST:
         return np.arange(len(labels))

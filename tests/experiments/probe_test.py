@@ -65,14 +65,3 @@ def test_another_probe_is_not_written_over(run, tmp_path):
     assert (tmp_path / "out" / "probe.json").read_bytes() == before
     probed(run, other, out=out, overwrite=True)
     assert (tmp_path / "out" / "probe.json").read_bytes() != before
-
-
-def test_progress_has_a_rate_and_the_time_to_go(monkeypatch, capsys):
-    now = [0.0]
-    monkeypatch.setattr(probe.time, "monotonic", lambda: now[0])
-    advance = probe._told("features of train images", 1000)
-    for count in (400, 100, 100):  # the first are of an earlier call
-        advance(count)
-        now[0] += 20
-    assert capsys.readouterr().out.splitlines() == ["features of train images: 500/1,000  5.0 img/s  ETA 1:40",
-                                                    "features of train images: 600/1,000  5.0 img/s  ETA 1:20"]

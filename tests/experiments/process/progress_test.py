@@ -92,3 +92,14 @@ def test_a_bar_is_for_a_terminal(terminal, monkeypatch, capsys):
             advance(1)
     out, err = capsys.readouterr()
     assert out == "" and ("reading photographs" in err and "3/3" in err) == terminal
+
+
+def test_lines_have_a_rate_and_the_time_to_go(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    advance = progress.lines("features of train images", 1000)
+    for count in (400, 100, 100):  # the first are of an earlier call
+        advance(count)
+        now[0] += 20
+    assert capsys.readouterr().out.splitlines() == ["features of train images: 500/1,000  5.0 img/s  ETA 1:40",
+                                                    "features of train images: 600/1,000  5.0 img/s  ETA 1:20"]

@@ -111,10 +111,10 @@ def test_a_fifth_of_each_class_validates_where_nothing_is_given(run, sources, tm
     assert [(one["layer"], one["normalize"]) for one in found.record["candidates"]] == [("embedding", "raw"),
                                                                                        ("embedding", "unit")]
     labels = np.array([0] * 10 + [1] * 3 + [2])
-    aside = probing._set_aside(labels, 0)
+    aside = probing.set_aside(labels, 0)
     assert np.bincount(labels[aside], minlength=3).tolist() == [2, 1, 0]
-    np.testing.assert_array_equal(aside, probing._set_aside(labels, 0))
-    assert any((aside != probing._set_aside(labels, seed)).any() for seed in range(1, 4))
+    np.testing.assert_array_equal(aside, probing.set_aside(labels, 0))
+    assert any((aside != probing.set_aside(labels, seed)).any() for seed in range(1, 4))
 
 
 def test_an_image_that_cannot_be_read_is_left_out_and_said(run, sources, tmp_path):

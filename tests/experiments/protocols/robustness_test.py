@@ -63,10 +63,10 @@ def test_only_readable_pictures_are_looked_at():
 def test_of_many_pictures_whole_classes_are_drawn(monkeypatch):
     monkeypatch.setattr(robustness, "MOST", 10)
     labels = Colours().labels
-    chosen = robustness._chosen(labels, seed=1)
+    chosen = robustness.chosen(labels, seed=1)
     assert len(chosen) == 8
     assert all(np.isin(np.flatnonzero(labels == label), chosen).all() for label in labels[chosen])
-    assert len(robustness._chosen(np.zeros(50, int), 0)) == 50
+    assert len(robustness.chosen(np.zeros(50, int), 0)) == 50
 
 
 def test_classes_of_one_picture_are_refused():
