@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from . import alignment, decoding
+from . import alignment, decoding, grey
 
 FITS = ("stretch", "center_crop")
 TRIES = 10  # random-resized-crop gives up after as many, and takes the centre
@@ -76,6 +76,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return _resize(image, height, width)
 
 
+@grey.once
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     if image.shape[:2] == (height, width):
         return image

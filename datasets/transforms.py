@@ -3,13 +3,14 @@
 inputs and options are the sections `input` and `augment` of a configuration, or objects with their attributes.
 """
 
+import functools
 import math
 
 import cv2
 import numpy as np
 
 from ..errors import UserError
-from . import crops, photometry, policies
+from . import crops, grey, photometry, policies
 
 ERASING_FILLS = ("mean", "noise")
 
@@ -80,7 +81,7 @@ def train_view(record: dict, rng: np.random.Generator, inputs, options) -> np.nd
         (112, 112, 3)
     """
     if not options.random_resized_crop:
-        return augment(eval_view(record, inputs), rng, options, inputs)
+        return augment(_fitted(record, inputs), rng, options, inputs)
     draws, size = Draws(rng), inputs.image_size
 
     def choose(height: int, width: int) -> crops.Box:
@@ -100,6 +101,10 @@ def eval_view(record: dict, inputs) -> np.ndarray:
         >>> eval_view(record, default.get_config().input).shape
         (112, 112, 3)
     """
+    return np.ascontiguousarray(_fitted(record, inputs))
+
+
+def _fitted(record: dict, inputs) -> np.ndarray:
     least = inputs.resize_size or inputs.image_size
     image = crops.cut(record, crops.whole, (least, least) if inputs.decode_to_scale else None)
     return crops.fit(image, inputs.image_size, inputs.fit, inputs.resize_size)
@@ -128,9 +133,10 @@ def _augment(image: np.ndarray, draws: Draws, rng: np.random.Generator, options,
         image = _affine(image, draws.angle * options.rotation, draws.dx * options.translation,
                         draws.dy * options.translation, 2.0 ** (draws.zoom * options.scaling))
     if (draws.flip + 1) / 2 < options.horizontal_flip:
-        image = cv2.flip(image, 1)  # ten times as fast as copying NumPy's reversed view
+        image = _mirror(image)
+    image = np.ascontiguousarray(image)
     if options.rand_augment_ops or options.augmix_severity:
-        image = _policies(np.ascontiguousarray(image), rng, options)
+        image = _policies(image, rng, options)
     if options.brightness or options.contrast:
         image = photometry.shift(image, draws.brightness * options.brightness, draws.contrast * options.contrast)
     if any(options.color_jitter) and draws.jitter < options.color_jitter_probability:
@@ -148,20 +154,29 @@ def _augment(image: np.ndarray, draws: Draws, rng: np.random.Generator, options,
     return image
 
 
+@grey.once
 def _distort(image: np.ndarray, rng: np.random.Generator, options) -> np.ndarray:
     """Shears about the centre, and bends as Simard, Steinkraus, Platt (2003) do: every pixel is taken from nearby, by
     offsets that are normal at points of a grid and cubic between them. `rng` is a stream of its own, as of _policies.
     """
     height, width = image.shape[:2]
     across, down = rng.uniform(-1, 1, 2) * options.shear
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    from_x, from_y = x + across * (y - (height - 1) / 2), y + down * (x - (width - 1) / 2)
-    if options.elastic:
-        points = options.elastic_points
-        offsets = rng.standard_normal((points, points, 2), np.float32) * np.float32(options.elastic)
-        offsets = cv2.resize(offsets, (width, height), interpolation=cv2.INTER_CUBIC)
-        from_x, from_y = from_x + offsets[..., 0] * width, from_y + offsets[..., 1] * height
-    return cv2.remap(image, np.float32(from_x), np.float32(from_y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    # A warp's matrix leads from a place of the view to one of the image, and so do these maps.
+    straight = np.array([[1, across, -across * (height - 1) / 2], [down, 1, -down * (width - 1) / 2]])
+    if not options.elastic:
+        return cv2.warpAffine(image, straight, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                              borderMode=cv2.BORDER_REPLICATE)
+    offsets = rng.standard_normal((options.elastic_points, options.elastic_points, 2), np.float32)
+    offsets *= np.float32([options.elastic * width, options.elastic * height])
+    places = cv2.transform(_places(height, width), straight)
+    places += cv2.resize(offsets, (width, height), interpolation=cv2.INTER_CUBIC)
+    return cv2.remap(image, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+@functools.lru_cache(maxsize=8)
+def _places(height: int, width: int) -> np.ndarray:
+    """(x, y) of each pixel, f32[H,W,2]."""
+    return np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=2).astype(np.float32)
 
 
 def _policies(image: np.ndarray, rng: np.random.Generator, options) -> np.ndarray:
@@ -204,6 +219,12 @@ def within(bounds: tuple[float, float], draw: float) -> float:
     return bounds[0] + draw * (bounds[1] - bounds[0])
 
 
+@grey.once
+def _mirror(image: np.ndarray) -> np.ndarray:
+    return cv2.flip(image, 1)  # ten times as fast as copying NumPy's reversed view
+
+
+@grey.once
 def _affine(image: np.ndarray, degrees: float, dx: float, dy: float, zoom: float) -> np.ndarray:
     height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, zoom)

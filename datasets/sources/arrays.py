@@ -7,6 +7,7 @@ import struct
 import numpy as np
 
 from ...errors import UserError
+from .. import grey
 from ..source import content_names
 
 
@@ -41,7 +42,7 @@ class Arrays:
 
     def __getitem__(self, index: int) -> dict:
         image = self._images[index]
-        image = image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+        image = image if image.ndim == 3 else grey.of(image)
         return {"image": image, "label": int(self.labels[index]), "path": self.paths[index]}
 
     def record_names(self) -> list[str]:

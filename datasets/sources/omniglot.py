@@ -8,6 +8,7 @@ import re
 import numpy as np
 
 from ...errors import UserError
+from .. import grey
 from ..source import content_names
 from . import arrays, tfds
 
@@ -46,8 +47,7 @@ class Omniglot:
 
     def __getitem__(self, index: int) -> dict:
         ink = np.unpackbits(self._bits[index])[:SIDE * SIDE].reshape(SIDE, SIDE)
-        image = np.repeat(((1 - ink) * np.uint8(255))[:, :, None], 3, axis=2)
-        return {"image": image, "label": int(self.labels[index]), "path": self.paths[index],
+        return {"image": grey.of((1 - ink) * np.uint8(255)), "label": int(self.labels[index]), "path": self.paths[index],
                 "drawer": int(self._drawers[index])}
 
     def record_names(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .. import decoding
+from .. import decoding, grey
 from ..source import Source
 from . import omniglot
 
@@ -34,11 +34,16 @@ class Rotated:
 
     def __getitem__(self, index: int) -> dict:
         record = self._source[index // TURNS]
-        image = np.ascontiguousarray(np.rot90(decoding.decode(record), index % TURNS))
+        image = _turned(decoding.decode(record), index % TURNS)
         return {**record, "image": image, "label": int(self.labels[index]), "path": self.paths[index]}
 
     def record_names(self) -> list[str]:
         return [f"{name}@rot{90 * turn:03}" for name in self._source.record_names() for turn in range(TURNS)]
+
+
+@grey.once
+def _turned(image: np.ndarray, turns: int) -> np.ndarray:
+    return np.ascontiguousarray(np.rot90(image, turns))
 
 
 def load_omniglot(path: str) -> Rotated:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from geodesic.configs import default
-from geodesic.datasets import transforms
+from geodesic.datasets import grey, transforms
 from tests.datasets import images
 
 
@@ -98,6 +98,18 @@ def test_a_view_depends_on_its_generator_alone():
     first, second, other = (view(seed) for seed in (7, 7, 8))
     np.testing.assert_array_equal(first, second)
     assert first.shape == (112, 112, 3) and not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("options", [EVERYTHING, dict(rotation=10.0, scaling=0.2, shear=0.2, elastic=0.02,
+                                                      horizontal_flip=0.5, rand_augment_ops=2)])
+def test_a_grey_image_that_is_one_channel_in_memory_gives_the_same_view(options):
+    inputs, options = sections(**options)
+    channel = np.ascontiguousarray(images.pixels(8)[:, :, 0])
+    for seed in range(10):
+        thin, thick = (transforms.train_view(record(image), np.random.default_rng(seed), inputs, options)
+                       for image in (grey.of(channel), np.repeat(channel[:, :, None], 3, axis=2)))
+        np.testing.assert_array_equal(thin, thick)
+        assert thin.flags.c_contiguous and transforms.eval_view(record(grey.of(channel)), inputs).flags.c_contiguous
 
 
 def test_the_draws_of_older_recipes_stay():
