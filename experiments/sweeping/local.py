@@ -74,7 +74,8 @@ def _places(workers: int) -> list[running.Limits]:
     """Where each worker's trials run. GPUs, or cores, are dealt out; too few are shared by all."""
     devices = gpus()
     if devices:
-        return [running.Limits(gpu=devices[index % len(devices)]) for index in range(workers)]
+        return [running.Limits(gpu=devices[index % len(devices)], shared=workers > len(devices))
+                for index in range(workers)]
     cores = sorted(os.sched_getaffinity(0))
     if workers == 1 or workers > len(cores):
         return [running.Limits()] * workers

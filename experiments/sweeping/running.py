@@ -35,6 +35,7 @@ class Limits(NamedTuple):
 
     cores: tuple[int, ...] = ()   # it runs on these; () = all
     gpu: str = ""                 # CUDA_VISIBLE_DEVICES; "" = as it is
+    shared: bool = False          # whether other trials run on that GPU at the same time
     memory_gib: float = 0.0       # killed above this; 0 = no limit
 
 
@@ -133,6 +134,8 @@ def _run_program(command: list[str], trial: Trial, limits: Limits, stop: Stop, p
     The program holds the trial's lock: should this process die, nobody else starts the trial while it lives.
     """
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": limits.gpu} if limits.gpu else {})
+    if limits.shared:  # a process takes three quarters of the memory else, and the next one finds none
+        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     with logs.opened(trial.folder) as log:
         process = subprocess.Popen(command, stdout=log.file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                    env=environment, pass_fds=lock, start_new_session=True)

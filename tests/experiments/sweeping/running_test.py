@@ -42,6 +42,16 @@ def test_scores_are_of_a_classifier_and_of_retrieval():
     assert running.scores_of(evaluation) == {"top1": 0.5, "map@r": 0.25}
 
 
+@pytest.mark.parametrize(("workers", "told"), [(2, ["CUDA_VISIBLE_DEVICES is 5"]), (3, [
+    "CUDA_VISIBLE_DEVICES is 5", "XLA_PYTHON_CLIENT_PREALLOCATE is false"])])
+def test_trials_that_share_a_gpu_do_not_take_its_memory_beforehand(tmp_path, monkeypatch, workers, told):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
+    trial = expand(tmp_path, (0.3,))[0]
+    running.run(trial, local._places(workers)[0], running.Stop())
+    assert logs.last_lines(trial.folder)[1:] == told
+
+
 def test_failures_say_why_and_spoil_nothing(tmp_path):
     raising, large, bad, good = expand(tmp_path, (0.9, 0.8, "wide", 0.3), seeds=(0,))
     record = run(raising)
