@@ -25,8 +25,8 @@ from geodesic.experiments.trained.run import Run
 from geodesic.metrics import bootstrap, classification, logistic, retrieval, ridge
 
 CS = np.logspace(-6, 5, 45)
-# For what is decided before the sweep, and for few labels: every fourth, less exactly.
-_COARSE, _TOLERANCE = CS[::4], 1e-7
+# Of what is fitted for a choice, and with few labels; and every fourth C, for what is decided before the sweep.
+_TOLERANCE, _COARSE = 1e-7, CS[::4]
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
 ALPHAS = np.logspace(-4, 4, 33)  # of ridge, in units of the mean square along an axis
 SHOTS, DRAWS = (1, 2, 5, 10), 10
@@ -106,9 +106,11 @@ def probe(run: Run, train: datasets.Source, test: datasets.Source, validation: d
     return Probe(record, np.flatnonzero(readable["test"]), tested.labels, predictions, list(train.class_names))
 
 
-def sweep(train: Rows, validation: Rows, cs=CS, tolerance: float = logistic.TOLERANCE
-          ) -> tuple[list[dict], logistic.Fit]:
+def sweep(train: Rows, validation: Rows, cs=CS) -> tuple[list[dict], logistic.Fit]:
     """The validation accuracy of a logistic regression at each C, ascending, and the best fit; of equals the least C.
+
+    The fits are near enough to their optima for a choice, and not as near as that of the chosen C will be: where many
+    rows have few classes, the last digits of the largest C take most of the time.
 
     Example:
       >>> import numpy as np
@@ -119,7 +121,7 @@ def sweep(train: Rows, validation: Rows, cs=CS, tolerance: float = logistic.TOLE
       (1.0, 0.1)
     """
     curve, best = [], None
-    for fit in logistic.path(*train, cs, tolerance=tolerance):
+    for fit in logistic.path(*train, cs, tolerance=_TOLERANCE):
         accuracy = float((fit.predict(validation.values) == validation.labels).mean())
         if best is None or accuracy > max(one["validation"] for one in curve):
             best = fit
@@ -221,7 +223,7 @@ def _choose(candidates: dict[str, tuple[Rows, Rows, Rows]], normalize: str, say)
     tried = []
     for layer, (train, validation, _) in candidates.items():
         for kind in kinds:
-            curve, best = sweep(_normalized(train, kind), _normalized(validation, kind), _COARSE, _TOLERANCE)
+            curve, best = sweep(_normalized(train, kind), _normalized(validation, kind), _COARSE)
             reached = max(one["validation"] for one in curve)
             tried.append({"layer": layer, "normalize": kind, "c": best.c, "validation": reached})
             say(f"layer {layer}, {kind}: validation {reached:.4f} at C {best.c:.2g} of {len(_COARSE)} values")
