@@ -14,7 +14,9 @@ import numpy as np
 from absl import flags
 
 from geodesic import datasets
+from geodesic.configs import default
 from geodesic.errors import UserError
+from geodesic.experiments.checkpoints import imported
 from geodesic.experiments.process import cli, hosts, progress, storage
 from geodesic.experiments.protocols import record
 from geodesic.experiments.trained import loading, thresholds
@@ -82,8 +84,12 @@ def _used(run: Run) -> Iterator[tuple[str, set[str], set[str]]]:
     """(what for, paths of images, names of classes) that a threshold must not be set on.
 
     The names are those that were really trained on and watched; paths are compared as long as the images are there.
+    Imported weights have seen nothing of the data that their configuration has by default.
     """
+    usual = default.get_config() if imported.exist(run.workdir) else {}
     for part, what in (("train", "trained on"), ("test", "reported by evaluate")):
+        if usual and usual[f"{part}_data"] == run.config[f"{part}_data"]:
+            continue
         paths, names = _of_source(dict(run.config[f"{part}_data"]))
         known = run.known_data
         yield what, paths, {*known[part]["class_names"]} if known else names

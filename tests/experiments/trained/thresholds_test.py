@@ -2,12 +2,16 @@ import pathlib
 import tracemalloc
 import types
 
+import jax
 import numpy as np
 import pytest
 
 import geodesic
+from geodesic.configs import default
+from geodesic.embedders import build
 from geodesic.experiments import calibrate, verify
-from geodesic.experiments.trained import thresholds
+from geodesic.experiments.checkpoints import imported
+from geodesic.experiments.trained import loading, thresholds
 from geodesic.metrics import verification
 from tests.experiments import tiny
 
@@ -133,6 +137,19 @@ def test_calibrate_refuses_what_has_been_used(run):
         calibrated(run, source="", data="")
     with pytest.raises(ValueError, match="START,STOP"):
         calibrated(run, classes=["five"])
+
+
+def test_imported_weights_have_not_seen_the_data_of_the_default_configuration(tmp_path, capsys):
+    made = tiny.config(train_data=default.get_config().train_data, test_data=default.get_config().test_data)
+    variables = jax.device_get(build("tiny", embedding_size=16).init(jax.random.key(0), np.zeros((1, 16, 16, 3))))
+    imported.save(str(tmp_path), made, variables, {})
+    values = dict(workdir=str(tmp_path), far=0.1, source="orl_faces", data="", classes=["0", "5"],
+                  other_identities=False)
+    calibrate.main(loading.stored_config(str(tmp_path)), types.SimpleNamespace(**values))
+    assert "on 5 identities of orl_faces : s1, s2, s3, s4, s5" in capsys.readouterr().out
+    given = tiny.changed(loading.stored_config(str(tmp_path)), test_data__classes=(4, 40))
+    with pytest.raises(ValueError, match="10 of the 50 calibration images are reported by evaluate"):
+        calibrate.main(given, types.SimpleNamespace(**values))
 
 
 def test_calibrate_then_verify(run, capsys):
