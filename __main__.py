@@ -8,6 +8,7 @@ import sys
 PROGRAMS = {
     "train": "trains an embedder; the same command again goes on where it stopped",
     "evaluate": "measures a trained run on classes it never saw, or by a paper's protocol",
+    "scorecard": "judges one checkpoint on everything, beside an untrained network, pixels and a reference",
     "report": "writes one self-contained HTML page about a run",
     "embed": "turns a folder of images into vectors",
     "search": "finds the vectors nearest to an image, or to many",

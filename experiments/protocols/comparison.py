@@ -98,3 +98,36 @@ def cells(row: dict) -> tuple[str, str, str]:
 def verdict(row: dict) -> str:
     """The verdict in words, with a mark where the record was selected on the test set."""
     return row["verdict"] + (", SELECTED ON TEST" if row["selected_on_test"] else "")
+
+
+def side_by_side(cards: dict[str, dict]) -> list[dict]:
+    """A row for each figure of the runs of scorecards: the metric of each card, None where it has none, and "apart".
+
+    cards: name -> record. "apart": pairs of names whose intervals exclude each other, the better first, or the higher
+    where neither is better by itself; None where the cards are of other images or drawn otherwise, and then no pair
+    can be told.
+    """
+    rows, comparable = {}, not otherwise(cards)
+    for name, card in cards.items():
+        for row in card["scores"]:
+            if "run" in row["of"]:
+                empty = {"task": row["task"], "metric": row["metric"], "better": row["better"],
+                         "of": dict.fromkeys(cards)}
+                rows.setdefault((row["task"], row["metric"]), empty)["of"][name] = row["of"]["run"]
+    order = [*dict.fromkeys(task for task, _ in rows)]
+    return [row | {"apart": _apart(row) if comparable else None}
+            for row in sorted(rows.values(), key=lambda row: order.index(row["task"]))]
+
+
+def otherwise(cards: dict[str, dict]) -> str:
+    """In what scorecards were made otherwise, so that their intervals tell no difference; "" for nothing."""
+    of = lambda get: len({get(card) for card in cards.values()}) > 1
+    if of(lambda card: card["protocol"]["records"]):
+        return "they are of other test images"
+    return "their seeds drew otherwise" if of(lambda card: card["seed"]) else ""
+
+
+def _apart(row: dict) -> list[tuple[str, str]]:
+    known = [(name, metric) for name, metric in row["of"].items() if metric and metric["low"] is not None]
+    pairs = [(one, other) for one, high in known for other, low in known if high["low"] > low["high"]]
+    return [pair[::-1] for pair in pairs] if row["better"] == "lower" else pairs

@@ -6,6 +6,7 @@ import pytest
 
 from geodesic.configs import default, papers, protocols, stored
 from geodesic.experiments.protocols import comparison, record
+from tests.experiments.protocols.scorecard_files_test import made as card
 
 
 def made(paper="proxy_anchor:cub_resnet50", protocol="cub200", rule=record.TEST, **metrics):
@@ -128,3 +129,23 @@ def test_weights_that_a_paper_started_from_are_asked_for_under_any_recipe():
         assert found["verdict"] == "not comparable" and found["why"].endswith("the paper from ImageNet weights")
     assert all("ImageNet weights" not in found["why"].replace("ImageNet weights alone", "")
                for found in comparison.compare(measured, "file"))
+
+
+def test_scorecards_beside_each_other():
+    """Intervals that touch do not exclude each other; of the EER the lower is the better."""
+    one = card(retrieval__map=(0.5, 0.4, 0.6), verification__eer=(0.3, 0.25, 0.35), health__rank=(9.0, None, None))
+    other = card(verification__eer=(0.1, 0.05, 0.2), retrieval__map=(0.7, 0.6, 0.8), size__bytes=(8.0, None, None))
+    third = card(retrieval__map=(0.9, 0.85, 0.95))
+    rows = comparison.side_by_side({"a": one, "b": other, "c": third})
+    assert [(row["task"], row["metric"], row["apart"]) for row in rows] == [
+        ("retrieval", "map", [("c", "a"), ("c", "b")]), ("verification", "eer", [("b", "a")]), ("health", "rank", []),
+        ("size", "bytes", [])]
+    assert rows[0]["of"]["b"] == {"value": 0.7, "low": 0.6, "high": 0.8} and rows[1]["of"]["c"] is None
+    assert comparison.otherwise({"a": one, "c": third}) == ""
+
+
+@pytest.mark.parametrize(("changes", "why"), [({"records": "4567"}, "they are of other test images"),
+                                              ({"seed": 1}, "their seeds drew otherwise")])
+def test_scorecards_of_other_images_tell_no_difference(changes, why):
+    cards = {"a": card(retrieval__map=(0.5, 0.4, 0.6)), "b": card(retrieval__map=(0.9, 0.8, 1.0), **changes)}
+    assert comparison.otherwise(cards) == why and comparison.side_by_side(cards)[0]["apart"] is None
