@@ -234,7 +234,7 @@ def page(record: dict) -> str:
     return "\n".join([
         *lines, "",
         "The trunk of `--weights` is the ResNet-50 that Keras trained on ImageNet: no face network. It does better on "
-        "whole portraits, where hair, clothes and the sitting tell people apart, than on the faces alone. The "
+        "whole portraits, where hair, clothes and background are seen too, than on the faces alone. The "
         "MobileFaceNet (npm, faceplugin-face-recognition-js 0.0.1, MIT; on which faces it was trained is not said) is "
         "no trunk of ours: it runs in onnxruntime, on the crops that our code aligned to ArcFace's template, and all "
         "else is the same code. It is there to say whether landmarks, crops, pairs and folds are right, and alignment "
