@@ -225,7 +225,7 @@ def test_a_checkpoint_of_another_model_is_refused(trained, tmp_path):
     assert "is of another model" in line and "(512,)" in line and "(64,)" in line
 
 
-@pytest.mark.parametrize("program", ["evaluate", "report"])
+@pytest.mark.parametrize("program", ["evaluate", "report", "scorecard"])
 def test_no_run_at_all_is_said(program, tmp_path):
     assert "no run in" in fails(program, f"--workdir={tmp_path / 'nowhere'}")
 

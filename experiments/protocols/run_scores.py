@@ -86,7 +86,7 @@ def measure(run: Run, test: datasets.Source, *, baselines: bool = True, also: tu
     record = {
         "protocol": {
             "source": data.describe(run.config.test_data), "images": len(labels), "classes": len(np.unique(labels)),
-            "records": identity.identity(test)["records"], "classes_trained_on": trained_on(run, test),
+            "records": identity.identity(test)["records"], "classes_trained_on": _trained_on(run, test),
             **(_RETRIEVAL_PROTOCOL if rows else {}), "selected_on": rule,
         },
         "seed": run.config.seed, "config_hash": stored.hash_of(run.config), "checkpoint_step": run.step,
@@ -154,7 +154,7 @@ def _outliers(run: Run) -> dict:
             "scores": {"outliers": float(len(places))}, "paths": [source.paths[place] for place in places]}
 
 
-def trained_on(run: Run, test: datasets.Source) -> int | None:
+def _trained_on(run: Run, test: datasets.Source) -> int | None:
     """How many of the test classes have the names of classes that were trained on; None where these are not known."""
     with contextlib.suppress(UserError):
         return len({*run.class_places} & {*test.class_names})

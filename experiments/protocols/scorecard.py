@@ -4,6 +4,7 @@ The test images are embedded once by each contestant, and every task (scorecard_
 robustness alone embeds them again, corrupted.
 """
 
+import contextlib
 import os
 import statistics
 import time
@@ -18,7 +19,7 @@ from geodesic.configs import stored
 from geodesic.datasets import corruptions, identity
 from geodesic.errors import UserError
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.protocols import evaluation, grouping, intervals, record, robustness, run_scores
+from geodesic.experiments.protocols import evaluation, grouping, intervals, record, robustness
 from geodesic.experiments.protocols import scorecard_files as files
 from geodesic.experiments.protocols import scorecard_tasks as tasks
 from geodesic.experiments.trained import embedding, network
@@ -197,13 +198,13 @@ def _record(run: Run, test: datasets.Source, models: Mapping[str, Run], labels, 
     rows = found.ordered()
     present = {row["task"] for row in rows}
     what = {task.name: task.what for task in tasks.TASKS} | _OTHERS
+    contestants = {name: _who(model, test, name) for name, model in models.items()}
     return {
         "schema": files.SCHEMA, "version": files.VERSION, "workdir": run.workdir,
         "protocol": {"source": data.describe(run.config.test_data), "records": identity.identity(test)["records"],
                      "images": len(labels), "classes": len(np.unique(labels)),
-                     "classes_trained_on": run_scores.trained_on(run, test)},
-        "contestants": {name: _who(model) for name, model in models.items()} | {
-            PIXELS: {"name": f"{run.config.input.image_size} px"}},
+                     "classes_trained_on": contestants[RUN]["classes_trained_on"]},
+        "contestants": contestants | {PIXELS: {"name": f"{run.config.input.image_size} px"}},
         "scores": rows, "what": {task: text for task, text in what.items() if task in present},
         "intervals": {task.name: intervals.describe(task.over) | (
             {"resamples": grouping.RESAMPLES} if task.name == "clustering" else {})
@@ -213,9 +214,13 @@ def _record(run: Run, test: datasets.Source, models: Mapping[str, Run], labels, 
     }
 
 
-def _who(model: Run) -> dict:
-    config = model.config
+def _who(model: Run, test: datasets.Source, name: str) -> dict:
+    """classes_trained_on: of the test classes, by name, as far as the workdir knows; None where it does not."""
+    config, seen = model.config, None
+    with contextlib.suppress(UserError):
+        seen = 0 if name == UNTRAINED else len({*model.class_places} & {*test.class_names})
     return {"name": f"{config.embedder.name}, step {model.step}" if model.step else config.embedder.name,
             "workdir": model.workdir, "embedder": config.embedder.name, "step": model.step, "digest": model.digest,
             "config_hash": stored.hash_of(config), "image_size": config.input.image_size,
-            "layer": config.evaluation.layer, "average_horizontal_flips": config.evaluation.average_horizontal_flips}
+            "classes_trained_on": seen, "layer": config.evaluation.layer,
+            "average_horizontal_flips": config.evaluation.average_horizontal_flips}

@@ -38,7 +38,9 @@ def render(record: dict, credit: str = "") -> str:
 def describe(record: dict) -> str:
     """Who is judged, on what, and beside whom."""
     protocol, environment, who = record["protocol"], record["environment"], record["contestants"]
-    beside = [f"{name} ({values['name']})" for name, values in who.items() if name != scorecard.RUN]
+    seen = lambda values: values.get("classes_trained_on") or 0
+    beside = [f"{name} ({values['name']}" + (f", {seen(values):,} of the classes also trained on)" if seen(values) else
+                                             ")") for name, values in who.items() if name != scorecard.RUN]
     run = who[scorecard.RUN]
     return (f"{run['workdir']} ({run['name']}, weights {run['digest']}, configuration {run['config_hash'][:12]}) on "
             f"{protocol['source']}: {run_scores.what_was_tested(record)}. Beside it: {', '.join(beside)}. "
@@ -79,7 +81,8 @@ def best(row: dict) -> set[str]:
 
 def _table(record: dict) -> str:
     names = [*record["contestants"]]
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    head = "".join(f"<th>{html.escape(name)}<br>{html.escape(values['name'])}</th>"
+                   for name, values in record["contestants"].items())
     lines, task = [f"<tr><th></th>{head}</tr>"], ""
     for row in record["scores"]:
         if row["task"] != task:

@@ -99,6 +99,8 @@ def test_what_was_judged_is_told(whole):
     why = {(one["task"], one["why"]) for one in found["left_out"]}
     assert why == {("few-shot", "no group has 5 classes of 10 examples (shots and queries)"),
                    ("few-shot", "no group has 20 classes of 6 examples (shots and queries)")}
+    assert found["contestants"]["untrained network"]["classes_trained_on"] == 0
+    assert found["contestants"][REFERENCE]["classes_trained_on"] is None  # these weights have no names of classes
     assert found["contestants"][RUN]["digest"] != found["contestants"][REFERENCE]["digest"] and found["seconds"] > 0
     curves, means = found["curves"], {row["metric"]: row["of"] for row in found["scores"]
                                       if row["task"] == "robustness"}
