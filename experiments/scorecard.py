@@ -28,6 +28,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("step", -1, "Step of the checkpoint to judge; -1 is the last one.")
     flags.DEFINE_string("reference", "", "Another workdir to stand beside: a run, or imported weights.")
     flags.DEFINE_bool("robustness", True, "Embed corrupted images too: 26 passes over up to 2,000 images by each.")
+    flags.DEFINE_list("detectors", [], "Detectors on the frozen trunks, evaluated: run=WORKDIR, reference=WORKDIR, "
+                      "untrained=WORKDIR.")
     flags.DEFINE_integer("seed", 0, "Of what is drawn: clusters, episodes, halves, corruptions, intervals.")
     flags.DEFINE_string("out", "", f"Folder for {', '.join(scorecard_files.NAMES)}; default: scorecard in --workdir.")
     flags.DEFINE_bool("overwrite", False, "Replace a scorecard on other images in --out.")
@@ -44,6 +46,7 @@ def main(config, values) -> None:
     if not values.overwrite:
         _check_replaceable(out, test)
     record = scorecard.measure(run, test, reference, robust=values.robustness, seed=values.seed,
+                               detectors=_detectors(values.detectors),
                                say=lambda line: print(line, flush=True), progress=progress.lines)
     record["seconds"] = round(time.monotonic() - started, 1)
     contents = scorecard_page.to_csv(record), scorecard_page.render(record, data.credit(config.test_data))
@@ -52,6 +55,17 @@ def main(config, values) -> None:
     workdir.write_json(os.path.join(out, scorecard_files.NAMES[0]), record)
     _print(record)
     print(f"written to {', '.join(storage.absolute(os.path.join(out, name)) for name in scorecard_files.NAMES)}")
+
+
+def _detectors(given: list[str]) -> dict[str, str]:
+    """Contestant -> workdir. Raises UserError for what is not NAME=WORKDIR."""
+    found = {}
+    for text in given:
+        name, sign, folder = text.partition("=")
+        if not (sign and name and folder):
+            raise UserError(f"--detectors takes run=WORKDIR, reference=WORKDIR, untrained=WORKDIR; got {text!r}")
+        found[scorecard.UNTRAINED if name == "untrained" else name] = folder
+    return found
 
 
 def _check_replaceable(out: str, test: datasets.Source) -> None:

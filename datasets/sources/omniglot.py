@@ -47,7 +47,8 @@ class Omniglot:
 
     def __getitem__(self, index: int) -> dict:
         ink = np.unpackbits(self._bits[index])[:SIDE * SIDE].reshape(SIDE, SIDE)
-        return {"image": grey.of((1 - ink) * np.uint8(255)), "label": int(self.labels[index]), "path": self.paths[index],
+        image = grey.of((1 - ink) * np.uint8(255))
+        return {"image": image, "label": int(self.labels[index]), "path": self.paths[index],
                 "drawer": int(self._drawers[index])}
 
     def record_names(self) -> list[str]:

@@ -19,7 +19,7 @@ from geodesic.configs import stored
 from geodesic.datasets import corruptions, identity
 from geodesic.errors import UserError
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.protocols import evaluation, grouping, intervals, record, robustness
+from geodesic.experiments.protocols import evaluation, grouping, intervals, record, robustness, scorecard_detectors
 from geodesic.experiments.protocols import scorecard_files as files
 from geodesic.experiments.protocols import scorecard_tasks as tasks
 from geodesic.experiments.trained import embedding, network
@@ -30,8 +30,9 @@ from geodesic.metrics import retrieval
 RUN, REFERENCE, UNTRAINED, PIXELS = "run", "reference", "untrained network", "raw pixels"
 # Images that are embedded at a time where speed is measured, and how often.
 BATCH, ROUNDS = 32, 5
-ROBUSTNESS, SIZE = "robustness", "size"
+DETECTION, ROBUSTNESS, SIZE = "detection", "robustness", "size"
 _OTHERS = {
+    DETECTION: "Boxes by detectors that learnt on the frozen trunks, by COCO's rules.",
     ROBUSTNESS: "map@r where corrupted images search clean ones: the mean over five strengths, and over all kinds.",
     SIZE: f"GFLOP of one view of one image, two for each multiply-add; images a second, {BATCH} at a time, without "
           f"reading them: the median of {ROUNDS} times, in turns.",
@@ -41,6 +42,7 @@ Progress = Callable[[str, int, str], Callable[[int], None]]
 
 
 def measure(run: Run, test: datasets.Source, reference: Run | None = None, *, robust: bool = True, seed: int = 0,
+            detectors: Mapping[str, str] = types.MappingProxyType({}),
             say: Callable[[str], None] = lambda line: None,
             progress: Progress = lambda what, total, unit: lambda done: None) -> dict:
     """Judges a run on test images, and gives the record that scorecard.json holds.
@@ -51,6 +53,7 @@ def measure(run: Run, test: datasets.Source, reference: Run | None = None, *, ro
       reference: another model, which sees the images at its own size.
       robust: whether corrupted images are embedded too, `robustness.PASSES` times by each contestant.
       seed: of clusters, episodes, halves, corruptions and intervals.
+      detectors: contestant -> workdir of a detector on its frozen trunk, as scorecard_detectors.read takes them.
       say: is told what is being done, in lines.
       progress: (what, how many, their unit) -> a function that is told of them as they are done.
 
@@ -58,6 +61,7 @@ def measure(run: Run, test: datasets.Source, reference: Run | None = None, *, ro
     Raises UserError for a model that has no such embeddings, and where no task can be scored.
     """
     models = _models(run, reference)
+    boxes = scorecard_detectors.read(detectors, models, UNTRAINED)
     embedded, kept, problems = _embed(models, test, progress)
     for problem in problems:
         say(f"left out: {problem}")
@@ -65,6 +69,8 @@ def measure(run: Run, test: datasets.Source, reference: Run | None = None, *, ro
     _score(embedded, labels, run.config, seed, found, say, progress)
     if not {task for task, _ in found.scores} - {"health"}:
         raise UserError(f"no task can be scored on {data.describe(run.config.test_data)}: {found.left_out[0]['why']}")
+    for name, metrics in boxes["of"].items():
+        found.add(DETECTION, name, lambda metrics=metrics: metrics)
     if robust:
         _corrupt(models, test, kept, seed, found, progress)
     for name, values in embedded.items():
@@ -73,8 +79,12 @@ def measure(run: Run, test: datasets.Source, reference: Run | None = None, *, ro
     for name, values in rates.items():
         found.add(SIZE, name, lambda values=values: {"images a second": intervals.metric(statistics.median(values))})
     speed = {"batch": _batch(run), "load": round(os.getloadavg()[0], 2), "rates": rates}
-    return _record(run, test, models, labels, found, seed) | {
+    record = _record(run, test, models, labels, found, seed) | {
         "unreadable": problems, "curves": found.curves, "speed": speed}
+    if boxes["of"]:
+        record["intervals"][DETECTION] = boxes["interval"]
+        record["detection"] = {name: boxes[name] for name in ("source", "detectors")}
+    return record
 
 
 class _Found:

@@ -45,7 +45,8 @@ def weights(tmp_path_factory):
 
 def judged(weights, overrides=None, **values):
     folder = str(weights / "run")
-    given = dict(workdir=folder, reference="", step=-1, robustness=False, seed=0, out="", overwrite=False) | values
+    given = dict(workdir=folder, reference="", step=-1, robustness=False, seed=0, out="", overwrite=False,
+                 detectors=[]) | values
     config = loading.stored_config(folder)
     scorecard.main(stored.changed(config, overrides or {}), types.SimpleNamespace(**given))
 
