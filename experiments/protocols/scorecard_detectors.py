@@ -39,7 +39,8 @@ def read(given: Mapping[str, str], models: Mapping[str, Run], untrained: str) ->
         first = first or (workdir, same)
         for what, value in same.items():
             if value != first[1][what]:
-                raise UserError(f"the detectors {first[0]} and {workdir} differ in their {what}: they are no comparison")
+                raise UserError(f"the detectors {first[0]} and {workdir} differ in their {what}: they are no "
+                                f"comparison")
         found["of"][name] = {metric: scores["detection"]["metrics"][metric] for metric in METRICS}
         found["detectors"][name] = {"workdir": workdir, "digest": run.digest}
         found |= {"source": scores["protocol"]["source"], "interval": scores["detection"]["interval"]}
