@@ -15,7 +15,8 @@ RESULTS = published.ROOT / "benchmarks" / "results"
 def test_a_run_names_a_configuration_and_metrics_that_are(run):
     file, _, row = run.config.partition(":")
     config = grocery.get_config(row) if "grocery" in file else papers.load("omniglot").get_config(row)
-    assert run.pretrained == ("pretrained" in run.config) and config.embedder.name
+    starts = any(word in run.config for word in ("pretrained", "finetuned"))
+    assert run.pretrained == starts and config.embedder.name
     assert all(protocols.get(name) and protocols.definition(metric) for name in run.protocols for metric in run.metrics)
 
 
