@@ -30,7 +30,7 @@ def test_the_page_names_all(tmp_path, monkeypatch, capsys):
     assert json.loads((tmp_path / "out.json").read_text())["rounds"] == 5
 
 
-def test_photos_are_required(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["x"])
+def test_photos_are_required(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", f"--out={tmp_path / 'out'}"])
     with pytest.raises(SystemExit, match="--photos=FOLDER_OR_ZIP is required"):
         augmentations.main()

@@ -81,9 +81,9 @@ def test_elastic_offsets_have_the_stated_deviation():
     """At the middle of the grid: a ramp of 5 a pixel tells where a pixel comes from."""
     ramp = np.repeat(np.broadcast_to(np.arange(40, dtype=np.uint8) * 5, (40, 40))[:, :, None], 3, axis=2)
     for image in (ramp, np.ascontiguousarray(ramp.transpose(1, 0, 2))):
-        moved = [float(augmented(image, seed, elastic=0.05)[20, 20, 0]) / 5 - 20 for seed in range(400)]
-        assert np.std(moved) == pytest.approx(0.05 * 40, rel=0.12)
-        assert abs(np.mean(moved)) < 0.35
+        moved = [float(augmented(image, seed, elastic=0.05)[20, 20, 0]) / 5 - 20 for seed in range(150)]
+        assert np.std(moved) == pytest.approx(0.05 * 40, rel=0.2)
+        assert abs(np.mean(moved)) < 0.5
         np.testing.assert_allclose(augmented(image, elastic=1e-6), image, atol=1)
 
 

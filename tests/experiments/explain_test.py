@@ -92,7 +92,7 @@ def test_a_detectors_best_box(detector, tmp_path, capsys):
         explains(detector, [picture, picture])
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("value", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_a_map_of_nothing_is_not_measured(detector, monkeypatch, tmp_path, capsys, value):
     picture = drawn.draw(np.random.default_rng(2))[0]
     PIL.Image.fromarray(picture).save(tmp_path / "photo.png")

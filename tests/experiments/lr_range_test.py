@@ -48,7 +48,7 @@ def options(folder, **changes):
 
 
 def test_the_program(tmp_path, capsys, monkeypatch):
-    mesh = meshes.make(jax.devices()[:2])
+    mesh = meshes.make(jax.devices()[:1])
     monkeypatch.setattr(meshes, "make", lambda devices=None: mesh)
     config = tiny.config(tiny.faces(tmp_path / "faces"), loss__name="softmax")
     assert lr_range.main(config, options(tmp_path)) == 0

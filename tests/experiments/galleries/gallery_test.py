@@ -254,6 +254,7 @@ def test_check_finds_a_row_of_another_picture(gallery, photos):
     assert any("is not of this model and picture" in line for line in gallery.check().problems)
 
 
+@pytest.mark.slow
 def test_an_index_says_what_it_finds_and_is_refused_below(tmp_path, monkeypatch):
     monkeypatch.setattr(approximate, "_LEAST", 300)
     names = {f"{place}.jpg": f"{'abcdefgh'[place % 8]}{place}" for place in range(400)}

@@ -32,7 +32,8 @@ def own(run, pictures: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("kind", ["onnx", pytest.param("stablehlo", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["onnx", "stablehlo"])
 def test_one_file_for_pictures_of_any_size(run, tmp_path, kind):
     record = run.export(tmp_path, (kind,), free_size=True)
     taken = record["input"]
