@@ -22,7 +22,7 @@ from benchmarks import turns
 from geodesic import datasets
 from geodesic.experiments.process import runtime
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.protocols import probing
+from geodesic.experiments.protocols import fitting
 from geodesic.experiments.trained import features
 from geodesic.metrics import logistic
 
@@ -35,8 +35,8 @@ def main() -> None:
     runtime.start()
     load = os.getloadavg()[0]
     train, validation, test = rows(asked)
-    both = probing.Rows(*map(np.concatenate, zip(train, validation, strict=True)))
-    (found, best), seconds = timed(lambda: probing.sweep(train, validation))
+    both = fitting.Rows(*map(np.concatenate, zip(train, validation, strict=True)))
+    (found, best), seconds = timed(lambda: fitting.sweep(train, validation))
     refit, again = timed(lambda: logistic.fit(*both, best.c, start=best))
     print(f"sweep {seconds}, refit {again}", flush=True)
     record = {
@@ -52,12 +52,12 @@ def main() -> None:
     print(table(record))
 
 
-def rows(asked) -> tuple[probing.Rows, ...]:
+def rows(asked) -> tuple[fitting.Rows, ...]:
     """Of the training, validation and test images, as they are."""
     run = geodesic.load(asked.workdir, overrides={"input.image_size": asked.image_size})
     sources = [datasets.build("image_folder", path=os.path.join(asked.data, part)) for part in ("train", "val", "test")]
     place = {name: label for label, name in enumerate(sources[0].class_names)}
-    return tuple(probing.Rows(
+    return tuple(fitting.Rows(
         np.asarray(features.of(run, source, folder=asked.features)["embedding"].values, np.float64),
         np.array([place[name] for name in source.class_names])[source.labels]) for source in sources)
 
@@ -69,7 +69,7 @@ def timed(action):
     return result, [round(time.perf_counter() - started, 2), round(time.process_time() - worked, 2)]
 
 
-def single(c: float, both: probing.Rows, test: probing.Rows, rounds: int, tol: float = 1e-4) -> dict:
+def single(c: float, both: fitting.Rows, test: fitting.Rows, rounds: int, tol: float = 1e-4) -> dict:
     from sklearn.linear_model import LogisticRegression
 
     ours, peers = [], []
@@ -94,7 +94,7 @@ def table(record: dict) -> str:
         "`python -m benchmarks.probe --workdir=... --data=...`; Grocery Store, Keras' ResNet-50, features as they are.",
         "",
         f"{fits:,} images that fit and {all_rows - fits:,} that validate, {record['classes']} classes, "
-        f"{record['size']:,} numbers each. {len(probing.CS)} values of C from 1e-6 to 1e5: **{sweep[0]:.1f} s** "
+        f"{record['size']:,} numbers each. {len(fitting.CS)} values of C from 1e-6 to 1e5: **{sweep[0]:.1f} s** "
         f"({sweep[1]:.1f} s of processor), {record['evaluations']:,} evaluations of loss and gradient; the refit at "
         f"C {record['c']:.3g}: {refit[0]:.1f} s ({refit[1]:.1f}). Validation {record['validation']:.4f}, test "
         f"{record['test']:.4f}.", "",

@@ -26,6 +26,7 @@ from scipy import optimize, stats
 
 import geodesic
 from benchmarks import turns
+from geodesic import datasets
 from geodesic.configs import omniglot, sweeps
 from geodesic.experiments.process import runtime
 from geodesic.experiments.process import workdir as workdirs
@@ -150,9 +151,9 @@ def noisy(path: str, workdir: str, noise: float) -> str:
         out.parent.mkdir(parents=True, exist_ok=True)
         arrays = dict(np.load(path))
         rng = np.random.default_rng(17)
-        order = sorted(range(len(arrays["names"])), key=lambda label: ("evaluation" in str(arrays["names"][label]),
-                                                                       str(arrays["names"][label])))
-        trained = np.array(order[slice(*TRAINED)])
+        number = {str(name): label for label, name in enumerate(arrays["names"])}
+        source = datasets.build("omniglot", path=path, classes=TRAINED)
+        trained = np.array([number[name] for name in source.class_names])
         rows = np.flatnonzero(np.isin(arrays["label"], trained))
         flipped = rng.choice(rows, round(noise * len(rows)), replace=False)
         place_of = {label: index for index, label in enumerate(trained.tolist())}

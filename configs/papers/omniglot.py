@@ -73,7 +73,6 @@ def _longer(config):
     config.input.image_size = 64
     config.augment.update(rotation=15.0, translation=0.1, scaling=0.3, shear=0.3, elastic=0.02)
     config.embedder.update(name="resnet18", dtype="bfloat16")
-    config.loss.subcenter_arcface.update(scale=32.0, margin=0.3)
     config.optimizer.ema_decay = 0.999
     config.batch_size, config.num_epochs = 256, 10
     config.schedule.warmup_epochs = 1.0

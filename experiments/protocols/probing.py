@@ -19,28 +19,15 @@ from geodesic.configs import stored
 from geodesic.datasets import identity
 from geodesic.errors import UserError
 from geodesic.experiments.process import workdir as workdirs
-from geodesic.experiments.protocols import intervals
+from geodesic.experiments.protocols import fitting, intervals
+from geodesic.experiments.protocols.fitting import Rows
 from geodesic.experiments.trained import features, network
 from geodesic.experiments.trained.run import Run
-from geodesic.metrics import bootstrap, classification, logistic, retrieval, ridge
+from geodesic.metrics import retrieval
 
-CS = np.logspace(-6, 5, 45)
-# Of what is fitted for a choice, and with few labels; and every fourth C, for what is decided before the sweep.
-_TOLERANCE, _COARSE = 1e-7, CS[::4]
-NEIGHBOURS = (1, 3, 5, 10, 20, 50)
-ALPHAS = np.logspace(-4, 4, 33)  # of ridge, in units of the mean square along an axis
-SHOTS, DRAWS = (1, 2, 5, 10), 10
 NORMALIZE = ("auto", "raw", "unit")
-VALIDATION_SHARE = 0.2
 _PIXELS = 32  # a side of the images that are a control as they are
 _UNTRAINED, _RAW = "untrained network", "raw pixels"
-
-
-class Rows(NamedTuple):
-    """Features of some images, and their classes."""
-
-    values: np.ndarray  # f[N,D]
-    labels: np.ndarray  # i[N]
 
 
 class Probe(NamedTuple):
@@ -93,7 +80,8 @@ def probe(run: Run, train: datasets.Source, test: datasets.Source, validation: d
     parts_of = lambda values: _parts(values, split, readable)
     (layer, chosen), tried = _choose({layer: parts_of(values) for layer, values in candidates.items()}, normalize, say)
     ours, predictions = _probed(*parts_of(candidates[layer]), chosen, seed, say)
-    ours["few_label"] = few_labels(*(_normalized(rows, chosen) for rows in parts_of(candidates[layer])), seed, say)
+    ours["few_label"] = fitting.few_labels(*(_normalized(rows, chosen) for rows in parts_of(candidates[layer])), seed,
+                                           say)
     rows = {f"{run.config.embedder.name}, {layer}": ours}
     for name in (_UNTRAINED, _RAW) if controls else ():
         say(f"control: {name}")
@@ -104,56 +92,6 @@ def probe(run: Run, train: datasets.Source, test: datasets.Source, validation: d
     record = {**_protocol(run, split, readable, seed), "layer": layer, "normalize": chosen, "asked": normalize,
               "candidates": tried, "results": rows, "environment": workdirs.environment(jax.devices())}
     return Probe(record, np.flatnonzero(readable["test"]), tested.labels, predictions, list(train.class_names))
-
-
-def sweep(train: Rows, validation: Rows, cs=CS) -> tuple[list[dict], logistic.Fit]:
-    """The validation accuracy of a logistic regression at each C, ascending, and the best fit; of equals the least C.
-
-    The fits are near enough to their optima for a choice, and not as near as that of the chosen C will be: where many
-    rows have few classes, the last digits of the largest C take most of the time.
-
-    Example:
-      >>> import numpy as np
-      >>> from geodesic.experiments.protocols import probing
-      >>> rows = probing.Rows(np.eye(2)[[0, 0, 1, 1]], np.array([0, 0, 1, 1]))
-      >>> curve, best = probing.sweep(rows, rows, (0.1, 1.0))
-      >>> curve[0]["validation"], best.c
-      (1.0, 0.1)
-    """
-    curve, best = [], None
-    for fit in logistic.path(*train, cs, tolerance=_TOLERANCE):
-        accuracy = float((fit.predict(validation.values) == validation.labels).mean())
-        if best is None or accuracy > max(one["validation"] for one in curve):
-            best = fit
-        curve.append({"c": fit.c, "validation": accuracy, "loss": fit.loss, "evaluations": fit.evaluations})
-    return curve, best
-
-
-def few_labels(train: Rows, validation: Rows, test: Rows, seed: int = 0, say=lambda line: None, *,
-               shots: tuple[int, ...] = SHOTS, draws: int = DRAWS) -> list[dict]:
-    """The test accuracy of a logistic regression on few images of each class, over many draws of them.
-
-    A class with fewer images gives all that it has. The C of a number of labels is the one whose mean accuracy on the
-    validation images over the draws is best. The interval is 1.96 standard errors of the mean over the draws.
-    """
-    rng, found = np.random.default_rng((seed, 1)), []
-    most = np.bincount(train.labels).max()
-    for shot in [shot for shot in shots if shot <= most]:
-        fits = []
-        for _ in range(draws):
-            order = rng.permutation(len(train.labels))
-            kept = np.concatenate([order[train.labels[order] == label][:shot] for label in np.unique(train.labels)])
-            fits.append([*logistic.path(train.values[kept], train.labels[kept], _COARSE, tolerance=_TOLERANCE)])
-        validated = np.mean([[(fit.predict(validation.values) == validation.labels).mean() for fit in draw]
-                             for draw in fits], axis=0)
-        best = int(validated.argmax())
-        each = np.array([(draw[best].predict(test.values) == test.labels).mean() for draw in fits])
-        half = 1.96 * each.std(ddof=1) / np.sqrt(draws) if draws > 1 else float("nan")
-        found.append({"labels": shot, "c": float(_COARSE[best]), "validation": float(validated[best]),
-                      "test": intervals.metric(each.mean(), each.mean() - half, each.mean() + half),
-                      "draws": each.tolist()})
-        say(f"{shot} labels a class: test {each.mean():.4f} +- {half:.4f}, C {_COARSE[best]:.2g}")
-    return found
 
 
 def _check(run: Run, train, test, validation, layers, normalize: str, seed: int) -> _Split:
@@ -176,21 +114,8 @@ def _check(run: Run, train, test, validation, layers, normalize: str, seed: int)
             raise UserError(f"{len(unknown)} of the {len(names)} {part} classes have no training image, {unknown[0]!r} "
                             f"for one: a probe answers with classes that it was fitted on")
         labels[part] = np.array([place.get(name, -1) for name in source.class_names])[source.labels]
-    aside = np.zeros(len(train), bool) if validation is not None else set_aside(train.labels, seed)
+    aside = np.zeros(len(train), bool) if validation is not None else fitting.set_aside(train.labels, seed)
     return _Split(sources, labels, aside)
-
-
-def set_aside(labels: np.ndarray, seed: int) -> np.ndarray:
-    """bool[N]: a fifth of each class, at least one where it has two. Raises UserError where no class has two."""
-    rng, aside = np.random.default_rng(seed), np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        places = rng.permutation(np.flatnonzero(labels == label))
-        if len(places) > 1:
-            aside[places[:max(round(VALIDATION_SHARE * len(places)), 1)]] = True
-    if not aside.any():
-        raise UserError("no class has two training images, so that none can be set aside to choose C on: give "
-                        "validation images")
-    return aside
 
 
 def _features(run: Run, split: _Split, layers: set[str], folder: str, progress, variables: dict | None = None
@@ -223,10 +148,10 @@ def _choose(candidates: dict[str, tuple[Rows, Rows, Rows]], normalize: str, say)
     tried = []
     for layer, (train, validation, _) in candidates.items():
         for kind in kinds:
-            curve, best = sweep(_normalized(train, kind), _normalized(validation, kind), _COARSE)
+            curve, best = fitting.sweep(_normalized(train, kind), _normalized(validation, kind), fitting.COARSE)
             reached = max(one["validation"] for one in curve)
             tried.append({"layer": layer, "normalize": kind, "c": best.c, "validation": reached})
-            say(f"layer {layer}, {kind}: validation {reached:.4f} at C {best.c:.2g} of {len(_COARSE)} values")
+            say(f"layer {layer}, {kind}: validation {reached:.4f} at C {best.c:.2g} of {len(fitting.COARSE)} values")
     best = max(tried, key=lambda one: one["validation"])
     return (best["layer"], best["normalize"]), tried
 
@@ -235,42 +160,13 @@ def _probed(train: Rows, validation: Rows, test: Rows, kind: str, seed: int, say
     """(the results of one kind of features, what the logistic regression answers for the test images)."""
     train, validation, test = (_normalized(rows, kind) for rows in (train, validation, test))
     both = Rows(*(np.concatenate(pair) for pair in zip(train, validation, strict=True)))
-    curve, best = sweep(train, validation)
-    # A class of which only images that validate can be read is in no fit of the sweep.
-    start = best if np.array_equal(best.classes, np.unique(both.labels)) else None
-    predictions = logistic.fit(*both, best.c, start=start).predict(test.values)
-    place = int(np.searchsorted(CS, best.c * (1 - 1e-9)))
-    tested = lambda answers: _interval(answers == test.labels, seed)
-    result = {"normalize": kind, "size": train.values.shape[1], "logistic": {
-        "c": best.c, "validation": curve[place]["validation"], "neighbours": curve[max(place - 1, 0):place + 2],
-        "at_edge": place in (0, len(CS) - 1), "test": tested(predictions), "curve": curve}}
-    result["knn"] = _knn(train, validation, both, test, tested)
-    result["ridge"] = _ridge(train, validation, both, test, tested)
+    given = train, validation, both, test, lambda answers: fitting.accuracy(answers == test.labels, seed)
+    found, predictions = fitting.logistic_regression(*given)
+    result = {"normalize": kind, "size": train.values.shape[1], "logistic": found,
+              "knn": fitting.nearest_neighbours(*given), "ridge": fitting.ridge_regression(*given)}
     for name in ("logistic", "knn", "ridge"):
         say(f"  {name}: validation {result[name]['validation']:.4f}, test {result[name]['test']['value']:.4f}")
     return result, predictions
-
-
-def _knn(train: Rows, validation: Rows, both: Rows, test: Rows, tested) -> dict:
-    """By cosine and votes of equal weight."""
-    share = lambda k: float((classification.knn(*train, validation.values, k) == validation.labels).mean())
-    curve = [{"k": k, "validation": share(k)} for k in NEIGHBOURS if k <= len(train.labels)]
-    best = max(curve, key=lambda one: one["validation"])
-    return {**best, "test": tested(classification.knn(*both, test.values, best["k"])), "curve": curve}
-
-
-def _ridge(train: Rows, validation: Rows, both: Rows, test: Rows, tested) -> dict:
-    unit = lambda rows: float(rows.values.var(axis=0).sum() * len(rows.labels) / min(rows.values.shape))
-    curve = [{"alpha": float(alpha), "validation": float((fit.predict(validation.values) == validation.labels).mean())}
-             for alpha, fit in zip(ALPHAS, ridge.path(*train, ALPHAS * max(unit(train), 1e-12)), strict=True)]
-    best = max(curve, key=lambda one: one["validation"])
-    fit = next(ridge.path(*both, [best["alpha"] * max(unit(both), 1e-12)]))
-    return {**best, "test": tested(fit.predict(test.values)), "curve": curve}
-
-
-def _interval(hits: np.ndarray, seed: int) -> dict:
-    """Of an accuracy, by the bootstrap over test images: the classes are given, and are no sample of others."""
-    return intervals.metric(*bootstrap.mean_interval(hits.astype(float), np.arange(len(hits)), seed=seed))
 
 
 def _control(name: str, run: Run, split: _Split, layer: str, folder: str, progress) -> dict[str, np.ndarray]:
@@ -308,6 +204,6 @@ def _protocol(run: Run, split: _Split, readable: dict[str, np.ndarray], seed: in
         "images": counts, "classes": len(np.unique(train.labels)),
         "records": {part: identity.identity(source)["records"] for part, source in split.sources.items()},
         "validated_on": "given images" if given else
-                        f"{VALIDATION_SHARE:g} of each class's training images, drawn by seed {seed}",
+                        f"{fitting.VALIDATION_SHARE:g} of each class's training images, drawn by seed {seed}",
         "intervals": intervals.describe("test images"),
     }

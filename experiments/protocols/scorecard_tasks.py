@@ -7,8 +7,16 @@ from typing import NamedTuple
 import numpy as np
 
 from geodesic.errors import UserError
-from geodesic.experiments.protocols import analyses, episodes, grouping, intervals, probing, ranking, robustness
-from geodesic.metrics import bootstrap, classification, clustering, clustering_intervals, logistic, retrieval
+from geodesic.experiments.protocols import (
+    analyses,
+    episodes,
+    fitting,
+    grouping,
+    intervals,
+    ranking,
+    robustness,
+)
+from geodesic.metrics import clustering, clustering_intervals, retrieval
 
 EPISODES = 600
 
@@ -67,17 +75,12 @@ def _probe(rows: Rows) -> dict[str, dict]:
     if (np.unique(labels, return_counts=True)[1] > 1).sum() < 2:
         raise UserError("a probe needs two classes of two images or more")
     learnt, tested = analyses.halves(labels, np.random.default_rng(rows.seed))
-    aside = probing.set_aside(labels[learnt], rows.seed)
-    train, validation, both, test = (probing.Rows(unit[places], labels[places]) for places in (
+    aside = fitting.set_aside(labels[learnt], rows.seed)
+    train, validation, both, test = (fitting.Rows(unit[places], labels[places]) for places in (
         learnt[~aside], learnt[aside], learnt, tested))
-    _, best = probing.sweep(train, validation)
-    share = lambda k: float((classification.knn(*train, validation.values, k) == validation.labels).mean())
-    k = max((k for k in probing.NEIGHBOURS if k <= len(train.labels)), key=share)
-    answers = {"linear probe": logistic.fit(*both, best.c, start=best).predict(test.values),
-               "nearest neighbours": classification.knn(*both, test.values, k)}
-    return {name: intervals.metric(*bootstrap.mean_interval(
-        (answer == test.labels).astype(float), np.arange(len(answer)), seed=rows.seed))
-        for name, answer in answers.items()}
+    given = train, validation, both, test, lambda answers: fitting.accuracy(answers == test.labels, rows.seed)
+    logistic, _ = fitting.logistic_regression(*given)
+    return {"linear probe": logistic["test"], "nearest neighbours": fitting.nearest_neighbours(*given)["test"]}
 
 
 def _health(rows: Rows) -> dict[str, dict]:

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from benchmarks import probe
-from geodesic.experiments.protocols import probing
+from geodesic.experiments.protocols import fitting
 
 
 def test_a_single_value_is_held_against_scikit_learn():
     rng, labels = np.random.default_rng(0), np.arange(60) % 4
-    rows = lambda: probing.Rows(rng.normal(size=(60, 8)) + 2 * np.eye(8)[labels], labels)
+    rows = lambda: fitting.Rows(rng.normal(size=(60, 8)) + 2 * np.eye(8)[labels], labels)
     found = probe.single(0.5, rows(), rows(), rounds=2)
     assert found["loss"] == pytest.approx(found["peer_loss"], rel=1e-4)
     assert found["loss"] <= found["peer_loss"] * (1 + 1e-6) and found["same_answers"] >= 0.98
