@@ -233,12 +233,13 @@ def page(record: dict) -> str:
         lines.append(f"| {row} | {' | '.join(shown)} |")
     return "\n".join([
         *lines, "",
-        "The trunk of `--weights` is the ResNet-50 that Keras trained on ImageNet: no face network, and on whole portraits "
-        "it sees hair, clothes and background too. The MobileFaceNet (npm, faceplugin-face-recognition-js 0.0.1, MIT; on "
-        "which faces it was trained is not said) is no trunk of ours: it runs in onnxruntime, on the crops that our code "
-        "aligned to ArcFace's template, and all else is the same code. Its two rows say whether landmarks, crops, pairs "
-        "and folds are right. What is missing is an IResNet trained with ArcFace; none was found in a package of PyPI or "
-        "npm, and `--weights` is where it belongs. Neither photographs nor weights are part of this repository.", "",
+        "The trunk of `--weights` is the ResNet-50 that Keras trained on ImageNet: no face network, and on whole "
+        "portraits it sees hair, clothes and background too. The MobileFaceNet (npm, faceplugin-face-recognition-js "
+        "0.0.1, MIT; on which faces it was trained is not said) is no trunk of ours: it runs in onnxruntime, on the "
+        "crops that our code aligned to ArcFace's template, and all else is the same code. Its two rows say whether "
+        "landmarks, crops, pairs and folds are right. What is missing is an IResNet trained with ArcFace; none was "
+        "found in a package of PyPI or npm, and `--weights` is where it belongs. Neither photographs nor weights are "
+        "part of this repository.", "",
         f"{made['machine']}, {made['devices']}, jax {made['packages']['jax']}, onnxruntime {record['onnxruntime']}, "
         f"float32, seed {record['seed']}, {made['date'][:10]}, commit {made['commit']}.", ""])
 
