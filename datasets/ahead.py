@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Hashable
 
-from . import buckets
+from . import attempts, buckets
 
 
 class Ahead:
@@ -21,12 +21,12 @@ class Ahead:
     def read(self, ranges: dict[Hashable, tuple[buckets.File, int, int]]) -> None:
         """Reads ranges (file, start, bytes) by their keys, in place of those that this thread had read before.
 
-        What cannot be read is not there: why, is found when it is read alone. Raises buckets.UnreachableError.
+        What cannot be read is not there: why, is found when it is read alone. Raises attempts.UnreachableError.
         """
         self._of_thread.content = {}
         try:
             content = buckets.read_each([*ranges.values()])
-        except buckets.UnreachableError:
+        except attempts.UnreachableError:
             raise
         except (ValueError, OSError):
             return

@@ -14,7 +14,7 @@ import grain
 import numpy as np
 
 from ..errors import UserError
-from . import buckets, crops, mixing, order, transforms, workers
+from . import attempts, crops, mixing, order, transforms, workers
 from .source import Source, fetch
 
 # "Without end", for an iterator: more batches than a run has steps.
@@ -85,7 +85,7 @@ class Loader:
         for tried, stand_in in enumerate(stand_ins(self._source.labels, index)):
             try:
                 return make(self._source[stand_in]), stand_in
-            except buckets.UnreachableError:
+            except attempts.UnreachableError:
                 raise
             except (ValueError, OSError) as error:
                 # All that were tried are bad: once they are more than may be, there is no use in trying on.
@@ -242,7 +242,7 @@ class EvalLoader:
             return element
         try:
             return element | self._seen(self._source[index]) | {"mask": np.bool_(True)}
-        except buckets.UnreachableError:
+        except attempts.UnreachableError:
             raise
         except (ValueError, OSError):
             return element

@@ -1,32 +1,21 @@
 """Files on a disk or in a bucket (gs://, s3://): which there are, and ranges of their bytes.
 
 Many ranges are fetched at once; what comes from a bucket is kept on this host's disk (disk_cache.py). A lost connection
-is tried again, with a line that says so. Libraries for buckets are imported where one is named.
+is tried again (attempts.py).
 """
 
 import concurrent.futures
 import contextlib
-import functools
 import itertools
 import os
 import random
-import threading
-import time
-from collections.abc import Callable
 from typing import NamedTuple
 
-from .. import remote
 from ..errors import UserError
-from . import disk_cache
+from . import attempts, disk_cache
 from .patterns import expand
 
-TRIES = 10               # of a request; the pauses between them are four minutes in all
-_LONGEST_PAUSE = 60.0    # seconds
 _STREAM = 8 * 1024 ** 2  # bytes of a request where a file is read from its beginning to its end
-
-
-class UnreachableError(UserError):
-    """A bucket has not answered for minutes. No image is bad because of that: a loader ends, and shows no other one."""
 
 
 class File(NamedTuple):
@@ -93,7 +82,7 @@ def _local(path: str) -> File:
 def _remote(path: str) -> list[File]:
     scheme, inner = path.split("://", 1)
     inner = inner.rstrip("/")
-    found = attempt(lambda: filesystem(path).find(inner, detail=True), path)
+    found = attempts.attempt(lambda: attempts.filesystem(path).find(inner, detail=True), path)
     return [_described(f"{scheme}://{name}", details) for name, details in found.items() if details["type"] == "file"]
 
 
@@ -103,7 +92,7 @@ def _described(path: str, details: dict) -> File:
 
 def file(path: str) -> File:
     """An object of a bucket. Raises FileNotFoundError where there is none; a folder is none."""
-    details = attempt(lambda: filesystem(path).info(path.split("://", 1)[1]), path)
+    details = attempts.attempt(lambda: attempts.filesystem(path).info(path.split("://", 1)[1]), path)
     if details["type"] != "file":
         raise FileNotFoundError(f"no file {path!r}")
     return _described(path, details)
@@ -114,72 +103,11 @@ def exists(path: str) -> bool:
     if not is_remote(path):
         return os.path.exists(path)
     try:
-        return attempt(lambda: filesystem(path).exists(path.split("://", 1)[1]), path)
-    except UnreachableError:
+        return attempts.attempt(lambda: attempts.filesystem(path).exists(path.split("://", 1)[1]), path)
+    except attempts.UnreachableError:
         raise
     except (FileNotFoundError, UserError):  # perhaps no bucket can be called so
         return False
-
-
-def filesystem(path: str):
-    """The fsspec file system of a bucket's path. Raises UserError for a scheme that is not read, or not installed."""
-    return _filesystem(path.split("://", 1)[0], os.getpid())
-
-
-@functools.cache
-def _filesystem(scheme: str, process: int):
-    if scheme not in remote.SCHEMES:
-        known = ", ".join(f"{one}://" for one in remote.SCHEMES)
-        raise UserError(f"{scheme}:// is not read: expected a folder or {known}")
-    if needs := remote.missing(scheme):
-        raise UserError(f"{scheme}:// {needs}")
-    return remote.connect(scheme)
-
-
-def attempt(action: Callable, path: str):
-    """Does what asks a bucket, again and again while the connection is lost.
-
-    Raises UnreachableError after TRIES; FileNotFoundError or UserError where asking again is of no use.
-    """
-    for number in itertools.count(1):
-        try:
-            return action()
-        except Exception as error:
-            _refuse(error, path)
-            if number == TRIES:
-                raise UnreachableError(f"{path} cannot be reached: {_said(error)}") from error
-            pause = min(_LONGEST_PAUSE, 2.0 ** (number - 2)) * random.uniform(0.75, 1)
-            print(f"{path} cannot be reached ({_said(error)}); trying again in {pause:.1f} s", flush=True)
-            until = time.monotonic() + pause
-            while time.monotonic() < until:
-                if not threading.main_thread().is_alive():  # the program is over; its loader's threads hold it up
-                    raise
-                time.sleep(min(1.0, pause))
-
-
-def _refuse(error: Exception, path: str) -> None:
-    """Raises what does not get better by asking again."""
-    code = _code(error)
-    if isinstance(error, UserError | RuntimeError | TypeError | AttributeError | KeyError):  # defects, or the end
-        raise error
-    if _is_missing(error):
-        raise FileNotFoundError(f"no file {path!r}") from error
-    if (isinstance(error, PermissionError | ValueError) or "Credentials" in type(error).__name__
-            or (400 <= code < 500 and code not in (408, 429))):
-        raise UserError(f"{path} is refused: {_said(error)}") from error
-
-
-def _is_missing(error: Exception) -> bool:
-    return isinstance(error, FileNotFoundError) or _code(error) == 404
-
-
-def _code(error: Exception) -> int:
-    code = getattr(error, "code", None) or getattr(error, "status", None)
-    return code if isinstance(code, int) else 0
-
-
-def _said(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
 
 
 def read(file: File, start: int, size: int, keep: bool = True) -> bytes:
@@ -247,12 +175,12 @@ def _fetched(wanted: list[tuple[File, int, int]]) -> list[bytes | Exception]:
     def ask() -> None:
         left = [place for place, content in enumerate(found) if content is None]
         paths = [wanted[place][0].path.split("://", 1)[1] for place in left]
-        answers = filesystem(wanted[left[0]][0].path).cat_ranges(
+        answers = attempts.filesystem(wanted[left[0]][0].path).cat_ranges(
             paths, [wanted[place][1] for place in left], [wanted[place][2] for place in left], on_error="return")
         failed = None
         for place, answer in zip(left, answers, strict=True):
             one, start, stop = wanted[place]
-            if isinstance(answer, Exception) and _is_missing(answer):
+            if isinstance(answer, Exception) and attempts.is_missing(answer):
                 found[place] = FileNotFoundError(f"no file {one.path!r}")
             elif isinstance(answer, Exception):
                 failed = answer
@@ -266,7 +194,7 @@ def _fetched(wanted: list[tuple[File, int, int]]) -> list[bytes | Exception]:
             raise failed
 
     if wanted:
-        attempt(ask, wanted[0][0].path)
+        attempts.attempt(ask, wanted[0][0].path)
     return found
 
 
@@ -274,7 +202,8 @@ def stream(file: File):
     """Opens a file of a disk or a bucket to be read from its beginning to its end, or here and there."""
     if not is_remote(file.path):
         return open(file.path, "rb")
-    return filesystem(file.path).open(file.path.split("://", 1)[1], "rb", block_size=_STREAM, cache_type="readahead")
+    return attempts.filesystem(file.path).open(file.path.split("://", 1)[1], "rb", block_size=_STREAM,
+                                               cache_type="readahead")
 
 
 def load(path: str) -> bytes | None:
@@ -283,7 +212,7 @@ def load(path: str) -> bytes | None:
         if not is_remote(path):
             with open(path, "rb") as file:
                 return file.read()
-        return attempt(lambda: filesystem(path).cat_file(path.split("://", 1)[1]), path)
+        return attempts.attempt(lambda: attempts.filesystem(path).cat_file(path.split("://", 1)[1]), path)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -291,7 +220,7 @@ def load(path: str) -> bytes | None:
 def store(path: str, content: bytes) -> None:
     """Writes a small file whole or not at all. Raises OSError or UserError where it may not be written."""
     if is_remote(path):
-        attempt(lambda: filesystem(path).pipe_file(path.split("://", 1)[1], content), path)
+        attempts.attempt(lambda: attempts.filesystem(path).pipe_file(path.split("://", 1)[1], content), path)
         return
     part = f"{path}.{os.getpid()}.{random.getrandbits(32):08x}.part"
     try:

@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Iterable, Iterator
 
 from ..errors import UserError
-from . import buckets, disk_cache
+from . import attempts, buckets, disk_cache
 from .ahead import Ahead
 
 _PAGE = 1000         # objects, the most that the services give at once
@@ -25,7 +25,7 @@ class Objects:
     """The images of a source, by their place in it.
 
     files: one for each, of size -1 where there is no such object. Reading raises FileNotFoundError for these, UserError
-    where one has become shorter, and buckets.UnreachableError.
+    where one has become shorter, and attempts.UnreachableError.
     """
 
     def __init__(self, files: list[buckets.File]):
@@ -138,7 +138,7 @@ def _pages_of_gs(folder: str, bucket: str, prefix: str) -> Iterator[list[tuple[s
     token = None
     while True:
         asked = {"prefix": prefix, "maxResults": _PAGE, "pageToken": token, "fields": _GS}
-        page = buckets.attempt(lambda asked=asked: buckets.filesystem(folder).call(
+        page = attempts.attempt(lambda asked=asked: attempts.filesystem(folder).call(
             "GET", "b/{}/o", bucket, json_out=True, **asked), folder)
         yield [(one["name"], int(one["size"]), str(one["generation"])) for one in page.get("items", ())]
         token = page.get("nextPageToken")
@@ -149,7 +149,7 @@ def _pages_of_gs(folder: str, bucket: str, prefix: str) -> Iterator[list[tuple[s
 def _pages_of_s3(folder: str, bucket: str, prefix: str) -> Iterator[list[tuple[str, int, str]]]:
     token = {}
     while True:
-        page = buckets.attempt(lambda token=token: buckets.filesystem(folder).call_s3(
+        page = attempts.attempt(lambda token=token: attempts.filesystem(folder).call_s3(
             _S3, Bucket=bucket, Prefix=prefix, MaxKeys=_PAGE, **token), folder)
         yield [(one["Key"], one["Size"], one["ETag"]) for one in page.get("Contents", ())]
         if not page.get("IsTruncated"):

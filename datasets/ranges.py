@@ -13,7 +13,7 @@ class Ranges:
 
     files: where. which: i[N], the file of each image; starts, sizes: i64[N], its bytes there. paths, labels,
     class_names: as of a `Source`. names: what `record_names` returns.
-    Reading raises UserError where a file has changed, and buckets.UnreachableError where one cannot be reached.
+    Reading raises UserError where a file has changed, and attempts.UnreachableError where one cannot be reached.
     """
 
     def __init__(self, files: list[buckets.File], which: np.ndarray, starts: np.ndarray, sizes: np.ndarray,

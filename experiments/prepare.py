@@ -18,7 +18,7 @@ import simplejpeg
 from absl import flags
 
 from geodesic import datasets
-from geodesic.datasets import buckets, crops
+from geodesic.datasets import attempts, crops
 from geodesic.datasets.source import fetch
 from geodesic.datasets.sources import array_record
 from geodesic.errors import UserError
@@ -128,7 +128,7 @@ def _shard(source: datasets.Source, others: pa.Table | None, values, shard: int,
             # The index is UTF-8; a file's name may be in no encoding at all.
             path = record["path"].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             result = record["label"], path, encode(record, values.short_side, values.quality)
-        except buckets.UnreachableError:
+        except attempts.UnreachableError:
             raise
         except (ValueError, OSError) as error:
             result = str(error)

@@ -23,7 +23,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from ...errors import UserError
-from .. import buckets
+from .. import attempts, buckets
 from ..record_ranges import RecordRanges
 
 MANIFEST = "manifest.json"
@@ -78,7 +78,7 @@ class ArrayRecord:
     def __getitem__(self, index: int) -> dict:
         try:
             label, image = unpack(self._records[int(index)])
-        except buckets.UnreachableError:
+        except attempts.UnreachableError:
             raise
         except Exception as error:  # whatever a damaged shard makes the reader raise
             raise UserError(f"cannot read record {index} of {self.folder} ({self.paths[index]}): {error}") from error

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from ...errors import UserError
-from .. import buckets, disk_cache
+from .. import attempts, buckets, disk_cache
 from ..source import parted
 from . import image_columns
 
@@ -133,7 +133,7 @@ class Parquet:
         """As `_read`; {} for a row group that is damaged, of which each record says so when it is asked for."""
         try:
             return self._read(group, rows)
-        except buckets.UnreachableError:
+        except attempts.UnreachableError:
             raise
         except (ValueError, OSError):
             return {}

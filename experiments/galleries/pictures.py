@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from geodesic import datasets
-from geodesic.datasets import buckets
+from geodesic.datasets import attempts
 from geodesic.errors import UserError
 from geodesic.experiments.process import storage
 
@@ -77,7 +77,7 @@ class Listed:
         facts = self.ids[place], self.paths[place], self.labels[place]
         try:
             record = self.source[place]
-        except (buckets.UnreachableError, storage.LostError):
+        except (attempts.UnreachableError, storage.LostError):
             raise
         except (OSError, ValueError) as error:
             return Picture(*facts, "", "", {}, f"{self.source.paths[place]}: {' '.join(str(error).split())}")

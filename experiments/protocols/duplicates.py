@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse
 
 from geodesic import datasets
-from geodesic.datasets import buckets, crops, duplicates, overlay
+from geodesic.datasets import attempts, crops, duplicates, overlay
 from geodesic.datasets.source import fetch
 from geodesic.experiments.process import progress
 from geodesic.metrics import mutual, retrieval
@@ -55,7 +55,7 @@ def look(source: datasets.Source, name: str, threads: int) -> list[dict]:
             image = datasets.decode(record)
             regions = crops.remarks(record, *image.shape[:2])
             crops.cut({**record, "image": image}, crops.whole, None)
-        except buckets.UnreachableError:
+        except attempts.UnreachableError:
             raise
         except (ValueError, OSError) as error:
             return {"problem": str(error), "regions": regions}

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from geodesic import datasets
-from geodesic.datasets import buckets
+from geodesic.datasets import attempts, buckets
 from geodesic.errors import UserError
 from geodesic.experiments.process import storage
 from tests import buckets as services
@@ -44,33 +44,12 @@ def test_only_what_failed_is_asked_for_again(here, capsys):
     assert capsys.readouterr().out.count("gs://b/file cannot be reached") == 1
 
 
-class AnswerError(Exception):
-    def __init__(self, code):
-        super().__init__(f"the bucket says {code}")
-        self.code = code
-
-
-@pytest.mark.parametrize(("error", "raised"), [
-    (AnswerError(429), None), (AnswerError(503), None), (OSError(16, "busy"), None), (AnswerError(403), UserError),
-    (PermissionError("no"), UserError), (AnswerError(404), FileNotFoundError),
-    (FileNotFoundError("x"), FileNotFoundError),
-    (AnswerError(416), UserError), (RuntimeError("cannot schedule new futures after shutdown"), RuntimeError)])
-def test_what_is_tried_again(error, raised):
-    answers = [error]
-    action = lambda: (_ for _ in ()).throw(answers.pop()) if answers else "done"
-    if raised is None:
-        assert buckets.attempt(action, "gs://b/file") == "done"
-        return
-    with pytest.raises(raised):
-        buckets.attempt(action, "gs://b/file")
-
-
 def test_it_ends_at_last(here):
     [file] = buckets.find("gs://b/file", ())
     here.failures += [TimeoutError("slow")] * 99
-    with pytest.raises(buckets.UnreachableError, match="gs://b/file cannot be reached: slow"):
+    with pytest.raises(attempts.UnreachableError, match="gs://b/file cannot be reached: slow"):
         buckets.read(file, 0, 10)
-    assert len(here.failures) == 99 - buckets.TRIES
+    assert len(here.failures) == 99 - attempts.TRIES
 
 
 def test_patterns():
@@ -110,17 +89,17 @@ def test_services_that_fail_now_and_then_give_the_same_batches(bucket, tmp_path,
     storage.send(str(tmp_path / "set"), f"{bucket}/set")
     scheme = bucket.partition(":")[0]
     with streams.cache_of(monkeypatch, tmp_path / "cache", 0), services.Proxy(servers[scheme], 0.2) as proxy:
-        monkeypatch.setattr(buckets, "_LONGEST_PAUSE", 0.05)
+        monkeypatch.setattr(attempts, "_LONGEST_PAUSE", 0.05)
         services.use(monkeypatch, **{scheme: proxy.port})
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # botocore's own tries are up to 20 s apart, at random
-        buckets._filesystem.cache_clear()
+        attempts._filesystem.cache_clear()
         source = datasets.build(kind, path=f"{bucket}/set")
         assert source.record_names() == datasets.build(kind, path=str(tmp_path / "set")).record_names()
         assert streams.same(streams.batches(source, 6), streams.batches(folder, 6))
         assert proxy.faults.total() > 2
         with pytest.raises(FileNotFoundError, match=f"no (file|folder) '{bucket}/none'"):
             datasets.build(kind, path=f"{bucket}/none")
-    buckets._filesystem.cache_clear()
+    attempts._filesystem.cache_clear()
 
 
 @pytest.mark.slow

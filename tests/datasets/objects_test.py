@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from geodesic import datasets
-from geodesic.datasets import buckets, identity, objects
+from geodesic.datasets import attempts, identity, objects
 from geodesic.errors import UserError
 from geodesic.experiments.process import storage
 from tests.datasets import images, streams
@@ -22,10 +22,10 @@ once = pytest.mark.parametrize("bucket", ["gs"], indirect=True)  # what s3 is as
 def here(bucket, monkeypatch, tmp_path):
     """The bucket, with a cache of this test alone and requests that are counted in `asked`."""
     monkeypatch.setattr(objects, "_PAGE", 7)
-    buckets._filesystem.cache_clear()
+    attempts._filesystem.cache_clear()
     with streams.cache_of(monkeypatch, tmp_path / "cache"):
         yield bucket
-    buckets._filesystem.cache_clear()
+    attempts._filesystem.cache_clear()
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def photos(tmp_path):
 
 def counted(monkeypatch, url: str) -> collections.Counter:
     """Requests from now on, by what they ask: "page" of a list, "range" of an object."""
-    asked, system = collections.Counter(), buckets.filesystem(url)
+    asked, system = collections.Counter(), attempts.filesystem(url)
     name = "call" if url.startswith("gs") else "call_s3"
     call, ranges = getattr(system, name), system.cat_ranges
     monkeypatch.setattr(system, name, lambda *given, **options: (asked.update(["page"]), call(*given, **options))[1])

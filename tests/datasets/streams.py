@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from geodesic import datasets
 from geodesic.configs import default
-from geodesic.datasets import buckets, disk_cache
+from geodesic.datasets import attempts, disk_cache
 
 
 def write_shards(folder: pathlib.Path, source: datasets.Source, shards: int = 3, field: str = "cls") -> str:
@@ -96,8 +96,8 @@ def use_bucket(monkeypatch, folder: pathlib.Path) -> type[Bucket]:
     """gs://NAME is then folder/NAME, in this process."""
     bucket = type("Here", (Bucket,), {"failures": [], "calls": 0, "asked": 0, "read": 0, "cachable": False})
     system = bucket(str(folder), fsspec.filesystem("file", auto_mkdir=True))
-    monkeypatch.setattr(buckets, "_filesystem", lambda scheme, process: system)
-    monkeypatch.setattr(buckets, "_LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(attempts, "_filesystem", lambda scheme, process: system)
+    monkeypatch.setattr(attempts, "_LONGEST_PAUSE", 0.0)
     return bucket
 
 

@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from geodesic import datasets
-from geodesic.datasets import alignment, buckets
+from geodesic.datasets import alignment, attempts
 from geodesic.datasets.sources import array_record
 from geodesic.experiments import prepare
 from geodesic.experiments.process import storage
@@ -153,7 +153,7 @@ def test_shards_from_a_bucket_into_a_bucket(folder, tmp_path, monkeypatch, kind)
     write = {"webdataset": streams.write_shards, "parquet": streams.write_parquet}[kind]
     write(tmp_path / "buckets" / "from", here)
     bucket = streams.use_bucket(monkeypatch, tmp_path / "buckets")
-    system = buckets._filesystem("gs", 0)
+    system = attempts._filesystem("gs", 0)
     monkeypatch.setattr(storage, "_filesystem", lambda scheme: system)
     monkeypatch.setattr(storage, "_LONGEST_PAUSE", 0.0)
     with streams.cache_of(monkeypatch, tmp_path / "cache"):
@@ -179,6 +179,6 @@ def test_a_bucket_that_stays_away_leaves_out_no_image(folder, tmp_path, monkeypa
     with streams.cache_of(monkeypatch, tmp_path / "cache"):
         datasets.build("webdataset", path="gs://from")
         bucket.failures += [ConnectionResetError("by peer")] * 999
-        with pytest.raises(buckets.UnreachableError):
+        with pytest.raises(attempts.UnreachableError):
             run("gs://from", tmp_path / "out", source="webdataset")
     assert not (tmp_path / "out" / "manifest.json").exists()

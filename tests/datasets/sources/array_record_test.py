@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geodesic import datasets
-from geodesic.datasets import buckets
+from geodesic.datasets import attempts
 from geodesic.datasets.sources import array_record
 from tests.datasets import images, streams
 
@@ -99,7 +99,7 @@ def test_a_bucket_gives_the_same_batches(folder, tmp_path, monkeypatch):
         assert pickle.loads(pickle.dumps(there))[4]["image"] == RECORDS[4][2]
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
         bucket.failures += [TimeoutError("slow")] * 999
-        with pytest.raises(buckets.UnreachableError, match="cannot be reached: slow"):
+        with pytest.raises(attempts.UnreachableError, match="cannot be reached: slow"):
             there[0]
         bucket.failures.clear()
         shard = folder / "images-0.array_record"

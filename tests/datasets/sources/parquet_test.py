@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from geodesic import datasets
-from geodesic.datasets import buckets
+from geodesic.datasets import attempts
 from geodesic.datasets.sources import parquet
 from geodesic.errors import UserError
 from tests.datasets import images, odd_mutations, streams
@@ -56,7 +56,7 @@ def test_a_row_group_is_read_once_from_a_bucket(folder, tmp_path, monkeypatch):
     bucket.failures += [TimeoutError("slow")] * 99
     assert streams.same(streams.batches(source, 12), streams.batches(folder, 12))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
-    with pytest.raises(buckets.UnreachableError, match=r"train-0000.-of-00002\.parquet cannot be reached: slow"):
+    with pytest.raises(attempts.UnreachableError, match=r"train-0000.-of-00002\.parquet cannot be reached: slow"):
         streams.batches(datasets.Classes(source, 0, 0), threads=1, tolerance_percent=100.0)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from geodesic import datasets
 from geodesic.configs import default
-from geodesic.datasets import buckets, disk_cache
+from geodesic.datasets import attempts, buckets, disk_cache
 from geodesic.datasets.sources import webdataset
 from geodesic.errors import UserError
 from tests.datasets import images, odd_mutations, streams
@@ -90,7 +90,7 @@ def test_a_bucket_that_stays_away_ends_the_run_in_place_of_showing_other_images(
     bucket = streams.use_bucket(monkeypatch, tmp_path / "buckets")
     source = datasets.build("webdataset", path="gs://faces")
     bucket.failures += [ConnectionResetError("by peer")] * 1000
-    with pytest.raises(buckets.UnreachableError, match=r"shard-0.\.tar cannot be reached: by peer"):
+    with pytest.raises(attempts.UnreachableError, match=r"shard-0.\.tar cannot be reached: by peer"):
         streams.batches(source, threads=1, tolerance_percent=100.0)
     bucket.failures[:] = []
     # A shard that was exchanged for a shorter one is damaged, and no other image takes its place without a word.
