@@ -24,8 +24,8 @@ def points(rows: list[Row], metrics: tuple[str, ...], baseline: str) -> Figure:
             panel.errorbar(mean.mean, place, xerr=spread, fmt="o", color="tab:blue", capsize=3, markersize=5)
             if row.label == (baseline or rows[0].label):
                 panel.axvline(mean.mean, color="tab:blue", linestyle=":", linewidth=1)
-        panel.set(title=metric, yticks=range(len(rows)), yticklabels=[row.label for row in rows])
-    panels[0][0].invert_yaxis()
+        panel.set(title=metric, yticks=range(len(rows)), yticklabels=[row.label for row in rows],
+                  ylim=(len(rows) - 0.5, -0.5))
     return figure
 
 

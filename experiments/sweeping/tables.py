@@ -146,6 +146,9 @@ def verdict(sweep, rows: list[Row]) -> str:
     for metric in sweep.metrics:
         found = [(row.label, row.differences[metric]) for row in rows if metric in row.differences]
         found = [(label, one) for label, one in found if one.seeds]
+        if not found:
+            lines.append(f"* {metric}. Nothing has been run that could be compared with {_baseline(sweep, rows)!r}.")
+            continue
         real = [(label, one) for label, one in found if one.p_adjusted < _SIGNIFICANT]
         sides = ["; ".join(label for label, one in real if (one.interval.mean > 0) == up) for up in (True, False)]
         unsure = "; ".join(label for label, one in found if not one.p_adjusted < _SIGNIFICANT)

@@ -81,6 +81,8 @@ def test_a_report_is_of_one_commit(tmp_path, capsys):
     sweep_report.main(None, flags(tmp_path, path, changed=True))
     for end in ("md", "html"):
         assert "Mind that the trials are of 2 commits (0, 1)." in (tmp_path / "runs" / f"report.{end}").read_text()
+    assert "* map@r. Nothing has been run that could be compared with 'margin=0.2'." in (
+        tmp_path / "runs" / "report.md").read_text()
     edit("0+changes")
     with pytest.raises(ValueError, match="2 commits"):
         sweep_report.main(None, flags(tmp_path, path))
