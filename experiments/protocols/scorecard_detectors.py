@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping
 
-import jax
-import numpy as np
-
 from geodesic.errors import UserError
+from geodesic.experiments.checkpoints import checkpoint
 from geodesic.experiments.process import workdir as workdirs
 from geodesic.experiments.trained import loading
 from geodesic.experiments.trained.run import Run
@@ -75,14 +73,12 @@ def _check_trunk(name: str, run: Run, model: Run, at_random: bool) -> None:
             raise UserError(f"the trunk of {run.workdir} starts from {run.config.init_from}, and that of {name} is "
                             f"drawn at random")
         return
-    for kinds in ("params", "batch_stats"):
-        theirs = {part: arrays for part, arrays in run.variables[kinds].items() if part != "head"}
-        ours = {part: model.variables[kinds].get(part) for part in theirs}
-        if jax.tree.structure(ours) != jax.tree.structure(theirs) or not all(
-                np.array_equal(one, other) for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs),
-                                                                 strict=True)):
-            raise UserError(f"the trunk of {run.workdir} is not that of {name} ({model.workdir}): train a detector on "
-                            f"it with --config.init_from={model.workdir}")
+    theirs = {kind: {part: arrays for part, arrays in run.variables[kind].items() if part != "head"}
+              for kind in ("params", "batch_stats")}
+    ours = {kind: {part: model.variables[kind].get(part) for part in parts} for kind, parts in theirs.items()}
+    if checkpoint.digest(ours) != checkpoint.digest(theirs):
+        raise UserError(f"the trunk of {run.workdir} is not that of {name} ({model.workdir}): train a detector on it "
+                        f"with --config.init_from={model.workdir}")
 
 
 def _recipe(config) -> dict:
