@@ -191,8 +191,10 @@ def averaged(state: TrainState) -> TrainState:
 
 
 def with_average(state: TrainState) -> TrainState:
-    """The state with a running average that starts as its weights and statistics."""
-    return state.replace(ema={"params": state.params, "batch_stats": state.batch_stats})
+    """The state with a running average that starts as its weights and statistics: copies, as a step is given all of
+    its state to write over, and no array twice.
+    """
+    return state.replace(ema=jax.tree.map(jnp.copy, {"params": state.params, "batch_stats": state.batch_stats}))
 
 
 def _state(model: Model, variables: dict) -> TrainState:

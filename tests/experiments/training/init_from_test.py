@@ -45,3 +45,13 @@ def test_the_trunk_is_taken_and_a_head_as_a_whole_or_not_at_all(kind, sizes, tak
     assert all(same(started["embedder"][name], theirs["params"][name]) for name in trunk)
     assert same(started["embedder"]["head"], (theirs["params"] if taken else before["embedder"])["head"])
     assert same(started["loss"], before["loss"])
+
+
+def test_a_running_average_starts_from_what_was_taken_in_arrays_of_its_own(tmp_path):
+    folder = str(tmp_path / "weights")
+    imported.save(folder, tiny.config(), variables("neck"), {})
+    config = tiny.config(init_from=folder, optimizer__ema_decay=0.9)
+    built, mesh = tiny.built(config, jax.devices()[:1])
+    started = init_from.initialise(model.init_state(built, mesh), folder, config)
+    assert same(started.ema, {"params": started.params, "batch_stats": started.batch_stats})
+    jax.jit(lambda state: state, donate_argnums=0)(started)  # refused where an array is there twice
