@@ -26,7 +26,7 @@ _TUNED = _LEARNS | {"optimizer.trunk_learning_rate_factor": 0.1}
 _VARIED = {"box_augment.crop": 0.5, "box_augment.scale": (0.7, 1.4), "box_augment.color_jitter": (0.2, 0.2, 0.2, 0.02)}
 # What part "choice" has chosen.
 _FROZEN_BEST: dict = {}
-_TUNED_BEST = _TUNED | _LARGE | _AVERAGE
+_TUNED_BEST = _TUNED | _LARGE | _AVERAGE | _VARIED
 # Without public weights here: these learn from nothing.
 _SCRATCH = _LEARNS | {"optimizer.trunk_learning_rate_factor": 1.0, "embedder.batch_norm": "local",
                       "embedder.version": None, "embedder.bn_epsilon": None, "embedder.bn_momentum": None}
