@@ -74,8 +74,8 @@ def page(record: dict) -> str:
                          f"{'; '.join(sorted(machines))} |")
         lines.append("")
     return "\n".join([*lines, "Mean over seeds with its 95 % interval (Student's t); of one seed, that over images. "
-                      "Minutes are of all of a trial, with whatever else the machine did. A run whose machine was taken "
-                      "before `geodesic evaluate` has no interval over images in the JSON.", ""])
+                      "Minutes are of all of a trial, with whatever else the machine did. A run whose machine was taken"
+                      " before `geodesic evaluate` has no interval over images in the JSON.", ""])
 
 
 def cell(values: list[float], over_images: list) -> str:

@@ -27,7 +27,9 @@ recipe are the paper's; otherwise the verdict is "not comparable", with the reas
 
 `geodesic evaluate` measures the last checkpoint unless told otherwise: `--select=validation` takes the one that is
 best on `config.test_data`, refused where that shares an image with the protocol's, and `--select_on_test` the one that
-is best on the test set, which marks the record for good.
+is best on the test set, which marks the record for good. `--concatenate=WORKDIR,...` puts the embeddings of other runs
+beside this one's, and `--quarter_turns` those of an image in its four quarter turns, for networks that have learnt
+turned images as classes of their own; the record says so, and is not compared with figures of one model and one view.
 """
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ...errors import UserError
 from .. import decoding, grey
 from ..source import Source
 from . import omniglot
@@ -12,6 +13,7 @@ TURNS = 4
 class Rotated:
     """The records of a source, turned by 0, 90, 180 and 270 degrees: class c turned t times is class 4 c + t.
 
+    A record with a box or landmarks is refused when it is read: they would not turn with it.
     Santoro, Bartunov, Botvinick, Wierstra, Lillicrap: Meta-Learning with Memory-Augmented Neural Networks, 2016.
 
     Example:
@@ -34,6 +36,8 @@ class Rotated:
 
     def __getitem__(self, index: int) -> dict:
         record = self._source[index // TURNS]
+        if "box" in record or "landmarks" in record:
+            raise UserError(f"{record['path']} has a box or landmarks, which do not turn with an image")
         image = _turned(decoding.decode(record), index % TURNS)
         return {**record, "image": image, "label": int(self.labels[index]), "path": self.paths[index]}
 

@@ -52,6 +52,8 @@ def differences(measured: dict, figure: dict, recipe) -> list[str]:
                 "average_horizontal_flips": wanted.flips, "split": wanted.split,
                 "image_size": figure["image_size"] or wanted.image_size or done["image_size"]}
     reasons += [f"{name} {done[name]} (paper {value})" for name, value in expected.items() if done[name] != value]
+    if done.get("quarter_turns"):
+        reasons.append("images seen in four quarter turns (paper as they are)")
     if figure["same_recipe"]:
         reasons += _other_recipe(measured["config"], recipe)
     if figure["pretrained"] and not measured["config"]["init_from"]:

@@ -26,6 +26,8 @@ from geodesic.experiments.protocols import task as tasks
 from geodesic.experiments.trained import loading, network
 from geodesic.experiments.trained.run import Run
 
+# The tasks whose images may be seen turned.
+_TURNED = ("retrieval", "few_shot", "one_shot", "pair_accuracy")
 # A protocol's task -> how it is measured.
 TASKS = {
     "retrieval": ranking.measure,
@@ -47,11 +49,13 @@ def define_flags() -> None:
                       "highest map@r on config.test_data, which then must not be among the protocol's images.")
     flags.DEFINE_bool("select_on_test", False, "Choose the checkpoint on the test set itself. The record is marked.")
     flags.DEFINE_list("concatenate", [], "Other workdirs, whose embeddings are put beside this one's.")
+    flags.DEFINE_bool("quarter_turns", False, "Embed each image in its four quarter turns, and put these side by side: "
+                      "for networks that have learnt turned images as classes of their own.")
 
 
 def check_unused(values) -> None:
     """Raises UserError for an option that needs --protocol: what is asked for is not left undone in silence."""
-    for name in ("data", "select_on_test", "concatenate"):
+    for name in ("data", "select_on_test", "concatenate", "quarter_turns"):
         if values[name].value:
             raise UserError(f"--{name} needs --protocol=NAME")
     if values.select != "last":
@@ -62,14 +66,17 @@ def run(config, values) -> dict:
     """Writes the record, and returns it."""
     started = time.monotonic()
     protocol = protocols.get(values.protocol)
+    if values.quarter_turns and protocol.task not in _TURNED:
+        raise UserError(f"--quarter_turns is of protocols of {', '.join(_TURNED)}; {protocol.name} is of "
+                        f"{protocol.task}")
     options = tasks.options_of(config, protocol, values.data)
     selected = _select(config, options, values, protocol)
     runs = [loading.load(values.workdir, options, step=selected.step)]
     runs += [_other(workdir, protocol, values.data) for workdir in values.concatenate]
-    measured = _measure(protocol, runs, config.seed, values.data)
+    task = tasks.Task(protocol, runs, config.seed, values.quarter_turns)
+    measured = _measure(task, values.data)
     for problem in measured.problems:
         print(f"left out of the evaluation: {problem}")
-    task = tasks.Task(protocol, runs, config.seed)
     written = _make(config, task, selected, measured, started)
     path = record.write(values.workdir, written)
     print_record(written)
@@ -77,15 +84,15 @@ def run(config, values) -> dict:
     return written
 
 
-def _measure(protocol, runs: list[Run], seed: int, root: str) -> tasks.Measured:
-    """runs: loaded with `tasks.options_of` their configurations; root: the --data folder or ""."""
-    return TASKS[protocol.task](tasks.Task(protocol, runs, seed), root)
+def _measure(task: tasks.Task, root: str) -> tasks.Measured:
+    """task: of runs loaded with `tasks.options_of` their configurations; root: the --data folder or ""."""
+    return TASKS[task.protocol.task](task, root)
 
 
 def _make(config, task: tasks.Task, selected: selection.Selected, measured: tasks.Measured, started: float) -> dict:
     first = task.runs[0]
     return record.make(
-        config, jax.devices(), protocol=_described(task.protocol, first.config, measured, len(task.runs)),
+        config, jax.devices(), protocol=_described(task, first.config, measured),
         selection=selected.how, metrics=measured.metrics,
         definitions={name: protocols.definition(name) for name in measured.metrics}, counts=measured.counts,
         checkpoint={"step": first.step, "digest": first.digest}, interval=intervals.describe(measured.over),
@@ -114,7 +121,8 @@ def _select(config, options, values, protocol) -> selection.Selected:
         return selection.given(values.step)
     if values.select_on_test:
         return selection.on_test(options, values.workdir, protocol, lambda run: _measure(
-            protocol, [run], config.seed, values.data).metrics[protocol.primary]["value"])
+            tasks.Task(protocol, [run], config.seed, values.quarter_turns), values.data
+        ).metrics[protocol.primary]["value"])
     if values.select == "validation":
         if "validation" not in protocol.select_on:
             raise UserError(f"protocol {protocol.name} selects on {', '.join(protocol.select_on) or 'nothing'}")
@@ -129,12 +137,14 @@ def _other(workdir: str, protocol, root: str) -> Run:
     return loading.load(workdir, tasks.options_of(loading.stored_config(workdir), protocol, root))
 
 
-def _described(protocol, options, measured: tasks.Measured, models: int) -> dict:
+def _described(task: tasks.Task, options, measured: tasks.Measured) -> dict:
     """What a comparison must know. The paths are this machine's; the split is the protocol's."""
+    protocol = task.protocol
     return {"name": protocol.name, "task": protocol.task, "data": protocol.data, "split": protocol.split,
             "complete": measured.complete, "image_size": _height(options), "resize": protocol.resize,
             "fit": options.input.fit, "average_horizontal_flips": options.evaluation.average_horizontal_flips,
-            "models": models, "test": {key: value for key, value in options.test_data.items() if key != "classes"}
+            "quarter_turns": task.quarter_turns, "models": len(task.runs),
+            "test": {key: value for key, value in options.test_data.items() if key != "classes"}
             | {"classes": list(options.test_data.classes)}}
 
 

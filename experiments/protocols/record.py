@@ -81,9 +81,11 @@ def path(run: str, protocol: str) -> str:
 
 
 def write(run: str, record: dict) -> str:
-    """Where it lies now. Whole or not at all. A record selected on the test set does not take an honest one's place."""
-    chosen_on_test = record["selection"]["rule"] == TEST
-    name = path(run, record["protocol"]["name"] + (".selected_on_test" if chosen_on_test else ""))
+    """Where it lies now. Whole or not at all. A record selected on the test set does not take an honest one's place,
+    nor does one of turned images that of images as they are.
+    """
+    name = record["protocol"]["name"] + ".quarter_turns" * record["protocol"].get("quarter_turns", False)
+    name = path(run, name + ".selected_on_test" * (record["selection"]["rule"] == TEST))
     hosts.first_does(lambda: workdir.write_json(name, record))
     return name
 

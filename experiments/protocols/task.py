@@ -8,6 +8,7 @@ import numpy as np
 
 from geodesic import datasets
 from geodesic.datasets.source import parted
+from geodesic.datasets.sources import rotated
 from geodesic.errors import UserError
 from geodesic.experiments.process import progress
 from geodesic.experiments.trained.run import Run
@@ -30,6 +31,7 @@ class Task(NamedTuple):
     protocol: ml_collections.ConfigDict
     runs: list[Run]             # several are concatenated
     seed: int
+    quarter_turns: bool = False  # whether embeddings of an image in its four quarter turns are concatenated, too
 
     @property
     def mesh(self):
@@ -76,16 +78,20 @@ def locate(wanted, config, root: str) -> dict:
 
 
 def embed(task: Task, source, unit: bool = True) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """(embeddings f32[N,D] of the readable images, their places, problems). Several models are put side by side.
+    """(embeddings f32[N,D] of the readable images, their places, problems). Several models, and the quarter turns of an
+    image, are put side by side.
 
     unit: whether they are L2-normalised; always where there are several.
     """
     parts, problems, readable = [], [], np.ones(len(source), bool)
+    views = rotated.Rotated(source) if task.quarter_turns else source
     for run in task.runs:
-        with progress.bar("embedding", len(source)) as advance:
-            embedded = run.embed_source(source, advance)
-        parts.append(embedded.embeddings if len(task.runs) == 1 else retrieval.normalized(embedded.embeddings))
-        readable &= embedded.readable
+        with progress.bar("embedding", len(views)) as advance:
+            embedded = run.embed_source(views, advance)
+        one = len(task.runs) == 1 and not task.quarter_turns
+        rows = embedded.embeddings if one else retrieval.normalized(embedded.embeddings)
+        parts.append(rows.reshape(len(source), -1))
+        readable &= embedded.readable.reshape(len(source), -1).all(axis=1)
         problems = embedded.problems or problems
     places = np.flatnonzero(readable)
     together = np.concatenate(parts, axis=1)[places]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from geodesic import datasets
-from geodesic.datasets.sources import omniglot
+from geodesic.datasets.sources import omniglot, rotated
 
 NAMES = ["images_evaluation/Angelic/character01", "images_background/Tagalog/character02",
          "images_background/Greek/character01"]
@@ -62,3 +62,17 @@ def test_tfds_has_the_same_classes_in_the_same_order(monkeypatch):
     monkeypatch.setattr(FakeSplit, "class_names", ["cat", "dog", "cow"])
     with pytest.raises(ValueError, match="not tfds's omniglot: a class is called 'cat'"):
         datasets.build("omniglot", path="pets")
+
+
+def test_what_does_not_turn_with_an_image_is_refused():
+    class Boxed:
+        labels, num_classes, class_names, paths = np.zeros(1, np.int64), 1, ["a"], ["a.jpg"]
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return {"image": np.zeros((4, 4, 3), np.uint8), "label": 0, "path": "a.jpg", "box": (0, 0, 2, 2)}
+
+    with pytest.raises(ValueError, match=r"a\.jpg has a box or landmarks"):
+        rotated.Rotated(Boxed())[0]

@@ -57,6 +57,7 @@ def changed(measured, path, value):
     ("protocol.split", "random", "split random"),
     ("protocol.image_size", 256, r"image_size 256 \(paper 224\)"),
     ("protocol.average_horizontal_flips", True, r"average_horizontal_flips True \(paper False\)"),
+    ("protocol.quarter_turns", True, r"images seen in four quarter turns \(paper as they are\)"),
     ("protocol.models", 4, r"models 4 \(paper 1\)"),
     ("selection.rule", record.LAST, "checkpoint is the last, the paper's selected on the test set"),
     ("config.optimizer.learning_rate", 1e-3, r"optimizer.learning_rate 0.001 \(paper 0.0001\)"),

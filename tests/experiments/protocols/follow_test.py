@@ -12,8 +12,9 @@ import pytest
 
 import geodesic
 from geodesic.configs import protocols
-from geodesic.datasets import alignment
+from geodesic.datasets import alignment, decoding
 from geodesic.experiments.protocols import follow, record
+from geodesic.experiments.protocols import task as tasks
 from tests.datasets import images
 from tests.datasets.sources import ijb_test
 from tests.experiments import tiny
@@ -35,10 +36,11 @@ def followed(run, protocol, data="", **changes):
     """The record, read back from the file."""
     config, root = run
     flags = dict(workdir=str(root / "run"), protocol=protocol, data=str(data), step=-1, select="last",
-                 select_on_test=False, concatenate=[])
+                 select_on_test=False, concatenate=[], quarter_turns=False)
     written = follow.run(config, types.SimpleNamespace(**flags | changes))
     marked = written["selection"]["rule"] == record.TEST
-    name = written["protocol"]["name"] + (".selected_on_test" if marked else "")
+    name = written["protocol"]["name"] + (".quarter_turns" if changes.get("quarter_turns") else "")
+    name += ".selected_on_test" if marked else ""
     assert record.read(record.path(str(root / "run"), name)) == json.loads(json.dumps(written))
     assert all(protocols.definition(metric) == text for metric, text in written["definitions"].items())
     return written
@@ -182,6 +184,24 @@ def test_omniglots_trials(run, tmp_path, monkeypatch):
     assert 0.4 < verification["metrics"]["pair_accuracy"]["value"] <= 1
     few_shot = followed(run, "omniglot_few_shot_vinyals", data)
     assert few_shot["metrics"].keys() == {"5way_1shot"}
+    turned = followed(run, "omniglot_one_shot_lake", data, quarter_turns=True)
+    assert turned["protocol"]["quarter_turns"] and not one_shot["protocol"]["quarter_turns"]
+    assert turned["counts"] == one_shot["counts"] and turned["metrics"] != one_shot["metrics"]
+
+
+def test_quarter_turns_are_put_side_by_side(run):
+    network = geodesic.load(run[1] / "run")
+    source = network.source([str(path) for path in sorted((run[1] / "photos" / "test").rglob("*.*"))[:3]])
+    rows, places, problems = tasks.embed(tasks.Task(None, [network], 0, quarter_turns=True), source)
+    assert places.tolist() == [0, 1, 2] and not problems
+    expected = [[network.embed([np.ascontiguousarray(np.rot90(decoding.decode(source[index]), turn))])[0]
+                 for turn in range(4)] for index in range(3)]
+    np.testing.assert_allclose(rows, np.array(expected).reshape(3, -1) / 2, atol=1e-5)
+
+
+def test_quarter_turns_are_of_some_tasks_alone(run):
+    with pytest.raises(ValueError, match=r"--quarter_turns is of protocols of retrieval, .*; coco is of detection"):
+        followed(run, "coco", quarter_turns=True)
 
 
 def test_unknown_names_and_missing_images_are_said(run):

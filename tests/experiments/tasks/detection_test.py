@@ -250,7 +250,7 @@ def test_the_protocol_of_coco(trained, one_device, data, tmp_path):  # noqa: F81
     shutil.copytree(f"{data}/test", tmp_path / "val2017")
     os.rename(tmp_path / "val2017" / "boxes.json", tmp_path / "annotations" / "instances_val2017.json")
     values = types.SimpleNamespace(protocol="coco", data=str(tmp_path), select="last", select_on_test=False, step=-1,
-                                   concatenate=[], workdir=str(trained))
+                                   concatenate=[], quarter_turns=False, workdir=str(trained))
     written = follow.run(loading.stored_config(str(trained)), values)
     assert written["protocol"]["image_size"] == 48 and not written["protocol"]["complete"]
     assert written["counts"] == {"images": 10, "classes": 2, "boxes": 17} and written["interval"]["over"] == "images"
