@@ -1,7 +1,7 @@
 """BCCD's cells by many trunks, in one table: what the parts of configs/sweeps/bccd.py gave, on whatever machines.
 
-    geodesic sweep --sweep=bccd:PART --workdir=runs/PART       # choice, trunks, rf100, scratch; and bccd in runs/bccd
-    python -m benchmarks.bccd --workdir=runs [--out=benchmarks/results/bccd_trunks]
+    geodesic sweep --sweep=bccd:PART --workdir=runs/bccd       # choice, trunks, rf100, scratch
+    python -m benchmarks.bccd --workdir=runs/bccd [--out=benchmarks/results/bccd_trunks]
 
 Takes the scores of each run's own last evaluation, so that a run counts that came to its end, where its sweep did not;
 what a part has not run is left out. Given again it adds to OUT.json what is new below --workdir, of other machines.
@@ -15,23 +15,22 @@ import numpy as np
 from benchmarks import turns
 from geodesic.experiments.sweeping import statistics, trials
 
-# Part -> (its folder below --workdir, what is tested on what).
+# Part -> what is tested on what.
 PARTS = {
-    "choice": ("choice", "Trained on the repository's train, tested on its val: what is chosen by"),
-    "": ("bccd", "The recipe for two CPU cores, on the repository's test"),
-    "trunks": ("trunks", "Trained on the repository's train and val, tested on its test"),
-    "rf100": ("rf100", "In the proportions of Roboflow 100, by configs/bccd_lists: 255 to train on, 36 tested"),
-    "scratch": ("scratch", "Trunks without public weights, on the repository's test"),
+    "choice": "Trained on the repository's train, tested on its val: what is chosen by",
+    "trunks": "Trained on the repository's train and val, tested on its test",
+    "rf100": "In the proportions of Roboflow 100, by configs/bccd_lists: 255 to train on, 36 tested",
+    "scratch": "Trunks without public weights, on the repository's test",
 }
 METRICS = ("ap", "ap50", "ap75")
 
 
 def main() -> None:
-    asked = turns.options(__doc__, workdir="runs", out=str(turns.RESULTS / "bccd_trunks"))
+    asked = turns.options(__doc__, workdir="runs/bccd", out=str(turns.RESULTS / "bccd_trunks"))
     kept = pathlib.Path(asked.out + ".json")
     record = json.loads(kept.read_text()) if kept.exists() else {}
-    for part, (folder, _) in PARTS.items():
-        for trial in trials.expand(trials.load_sweep(f"bccd:{part}".rstrip(":")), f"{asked.workdir}/{folder}"):
+    for part in PARTS:
+        for trial in trials.expand(trials.load_sweep(f"bccd:{part}"), asked.workdir):
             if found := scores(pathlib.Path(trial.folder)):
                 record.setdefault(part, {}).setdefault(trial.label, {})[str(trial.seed)] = found
     turns.write(asked.out, record, page(record))
@@ -60,10 +59,10 @@ def scores(folder: pathlib.Path) -> dict | None:
 def page(record: dict) -> str:
     """The tables in Markdown."""
     lines = ["# BCCD by many trunks", ""]
-    for part, (_, what) in PARTS.items():
+    for part, what in PARTS.items():
         if part not in record:
             continue
-        lines += [f"**{what}** (`--sweep={f'bccd:{part}'.rstrip(':')}`)", "",
+        lines += [f"**{what}** (`--sweep=bccd:{part}`)", "",
                   "| | AP | AP50 | AP75 | seeds | minutes a seed | machine |", "|---" * 7 + "|"]
         for label, seeds in record[part].items():
             cells = [cell([one["scores"][name] for one in seeds.values()],

@@ -2,20 +2,19 @@
 
     geodesic sweep --sweep=bccd --workdir=runs/bccd
     geodesic sweep --sweep=bccd:choice --workdir=runs/bccd
-    geodesic sweep --sweep=bccd:trunks --workdir=runs/bccd
-    geodesic sweep --sweep=bccd:scratch --workdir=runs/bccd
     geodesic sweep --sweep=bccd:rf100 --workdir=runs/bccd
+    geodesic sweep --sweep=bccd:scratch --workdir=runs/bccd
 
 Needs bccd/{train,val,test}.json and bccd/images in the current folder, and weights/keras, an imported ResNet-50
-(docs/weights.md). Trained on the repository's train and val, tested on its test, as `configs/bccd.py` says, with three
-seeds. The first is for two CPU cores. For a GPU are choice, of what a frozen and a tuned trunk are trained with, on
-train and val alone; trunks, which also needs weights/arcface: a run of `--config=grocery:retrieval_pretrained`, or
-another trunk of ArcFace; scratch, of trunks without public weights here, which learn from nothing; and rf100, the first
-two of trunks in the proportions of Roboflow 100, by the lists of configs/bccd_lists, which it needs in the current
-folder too. Choice and scratch take one seed.
+(docs/weights.md). Trained on the repository's train and val, tested on its test, with three seeds; the trunk of ArcFace
+is weights/arcface, a run of `--config=grocery:retrieval_pretrained` or another. choice is of what a frozen and a tuned
+trunk are trained with, on train and val alone. rf100 has the proportions of Roboflow 100, by the lists of
+configs/bccd_lists, which it needs in the current folder. scratch is of trunks without public weights here, which learn
+from nothing. Trunks that learn are for a GPU: `--trial=N` runs one of the rest. Choice and scratch take one seed.
+`python -m benchmarks.bccd` makes one table of what was run, on whatever machines.
 """
 
-from geodesic.configs import sweeps
+from geodesic.configs import bccd, sweeps
 from geodesic.errors import UserError
 
 _KERAS = {"init_from": "weights/keras"}
@@ -24,18 +23,14 @@ _AVERAGE = {"optimizer.ema_decay": 0.99}
 _LEARNS = {"detection.kept_views": 0, "embedder.dtype": "bfloat16", "run.loader_workers": 2}
 _TUNED = _LEARNS | {"optimizer.trunk_learning_rate_factor": 0.1}
 _VARIED = {"box_augment.crop": 0.5, "box_augment.scale": (0.7, 1.4), "box_augment.color_jitter": (0.2, 0.2, 0.2, 0.02)}
-# What part "choice" has chosen.
-_FROZEN_BEST: dict = {}
-_TUNED_BEST = _TUNED | _LARGE | _AVERAGE | _VARIED
 # Without public weights here: these learn from nothing.
 _SCRATCH = _LEARNS | {"optimizer.trunk_learning_rate_factor": 1.0, "embedder.batch_norm": "local",
                       "embedder.version": None, "embedder.bn_epsilon": None, "embedder.bn_momentum": None}
-_BESTS = [
-    {"label": "ImageNet, frozen"} | _KERAS | _FROZEN_BEST,
-    {"label": "ImageNet, tuned"} | _KERAS | _TUNED_BEST,
+_IMAGENET = [
+    {"label": "ImageNet, frozen"} | _KERAS,
+    {"label": "ImageNet, tuned"} | _KERAS | bccd.TUNED,
 ]
 _POINTS = {
-    "": [{"label": "ImageNet"} | _KERAS, {"label": "random trunk"}],
     "choice": [point | _KERAS for point in (
         {"label": "frozen"},
         {"label": "frozen, average"} | _AVERAGE,
@@ -46,23 +41,23 @@ _POINTS = {
         {"label": "tuned, average, 640 x 480, varied"} | _TUNED | _AVERAGE | _LARGE | _VARIED,
     )],
     "trunks": [
-        *_BESTS,
-        {"label": "untrained, frozen"} | _FROZEN_BEST,
-        {"label": "ArcFace, frozen", "init_from": "weights/arcface"} | _FROZEN_BEST,
+        *_IMAGENET,
+        {"label": "untrained, frozen"},
+        {"label": "ArcFace, frozen", "init_from": "weights/arcface"},
     ],
     "scratch": [{"label": f"{name} from nothing", "embedder.name": name} | _SCRATCH
                 for name in ("resnet50", "resnet101", "resnext50_32x4d", "inception_bn")],
-    "rf100": _BESTS,
+    "rf100": _IMAGENET,
 }
 # Part -> what is trained on, and tested on, where it is not the repository's.
 _DATA = {"choice": ("train.json#images", "val.json#images"),
          "rf100": tuple("{train,val,test}.json#" + f"configs/bccd_lists/{part}.txt" for part in ("train", "test"))}
 
 
-def get_sweep(part: str = ""):
+def get_sweep(part: str = "trunks"):
     """Makes the sweep, or one of its parts. Raises UserError for another."""
     if part not in _POINTS:
-        raise UserError(f"configs/sweeps/bccd.py has no part {part!r}; it has {', '.join(filter(None, _POINTS))}")
+        raise UserError(f"configs/sweeps/bccd.py has no part {part!r}; it has {', '.join(_POINTS)}")
     train, test = _DATA.get(part, ("{train,val}.json#images", "test.json#images"))
     return sweeps.sweep(config="bccd", axes=[_POINTS[part]], seeds=range(1 if part in ("choice", "scratch") else 3),
                         metrics=("ap", "ap50", "ap75"), baseline=_POINTS[part][0]["label"],
