@@ -22,7 +22,6 @@ _LARGE = {"detection.height": 480, "detection.width": 640}
 _AVERAGE = {"optimizer.ema_decay": 0.99}
 _LEARNS = {"detection.kept_views": 0, "embedder.dtype": "bfloat16", "run.loader_workers": 2}
 _TUNED = _LEARNS | {"optimizer.trunk_learning_rate_factor": 0.1}
-_VARIED = {"box_augment.crop": 0.5, "box_augment.scale": (0.7, 1.4), "box_augment.color_jitter": (0.2, 0.2, 0.2, 0.02)}
 # Without public weights here: these learn from nothing.
 _SCRATCH = _LEARNS | {"optimizer.trunk_learning_rate_factor": 1.0, "embedder.batch_norm": "local",
                       "embedder.version": None, "embedder.bn_epsilon": None, "embedder.bn_momentum": None}
@@ -38,7 +37,7 @@ _POINTS = {
         {"label": "frozen, average, 640 x 480"} | _AVERAGE | _LARGE,
         {"label": "tuned"} | _TUNED,
         {"label": "tuned, average, 640 x 480"} | _TUNED | _AVERAGE | _LARGE,
-        {"label": "tuned, average, 640 x 480, varied"} | _TUNED | _AVERAGE | _LARGE | _VARIED,
+        {"label": "tuned, average, 640 x 480, varied"} | bccd.TUNED,
     )],
     "trunks": [
         *_IMAGENET,

@@ -4,7 +4,7 @@
 
 Needs omniglot.npz in the current folder. Trains on the first 780 characters of the background, of 24 alphabets, and
 chooses by the other 184, of 6 alphabets; the evaluation set has no part in it. It is about the row background_resnet18
-of configs/papers/omniglot.py, and has not been run yet.
+of configs/papers/omniglot.py, and has not been run whole.
 """
 
 from geodesic.configs import sweeps
