@@ -9,7 +9,7 @@ trunk is frozen, for two CPU cores: its maps of four views of each photograph ar
 GB), and the pyramid and the head learn from these. With --config=bccd:tuned it learns, from larger and more varied
 views, for a GPU. Both were chosen on val, trained on train alone. BCCD has 364 photographs of 640 x 480 pixels, in the
 repository's own parts 205, 87 and 72; many of the red cells have no box. docs/detection.md has what they reach, and
---sweep=bccd and bccd:trunks repeat them with three seeds.
+--sweep=bccd repeats them with three seeds.
 """
 
 from geodesic.configs import default

@@ -1,8 +1,12 @@
 """BCCD's table: which runs count, and what its cells say."""
 
 import json
+import pathlib
 
-from benchmarks import bccd
+import numpy as np
+import pytest
+
+from benchmarks import bccd, turns
 
 
 def run_of(folder, ended="finished", seconds=0.0, intervals=True):
@@ -36,3 +40,14 @@ def test_the_page_has_the_mean_over_seeds_or_the_interval_over_images(tmp_path):
     assert "| one | 0.500 [0.400, 0.600] | 0.800 [0.400, 0.600] |" in text
     assert "| two | 0.600 [-0.671, 1.871] |" in text  # t of one degree of freedom, 12.706, times .1
     assert "1 x cpu, a machine, jax 0.10.2, 2026-11-26, abc" in text and "rf100" not in text
+
+
+@pytest.mark.parametrize(("start", "label"), [
+    ("| `bccd` |", "ImageNet, frozen"), ("| `bccd`, without", "untrained, frozen"),
+    ("| `bccd:tuned` |", "ImageNet, tuned")])
+def test_the_detection_page_has_the_results_figures(start, label):
+    (line,) = [line for line in (pathlib.Path(turns.RESULTS).parents[1] / "docs" / "detection.md").read_text()
+               .splitlines() if line.startswith(start)]
+    seeds = json.loads((turns.RESULTS / "bccd_trunks.json").read_text())["trunks"][label].values()
+    cells = [cell.strip() for cell in line.split("|")[3:6]]
+    assert cells == [f"{np.mean([one['scores'][name] for one in seeds]):.3f}"[1:] for name in bccd.METRICS]
