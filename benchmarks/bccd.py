@@ -9,6 +9,7 @@ what a part has not run is left out. Given again it adds to OUT.json what is new
 
 import json
 import pathlib
+import sys
 
 import numpy as np
 
@@ -29,10 +30,13 @@ def main() -> None:
     asked = turns.options(__doc__, workdir="runs/bccd", out=str(turns.RESULTS / "bccd_trunks"))
     kept = pathlib.Path(asked.out + ".json")
     record = json.loads(kept.read_text()) if kept.exists() else {}
-    for part in PARTS:
-        for trial in trials.expand(trials.load_sweep(f"bccd:{part}"), asked.workdir):
-            if found := scores(pathlib.Path(trial.folder)):
-                record.setdefault(part, {}).setdefault(trial.label, {})[str(trial.seed)] = found
+    every = [(part, trial) for part in PARTS for trial in trials.expand(trials.load_sweep(f"bccd:{part}"),
+                                                                        asked.workdir)]
+    ended = [(part, trial, found) for part, trial in every if (found := scores(pathlib.Path(trial.folder)))]
+    if not ended:
+        sys.exit(f"error: no run of --sweep=bccd has ended below {asked.workdir}: nothing written")
+    for part, trial, found in ended:
+        record.setdefault(part, {}).setdefault(trial.label, {})[str(trial.seed)] = found
     turns.write(asked.out, record, page(record))
     print(page(record))
 

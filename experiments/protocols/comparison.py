@@ -13,8 +13,8 @@ def compare(measured: dict, file: str, paper: str = "") -> list[dict]:
     """A row for each published figure of this record's protocol; one that says why where there is none."""
     paper = paper or measured["paper"]
     name = measured["protocol"]["name"]
-    empty = {"record": file, "paper": paper, "protocol": name, "metric": "", "published": None, "tolerance": None,
-             "ours": None, "low": None, "high": None, "difference": None, "verdict": NOT_COMPARABLE,
+    empty = {"record": file, "paper": paper, "protocol": record.followed(measured), "metric": "", "published": None,
+             "tolerance": None, "ours": None, "low": None, "high": None, "difference": None, "verdict": NOT_COMPARABLE,
              "selected_on_test": measured["selection"]["rule"] == record.TEST}
     if not paper:
         return [empty | {"why": "the run is of no row of configs/papers (--paper=FILE:ROW says which)"}]

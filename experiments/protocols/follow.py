@@ -157,8 +157,7 @@ def _height(options) -> int:
 def print_record(written: dict) -> None:
     """Metrics with their intervals, and whatever makes the figures less than they look."""
     protocol, level = written["protocol"], written["interval"]["level"]
-    table = rich.table.Table(title=f"{protocol['data']}, protocol {protocol['name']}, step "
-                                   f"{written['checkpoint']['step']} ({written['selection']['rule']})")
+    table = rich.table.Table(title=record.title(written))
     table.add_column("")
     table.add_column("value", justify="right")
     table.add_column(f"{level:.0%} interval over {written['interval']['over']}", justify="right")

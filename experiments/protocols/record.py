@@ -80,12 +80,23 @@ def path(run: str, protocol: str) -> str:
     return os.path.join(folder(run), f"{protocol}.json")
 
 
+def followed(record: dict) -> str:
+    """What a record is of, for its file and for whoever reads it: the protocol, and whether its images were turned."""
+    return record["protocol"]["name"] + (".quarter_turns" if record["protocol"].get("quarter_turns") else "")
+
+
+def title(record: dict) -> str:
+    """What a record's table is headed by."""
+    return (f"{record['protocol']['data']}, protocol {followed(record)}, step {record['checkpoint']['step']} "
+            f"({record['selection']['rule']})")
+
+
 def write(run: str, record: dict) -> str:
     """Where it lies now. Whole or not at all. A record selected on the test set does not take an honest one's place,
     nor does one of turned images that of images as they are.
     """
-    name = record["protocol"]["name"] + ".quarter_turns" * record["protocol"].get("quarter_turns", False)
-    name = path(run, name + ".selected_on_test" * (record["selection"]["rule"] == TEST))
+    chosen_on_test = record["selection"]["rule"] == TEST
+    name = path(run, followed(record) + (".selected_on_test" if chosen_on_test else ""))
     hosts.first_does(lambda: workdir.write_json(name, record))
     return name
 

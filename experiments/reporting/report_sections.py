@@ -37,8 +37,7 @@ def _record(measured: dict) -> str:
     protocol, interval = measured["protocol"], measured["interval"]
     marks = (["selected on the test set"] if measured["selection"]["rule"] == record.TEST else []) + (
         [] if protocol["complete"] else ["not the protocol's images, or not all"])
-    title = (f"{protocol['data']}, protocol {protocol['name']}, step {measured['checkpoint']['step']} "
-             f"({measured['selection']['rule']})" + (f" · MARKED: {', '.join(marks)}" if marks else ""))
+    title = record.title(measured) + (f" · MARKED: {', '.join(marks)}" if marks else "")
     body = [(name, f"{metric['value']:.4f}", follow.span(metric)) for name, metric in measured["metrics"].items()]
     by_text = {}
     for name, text in measured["definitions"].items():

@@ -33,6 +33,13 @@ def test_a_run_that_came_to_its_end_counts_by_its_last_evaluation(tmp_path):
     assert run_of(tmp_path / "c", ended="") is None and bccd.scores(tmp_path / "nothing") is None
 
 
+def test_where_nothing_has_ended_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["bccd", f"--workdir={tmp_path}", f"--out={tmp_path}/out"])
+    with pytest.raises(SystemExit, match="no run of --sweep=bccd has ended below"):
+        bccd.main()
+    assert not (tmp_path / "out.md").exists()
+
+
 def test_the_page_has_the_mean_over_seeds_or_the_interval_over_images(tmp_path):
     one = run_of(tmp_path / "a")
     other = one | {"scores": {"ap": 0.7, "ap50": 0.8, "ap75": 0.6}}

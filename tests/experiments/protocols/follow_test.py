@@ -13,7 +13,7 @@ import pytest
 import geodesic
 from geodesic.configs import protocols
 from geodesic.datasets import alignment, decoding
-from geodesic.experiments.protocols import follow, record
+from geodesic.experiments.protocols import comparison, follow, record
 from geodesic.experiments.protocols import task as tasks
 from tests.datasets import images
 from tests.datasets.sources import ijb_test
@@ -166,7 +166,7 @@ def _omniglot(tmp_path):
     return tmp_path / "omniglot.npz"
 
 
-def test_omniglots_trials(run, tmp_path, monkeypatch):
+def test_omniglots_trials(run, tmp_path, monkeypatch, capsys):
     data = _omniglot(tmp_path)
     for name, train_classes, test_classes in (("omniglot_one_shot_lake", (0, 25), (25, 50)),
                                               ("omniglot_verification", (0, 25), (25, 50)),
@@ -184,7 +184,11 @@ def test_omniglots_trials(run, tmp_path, monkeypatch):
     assert 0.4 < verification["metrics"]["pair_accuracy"]["value"] <= 1
     few_shot = followed(run, "omniglot_few_shot_vinyals", data)
     assert few_shot["metrics"].keys() == {"5way_1shot"}
+    assert "quarter_turns" not in capsys.readouterr().out
     turned = followed(run, "omniglot_one_shot_lake", data, quarter_turns=True)
+    assert "protocol omniglot_one_shot_lake.quarter_turns, step 2" in " ".join(capsys.readouterr().out.split())
+    (row,) = comparison.compare(turned, "file")
+    assert row["protocol"] == "omniglot_one_shot_lake.quarter_turns"
     assert turned["protocol"]["quarter_turns"] and not one_shot["protocol"]["quarter_turns"]
     assert turned["counts"] == one_shot["counts"] and turned["metrics"] != one_shot["metrics"]
 
