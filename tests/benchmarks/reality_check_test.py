@@ -1,10 +1,12 @@
 """The reality check's labels, draws and power; its trainings are the programs' own."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import reality_check
+from benchmarks import reality_check, turns
 
 
 def test_wrong_labels_are_of_the_trained_classes_alone(tmp_path, monkeypatch):
@@ -41,3 +43,12 @@ def test_the_detectable_difference_is_found_four_times_in_five(monkeypatch, tmp_
     effect = reality_check.detectable(10, 4)
     draws = np.random.default_rng(0).normal(effect, 0.01, (4000, 10))
     assert (stats.ttest_1samp(draws, 0.0, axis=1).pvalue < 0.05 / 4).mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_the_page_is_of_its_record():
+    kept = turns.RESULTS / "reality_check"
+    record = json.loads(kept.with_suffix(".json").read_text())
+    assert reality_check.page(record) == kept.with_suffix(".md").read_text()
+    for noise, found in record.items():
+        assert set(found["losses"]) == set(reality_check.methods(float(noise)))
+        assert all(len(row["map@r"]["seeds"]) == found["seeds"] for row in found["losses"].values())
