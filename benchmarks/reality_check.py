@@ -216,7 +216,7 @@ def page(record: dict) -> str:
     """The result as Markdown: a section for each share of wrong labels."""
     lines = ["# Does a margin help once everything is chosen alike?", "",
              "`python -m benchmarks.reality_check`: each loss draws its scale and margins several times and chooses on "
-             "200 validation characters; what it chose is trained with other seeds and tested on 659 other characters.", ""]
+             "200 validation characters; what it chose is trained with other seeds and tested on 659 others.", ""]
     for noise, found in sorted(record.items(), key=lambda item: float(item[0])):
         rows, made = found["losses"], found["environment"]
         first = next(iter(rows))
