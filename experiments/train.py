@@ -105,6 +105,7 @@ def train(config, workdir: str, stop=None, extend_to_epochs: int = 0, task: task
         resume.claim(workdir, config, known)
         if finished := resume.finished(workdir, int(state.step), model.total_steps, config.evaluation):
             spent.finished = True
+            views.remove()
             print(f"{workdir} is finished: {finished}. Nothing to do.")
             return 0
         print(f"{'resuming at step ' + str(int(state.step)) if state.step else 'training'} in {workdir}")

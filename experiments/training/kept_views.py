@@ -41,7 +41,7 @@ class Kept:
 
     def __init__(self, config, model, mesh: jax.sharding.Mesh, source, workdir: str):
         self._config, self._model, self._mesh, self._source = config, model, mesh.local_mesh, source
-        self._workdir = workdir
+        self._folder = os.path.join(workdir, "views")
         self._rows, self._store, self._compute = len(source) * config.detection.kept_views, None, None
 
     def of(self, batch: dict, state) -> dict:
@@ -64,10 +64,9 @@ class Kept:
             self._store.keep()
 
     def remove(self) -> None:
-        """Of a run that is finished."""
-        if self._store is not None:
-            self._store.remove()
-            self._store = None
+        """Of a run that is finished, also those that one of its processes has left behind."""
+        self._store = None
+        shutil.rmtree(self._folder, ignore_errors=True)  # other processes of a pod do the same
 
     def _open(self, state) -> None:
         """The store of this trunk. It is not known before the first step: the trunk comes with the state."""
@@ -78,7 +77,7 @@ class Kept:
                  for kind, trees in variables.items()}
         about = _identity(self._config, self._source, checkpoint.digest(trunk))
         share = f"-{jax.process_index()}" if jax.process_count() > 1 else ""
-        self._store = _Store(mapped.place(os.path.join(self._workdir, "views"), about) + share, about, {
+        self._store = _Store(mapped.place(self._folder, about) + share, about, {
             name: (self._rows, *leaf.shape[1:]) for name, leaf in self._model.batch["image"].items()})
         self._compute = _make_maps(self._model, self._mesh, variables)
 
@@ -185,10 +184,6 @@ class _Store:
         content = np.packbits(self._seen).tobytes()
         workdirs.write_atomically(os.path.join(self._folder, "seen"), content)
         self._last = time.monotonic()
-
-    def remove(self) -> None:
-        self._maps.clear()
-        shutil.rmtree(self._folder)
 
     def _read_seen(self, about: dict, rows: int) -> np.ndarray:
         path, described = os.path.join(self._folder, "seen"), os.path.join(self._folder, "about.json")
