@@ -82,7 +82,12 @@ def test_a_detectors_row_is_built():
     assert [round(float(built.schedule(at)), 6) for at in (500, 59_999, 60_000, 80_000)] == [0.01, 0.01, 0.001, 0.0001]
 
 
-@pytest.mark.parametrize("paper", [name for name in NAMES if not name.startswith("fcos:")])
+# One row of each file in the default suite.
+_FIRST = {name.partition(":")[0]: name for name in reversed(NAMES)}.values()
+
+
+@pytest.mark.parametrize("paper", [name if name in _FIRST else pytest.param(name, marks=pytest.mark.slow)
+                                   for name in NAMES if not name.startswith("fcos:")])
 def test_a_row_runs_one_step(paper, faces):
     config = load(paper)
     network.make_embedder(config.embedder)  # the row's own trunk takes the fields that the row sets
