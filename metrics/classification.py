@@ -1,5 +1,7 @@
 """Classification: neighbours' votes, a linear probe, and how right a classifier's answers are."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import UserError
@@ -7,7 +9,7 @@ from . import retrieval
 from .neighbors import nearest
 
 
-def knn(embeddings, labels, queries, k: int, *, vote: str = "uniform", temperature: float = 0.07,
+def knn(embeddings, labels, queries, k: int | Sequence[int], *, vote: str = "uniform", temperature: float = 0.07,
         mesh=None) -> np.ndarray:
     """Classifies each query by the votes of its k nearest rows, by cosine.
 
@@ -15,14 +17,14 @@ def knn(embeddings, labels, queries, k: int, *, vote: str = "uniform", temperatu
         embeddings: f[N,D], of any length.
         labels: int[N].
         queries: f[Q,D], of any length.
-        k: the number of votes, 1..N.
+        k: the number of votes, 1..N; or several of them, for which the neighbours are looked for once.
         vote: the weight of a vote. "uniform" is 1; "distance" is 1 / Euclidean distance of the unit vectors, and only
             rows at distance 0 vote where there are any; "softmax" is exp(cosine / temperature).
         temperature: of the softmax vote.
         mesh: splits the rows over its axis "data".
 
     Returns:
-        The classes, in the dtype of `labels`, [Q]; of tied classes the lowest.
+        The classes, in the dtype of `labels`, [Q], or [len(k),Q] of several k; of tied classes the lowest.
 
     Raises:
         UserError: a value is not finite, the rows have collapsed to one point, or k or vote is unknown.
@@ -38,10 +40,15 @@ def knn(embeddings, labels, queries, k: int, *, vote: str = "uniform", temperatu
         >>> rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0]])
         >>> classification.knn(rows, np.array([4, 7, 7]), np.array([[2.0, 0.1], [0.0, 3.0]]), 1).tolist()
         [4, 7]
+        >>> classification.knn(rows, np.array([4, 7, 7]), np.array([[2.0, 0.1]]), (1, 3)).tolist()
+        [[4], [7]]
     """
     labels, rows, queries = np.asarray(labels), retrieval.normalized(embeddings), retrieval.normalized(queries)
     retrieval.check_spread(rows)
-    found, cosines = nearest.Gallery(rows, mesh).top(queries, k)
+    counts = np.atleast_1d(k)
+    if counts.min() < 1:
+        raise UserError(f"k={counts.min()}: expected one vote or more")
+    found, cosines = nearest.Gallery(rows, mesh).top(queries, int(counts.max()))
     if vote == "uniform":
         weight = np.ones(cosines.shape)
     elif vote == "distance":
@@ -55,10 +62,11 @@ def knn(embeddings, labels, queries, k: int, *, vote: str = "uniform", temperatu
     else:
         raise UserError(f"vote={vote!r}: expected uniform, distance or softmax")
     classes, column = np.unique(labels, return_inverse=True)
-    answers = np.empty(len(found), labels.dtype)
+    answers = np.empty((len(counts), len(found)), labels.dtype)
     for row, (near, weights) in enumerate(zip(found, weight, strict=True)):
-        answers[row] = classes[np.bincount(column[near], weights=weights).argmax()]
-    return answers
+        for place, count in enumerate(counts):
+            answers[place, row] = classes[np.bincount(column[near[:count]], weights=weights[:count]).argmax()]
+    return answers[0] if np.ndim(k) == 0 else answers
 
 
 def linear_probe(embeddings, labels, queries, *, inverse_regularization: float = 1.0,

@@ -65,8 +65,10 @@ def logistic_regression(train: Rows, validation: Rows, both: Rows, test: Rows, t
 
 def nearest_neighbours(train: Rows, validation: Rows, both: Rows, test: Rows, tested: Tested) -> dict:
     """By cosine and votes of equal weight."""
-    share = lambda k: float((classification.knn(*train, validation.values, k) == validation.labels).mean())
-    curve = [{"k": k, "validation": share(k)} for k in NEIGHBOURS if k <= len(train.labels)]
+    counts = [k for k in NEIGHBOURS if k <= len(train.labels)]
+    answers = classification.knn(*train, validation.values, counts)
+    curve = [{"k": k, "validation": float((found == validation.labels).mean())}
+             for k, found in zip(counts, answers, strict=True)]
     best = max(curve, key=lambda one: one["validation"])
     return {**best, "test": tested(classification.knn(*both, test.values, best["k"])), "curve": curve}
 

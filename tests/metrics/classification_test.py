@@ -14,6 +14,11 @@ def test_knn_equals_scikit_learn(vote):
     labels = rng.integers(2**24, 2**24 + 5, 90)
     peer = KNeighborsClassifier(7, weights=vote).fit(rows, labels).predict(queries)
     assert (classification.knn(rows, labels, queries, 7, vote=vote) == peer).all()
+    several = classification.knn(rows, labels, queries, (1, 7, 20), vote=vote)
+    assert several.shape == (3, 40) and (several[1] == peer).all()
+    assert (several[2] == classification.knn(rows, labels, queries, 20, vote=vote)).all() and (several[0] != peer).any()
+    with pytest.raises(UserError, match="k=0: expected one vote or more"):
+        classification.knn(rows, labels, queries, (0, 7), vote=vote)
 
 
 def test_top_k_accuracy_equals_scikit_learn():
