@@ -70,11 +70,12 @@ def knn(embeddings: np.ndarray, labels: np.ndarray, seed: int) -> dict:
     """Classifies half of each class's images by the votes of their nearest neighbours in the other half."""
     unit = _classes(embeddings, labels, "knn")
     known, asked = halves(labels, np.random.default_rng(seed))
-    answers = {k: classification.knn(unit[known], labels[known], unit[asked], k, vote="softmax")
-               for k in _VOTES if k <= len(known)}
+    counts = [k for k in _VOTES if k <= len(known)]
+    answers = classification.knn(unit[known], labels[known], unit[asked], counts, vote="softmax")
     return _result(f"Half of each class's images, drawn by seed {seed}, vote on the others by exp(cosine / 0.07); "
                    f"classes of one image are left out.",
-                   {f"knn_accuracy@k={k}": (found == labels[asked]).mean() for k, found in answers.items()})
+                   {f"knn_accuracy@k={k}": (found == labels[asked]).mean()
+                    for k, found in zip(counts, answers, strict=True)})
 
 
 def linear_probe(embeddings: np.ndarray, labels: np.ndarray, seed: int) -> dict:
