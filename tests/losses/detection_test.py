@@ -70,7 +70,7 @@ def test_the_whole_loss_is_that_of_torchvision():
         goldens.assert_close(np.concatenate(gradients[name], 1), golden[f"fcos/gradient{index}"])
 
 
-@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize("devices", [8, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 2, 4))])
 def test_the_normaliser_is_of_the_global_batch(devices):
     """Each device has few of the images, and other numbers of positives: the loss is that of one device."""
     sharding = NamedSharding(cases.mesh_of(devices), P("data"))

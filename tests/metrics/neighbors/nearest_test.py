@@ -50,7 +50,7 @@ def test_query_and_gallery_and_several_labels_on_eight_devices_equal_one():
     assert one == many
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize("devices", [8, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 4))])
 def test_neighbors_on_several_devices_equal_one(devices):
     mesh = meshes.make(jax.devices()[:devices])
     for kind in ("signs", "floats"):
