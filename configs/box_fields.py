@@ -7,6 +7,7 @@ def fields() -> config_dict.ConfigDict:
     """With these defaults a picture is letterboxed, and nothing else is done to it."""
     return config_dict.ConfigDict(dict(
         horizontal_flip=0.0,                  # probability
+        vertical_flip=0.0,                    # probability
         scale=(1.0, 1.0),                     # factor of the letterbox's scale, log-uniform; a larger picture is then
                                               # cut, a smaller one padded, at a place that is drawn
         crop=0.0,                             # probability of letterboxing a random part of the picture alone

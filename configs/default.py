@@ -24,13 +24,14 @@ ADDED: tuple[str, ...] = (
                                        "clip_norm", "ema_decay")),
     "distill",
     "loss.logits_dtype",
-    *(f"augment.{name}" for name in ("shear", "elastic", "elastic_points", "rand_augment_ops", "rand_augment_magnitude",
-                                     "augmix_severity", "augmix_chains", "augmix_depth", "augmix_alpha", "mixup_alpha",
-                                     "cutmix_alpha", "mix_probability")),
+    *(f"augment.{name}" for name in ("vertical_flip", "shear", "elastic", "elastic_points", "rand_augment_ops",
+                                     "rand_augment_magnitude", "augmix_severity", "augmix_chains", "augmix_depth",
+                                     "augmix_alpha", "mixup_alpha", "cutmix_alpha", "mix_probability")),
     *(f"{part}_data.{name}" for part in ("train", "test", "calibration")
       for name in ("test_share", "split_by", "split_seed")),
     "detection",
     "box_augment",
+    "box_augment.vertical_flip",
     "loss.fcos",
     *(f"detection.{name}" for name in ("head", "scales", "ratios", "spread")),
     "loss.retinanet",
@@ -72,6 +73,7 @@ def _input() -> ConfigDict:
 def _augment() -> ConfigDict:
     return ConfigDict(dict(
         horizontal_flip=0.5,    # probability
+        vertical_flip=0.0,      # probability; for what has no top, as under a microscope or from the air
         rotation=0.0,           # degrees, uniform in -rotation..rotation
         translation=0.0,        # share of the side, uniform in -translation..translation, each axis
         scaling=0.0,            # log2 of the zoom, uniform in -scaling..scaling

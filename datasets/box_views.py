@@ -1,6 +1,6 @@
 """What a detector sees of a picture with boxes: u8[H,W,3] and its boxes in pixels of that. The device normalises.
 
-Every view is one scale, one shift and perhaps a mirror of the whole picture or of a crop of it, sampled once, so that
+Every view is one scale, one shift and perhaps mirrors of the whole picture or of a crop of it, sampled once, so that
 boxes are where their pixels are. options is the section `box_augment` of a configuration, detection and inputs the
 sections `detection` and `input`, or objects with their attributes.
 """
@@ -66,6 +66,7 @@ class _PictureDraws:
     def __init__(self, rng: np.random.Generator):
         values = rng.random(27)
         self.flip, self.scale, self.place = values[0], values[1], values[2:4]
+        self.vertical_flip = transforms.low_bits(self.flip)
         self.crop, self.crop_place, self.crop_tries = values[4], values[5:7], values[7:].reshape(crops.TRIES, 2)
 
 
@@ -83,7 +84,7 @@ def check_options(detection, options) -> None:
     if detection.kept_views < 0:
         raise UserError(f"detection.kept_views is how many views of each picture come round again, 0 for new ones in "
                         f"each epoch; got {detection.kept_views}")
-    for name in ("horizontal_flip", "crop", "mosaic", "grayscale", "blur"):
+    for name in ("horizontal_flip", "vertical_flip", "crop", "mosaic", "grayscale", "blur"):
         if not 0 <= getattr(options, name) <= 1:
             raise UserError(f"box_augment.{name} is a probability, 0 to 1; got {getattr(options, name):g}")
     for name, most in (("scale", math.inf), ("crop_area", 1), ("crop_ratio", math.inf), ("blur_sigma", math.inf)):
@@ -150,7 +151,7 @@ def eval_view(record: dict, inputs, detection) -> Letterboxed:
 
 def picture_view(record: dict, draws: Draws, which: int, inputs, detection, options,
                  into: tuple[int, int] | None = None, corner: tuple[int, int] | None = None) -> Seen:
-    """A random view of one picture: a crop of it, its scale, its place and its mirror image. Colours stay.
+    """A random view of one picture: a crop of it, its scale, its place and its mirror images. Colours stay.
 
     A box whose middle is outside of the crop, or of the view, is left out; the others are cut at the edges.
 
@@ -186,13 +187,14 @@ def picture_view(record: dict, draws: Draws, which: int, inputs, detection, opti
     else:
         x, y = (share * room for share, room in zip(own.place if corner is None else corner, free, strict=True))
     shown = (x, y, x + scale * crop_width, y + scale * crop_height)
-    flip = own.flip < options.horizontal_flip
-    scales = np.array([-scale if flip else scale, scale])
-    shift = np.array([x + scale * (left + crop_width) if flip else x - scale * left, y - scale * top])
+    flips = np.array([own.flip < options.horizontal_flip, own.vertical_flip < options.vertical_flip])
+    scales = np.where(flips, -scale, scale)
+    shift = np.where(flips, [x + scale * (left + crop_width), y + scale * (top + crop_height)],
+                     [x - scale * left, y - scale * top])
     learnt = ~record["crowd"]
     boxes, classes = np.clip(record["boxes"][learnt], 0, [width, height] * 2), record["classes"][learnt]
     boxes = boxes * np.tile(scales, 2) + np.tile(shift, 2)
-    boxes = boxes[:, [2, 1, 0, 3]] if flip else boxes
+    boxes = np.sort(boxes.reshape(-1, 2, 2), axis=1).reshape(-1, 4)
     boxes, classes = _cut(*_cut(boxes, classes, shown), (0, 0, into[1], into[0]))
     large = (boxes[:, 2:] - boxes[:, :2] >= options.smallest_side).all(axis=1)
     image = _sampled(pixels, (height, width), scales, shift, into, border(inputs), shown)

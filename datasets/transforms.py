@@ -24,6 +24,7 @@ class Draws:
     def __init__(self, rng: np.random.Generator):
         # These are uniform in -1..1.
         (self.flip, self.angle, self.dx, self.dy, self.zoom, self.brightness, self.contrast) = rng.uniform(-1, 1, 7)
+        self.vertical_flip = low_bits(self.flip)
         # The rest are uniform in 0..1. One call draws them all, for the sake of the smallest images.
         values = rng.random(79)
         self.crop_tries, self.crop_place = values[:20].reshape(crops.TRIES, 2), values[20:22]
@@ -55,7 +56,8 @@ def check_options(inputs, options) -> None:
 
 
 def _check_amounts(options) -> None:
-    for name, low, high in (("shear", 0, 1), ("elastic", 0, 1), ("elastic_points", 2, math.inf),
+    for name, low, high in (("horizontal_flip", 0, 1), ("vertical_flip", 0, 1), ("shear", 0, 1), ("elastic", 0, 1),
+                            ("elastic_points", 2, math.inf),
                             ("rand_augment_ops", 0, math.inf), ("rand_augment_magnitude", 0, policies.MAGNITUDES - 1),
                             ("augmix_severity", 0, policies.SEVERITIES), ("augmix_chains", 1, math.inf),
                             ("augmix_depth", 0, math.inf), ("mixup_alpha", 0, math.inf), ("cutmix_alpha", 0, math.inf),
@@ -133,7 +135,9 @@ def _augment(image: np.ndarray, draws: Draws, rng: np.random.Generator, options,
         image = _affine(image, draws.angle * options.rotation, draws.dx * options.translation,
                         draws.dy * options.translation, 2.0 ** (draws.zoom * options.scaling))
     if (draws.flip + 1) / 2 < options.horizontal_flip:
-        image = _mirror(image)
+        image = _mirror(image, 1)
+    if draws.vertical_flip < options.vertical_flip:
+        image = _mirror(image, 0)
     image = np.ascontiguousarray(image)
     if options.rand_augment_ops or options.augmix_severity:
         image = _policies(image, rng, options)
@@ -214,14 +218,19 @@ def _erase(image: np.ndarray, draws: Draws, rng: np.random.Generator, options, i
     return image
 
 
+def low_bits(draw: float) -> float:
+    """A second number of 0..1 from a draw that decides by its first bits, so that older recipes keep their draws."""
+    return draw * 2.0 ** 20 % 1.0
+
+
 def within(bounds: tuple[float, float], draw: float) -> float:
     """A number between two bounds, by a draw of 0..1."""
     return bounds[0] + draw * (bounds[1] - bounds[0])
 
 
 @grey.once
-def _mirror(image: np.ndarray) -> np.ndarray:
-    return cv2.flip(image, 1)  # ten times as fast as copying NumPy's reversed view
+def _mirror(image: np.ndarray, code: int) -> np.ndarray:
+    return cv2.flip(image, code)  # ten times as fast as copying NumPy's reversed view
 
 
 @grey.once

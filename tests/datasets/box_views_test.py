@@ -55,8 +55,9 @@ def seen(record, seed, config, **kind):
     return box_views.picture_view(record, draws, 0, config.input, config.detection, config.box_augment, **kind)
 
 
-OPTIONS = {"letterbox": {}, "flip": {"horizontal_flip": 0.5}, "scale": {"scale": (0.4, 2.0)}, "crop": {"crop": 1.0},
-           "all": {"horizontal_flip": 0.5, "scale": (0.5, 2.0), "crop": 0.7}}
+FLIPS = {"horizontal_flip": 0.5, "vertical_flip": 0.5}
+OPTIONS = {"letterbox": {}, "flips": FLIPS, "scale": {"scale": (0.4, 2.0)}, "crop": {"crop": 1.0},
+           "all": FLIPS | {"scale": (0.5, 2.0), "crop": 0.7}}
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
@@ -194,12 +195,14 @@ def test_one_option_does_not_change_the_draws_of_another(config):
     record = painted(1)
     config.box_augment.scale = (0.5, 0.9)
     plain = seen(record, 4, config)
-    config.box_augment.horizontal_flip = 1.0
-    flipped = seen(record, 4, config)
     assert len(plain.boxes) > 1
-    np.testing.assert_allclose(flipped.boxes[:, 1], plain.boxes[:, 1])
-    widths = [view.boxes[:, 2] - view.boxes[:, 0] for view in (plain, flipped)]
-    np.testing.assert_allclose(*widths, rtol=1e-5)
+    for across, flip in enumerate(("vertical_flip", "horizontal_flip")):
+        config.box_augment.update({"horizontal_flip": 0.0, "vertical_flip": 0.0, flip: 1.0})
+        flipped = seen(record, 4, config)
+        np.testing.assert_allclose(flipped.boxes[:, across], plain.boxes[:, across])
+        assert (flipped.boxes[:, 1 - across] != plain.boxes[:, 1 - across]).any()
+        sizes = [view.boxes[:, 2:] - view.boxes[:, :2] for view in (plain, flipped)]
+        np.testing.assert_allclose(*sizes, rtol=1e-4)
 
 
 def test_colours_change_and_places_do_not(config):

@@ -27,11 +27,15 @@ def test_nothing_asked_changes_nothing():
     np.testing.assert_array_equal(augmented(images.pixels(0)), images.pixels(0))
 
 
-def test_flip_is_a_mirror_with_the_stated_probability():
+def test_flips_are_mirrors_with_the_stated_probabilities():
+    """Neither knows of the other, though both come from one draw."""
     image = images.pixels(1)
-    flipped = [not np.array_equal(augmented(image, seed, horizontal_flip=0.3), image) for seed in range(600)]
-    assert np.mean(flipped) == pytest.approx(0.3, abs=0.06)
     np.testing.assert_array_equal(augmented(image, horizontal_flip=1.0), image[:, ::-1])
+    np.testing.assert_array_equal(augmented(image, vertical_flip=1.0), image[::-1])
+    mirrored = {"no": image, "across": image[:, ::-1], "down": image[::-1], "both": image[::-1, ::-1]}
+    views = [augmented(image, seed, horizontal_flip=0.3, vertical_flip=0.6) for seed in range(600)]
+    shares = {name: np.mean([np.array_equal(view, one) for view in views]) for name, one in mirrored.items()}
+    assert shares == pytest.approx({"no": 0.28, "across": 0.12, "down": 0.42, "both": 0.18}, abs=0.06)
 
 
 def test_brightness_stays_within_its_range():
@@ -87,7 +91,8 @@ def test_elastic_offsets_have_the_stated_deviation():
         np.testing.assert_allclose(augmented(image, elastic=1e-6), image, atol=1)
 
 
-EVERYTHING = dict(horizontal_flip=0.5, rotation=10.0, translation=0.1, scaling=0.2, brightness=0.1, contrast=0.1,
+EVERYTHING = dict(horizontal_flip=0.5, vertical_flip=0.5, rotation=10.0, translation=0.1, scaling=0.2,
+                  brightness=0.1, contrast=0.1,
                   random_resized_crop=True, color_jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2, blur=0.5,
                   low_resolution=0.5, erasing=0.5, erasing_fill="noise")
 
