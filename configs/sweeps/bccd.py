@@ -20,6 +20,7 @@ from geodesic.errors import UserError
 _KERAS = {"init_from": "weights/keras"}
 _LARGE = {"detection.height": 480, "detection.width": 640}
 _AVERAGE = {"optimizer.ema_decay": 0.99}
+_MIRRORED = {"box_augment.vertical_flip": 0.5}
 _LEARNS = {"detection.kept_views": 0, "embedder.dtype": "bfloat16", "run.loader_workers": 2}
 _TUNED = _LEARNS | {"optimizer.trunk_learning_rate_factor": 0.1}
 # Without public weights here: these learn from nothing.
@@ -33,11 +34,13 @@ _POINTS = {
     "choice": [point | _KERAS for point in (
         {"label": "frozen"},
         {"label": "frozen, average"} | _AVERAGE,
+        {"label": "frozen, average, mirrored both ways"} | _AVERAGE | _MIRRORED,
         {"label": "frozen, average, 8 views, 60 epochs", "detection.kept_views": 8, "num_epochs": 60} | _AVERAGE,
         {"label": "frozen, average, 640 x 480"} | _AVERAGE | _LARGE,
         {"label": "tuned"} | _TUNED,
         {"label": "tuned, average, 640 x 480"} | _TUNED | _AVERAGE | _LARGE,
         {"label": "tuned, average, 640 x 480, varied"} | bccd.TUNED,
+        {"label": "tuned, average, 640 x 480, varied, mirrored both ways"} | bccd.TUNED | _MIRRORED,
     )],
     "trunks": [
         *_IMAGENET,
