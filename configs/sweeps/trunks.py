@@ -5,7 +5,7 @@
 Needs omniglot.npz in the current folder; has not been run yet. The recipe is that of papers/omniglot:background, the
 964 characters of the background and their rotations at 56 px, of which the ResNet sees three epochs; what is searched
 are the 659 characters of the evaluation set. A step of the others takes 2.0 and 6.6 times as long (of processor, two
-cores of an AMD EPYC), so they have as many fewer steps, and a warm-up that is as much shorter.
+cores of a Xeon), so they have as many fewer steps, and a warm-up that is as much shorter.
 """
 
 from geodesic.configs import sweeps

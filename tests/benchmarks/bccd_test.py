@@ -49,12 +49,13 @@ def test_the_page_has_the_mean_over_seeds_or_the_interval_over_images(tmp_path):
     assert "1 x cpu, a machine, jax 0.10.2, 2026-11-26, abc" in text and "rf100" not in text
 
 
-@pytest.mark.parametrize(("start", "label"), [
-    ("| `bccd` |", "ImageNet, frozen"), ("| `bccd`, without", "untrained, frozen"),
-    ("| `bccd:tuned` |", "ImageNet, tuned")])
-def test_the_detection_page_has_the_results_figures(start, label):
+@pytest.mark.parametrize(("start", "part", "label"), [
+    ("| `bccd` |", "trunks", "ImageNet, frozen"), ("| `bccd`, without", "trunks", "untrained, frozen"),
+    ("| `bccd`, `init_from` a run", "trunks", "ArcFace, frozen"), ("| `bccd:tuned` |", "trunks", "ImageNet, tuned"),
+    ("| `bccd`, trained on 255", "rf100", "ImageNet, frozen")])
+def test_the_detection_page_has_the_results_figures(start, part, label):
     (line,) = [line for line in (pathlib.Path(turns.RESULTS).parents[1] / "docs" / "detection.md").read_text()
                .splitlines() if line.startswith(start)]
-    seeds = json.loads((turns.RESULTS / "bccd_trunks.json").read_text())["trunks"][label].values()
+    seeds = json.loads((turns.RESULTS / "bccd_trunks.json").read_text())[part][label].values()
     cells = [cell.strip() for cell in line.split("|")[3:6]]
     assert cells == [f"{np.mean([one['scores'][name] for one in seeds]):.3f}"[1:] for name in bccd.METRICS]
