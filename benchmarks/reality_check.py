@@ -91,7 +91,7 @@ def choice(asked, noise: float) -> dict[str, tuple[dict, float]]:
 
 
 def draws(method: str, noise: float, count: int) -> list[dict]:
-    """The paper's fields, and count - 1 drawn at random; the scales are the same ones for every method."""
+    """The paper's fields, and count - 1 drawn at random from the method's own ranges, with one seed."""
     space = methods(noise)[method]
     drawn = sweeps.sampled(count - 1, 0, {name: span for name, (_, span) in space.items()})
     return [{name: paper for name, (paper, _) in space.items()}, *drawn]
