@@ -112,9 +112,10 @@ def test_gradients_of_mixed_targets_are_the_weighted_ones(name):
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("options", [{}, {"chunk_size": 2}])
-def test_mixed_targets_on_many_devices(name, options):
+@pytest.mark.parametrize("many", [(2, 8), pytest.param((1, 4), marks=pytest.mark.slow)])
+def test_mixed_targets_on_many_devices(name, options, many):
     embeddings, labels, results = cases.batch()[0], mixed(), []
-    for devices in (0, 2, 8):
+    for devices in (0, *many):
         (value, (_, scalars)), (params, x) = cases.compiled(name, devices, **options)(
             with_weights(name, devices), {}, embeddings, labels, cases.key())
         results.append((value, scalars["accuracy"], cases.real_classes(params), x))

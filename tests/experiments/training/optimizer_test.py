@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,8 +83,13 @@ def test_adamw_decay_is_decoupled():
     np.testing.assert_allclose(update["embedder"]["kernel"], -0.1 * (1 + 0.1 * 2), rtol=1e-5)
 
 
+_DEFAULT = (("sgd", True, 0.0), ("sgd", False, 3.0), ("adamw", True, 3.0), ("adamw", False, 0.0),
+            ("rmsprop", True, 0.0))  # the suite's; the others are slow
+
+
 @pytest.mark.parametrize(("rule", "vectors_too", "head_only_epochs"), [
-    ("sgd", True, 0.0), ("sgd", False, 3.0), ("adamw", True, 3.0), ("adamw", False, 0.0), ("rmsprop", True, 0.0)])
+    pytest.param(*case, marks=() if case in _DEFAULT else pytest.mark.slow)
+    for case in itertools.product(("sgd", "adamw", "rmsprop"), (True, False), (0.0, 3.0))])
 def test_exponents_of_pooling_and_slopes_of_prelu_never_decay(rule, vectors_too, head_only_epochs):
     embedder = embedders.build("iresnet18", pooling="generalised_mean", embedding_size=4)
     variables = jax.eval_shape(embedder.init, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
