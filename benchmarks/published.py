@@ -5,13 +5,15 @@
 
 Trains every run of the set through the programs themselves, `workers` at a time, each on its share of the cores,
 evaluates it by its protocols, and writes the mean over seeds, each seed and the intervals over classes beside what was
-published, as benchmarks/results/SET.json and .md; the result records go below benchmarks/results/records. Given again,
-it does only what is missing. --only=NAME,... picks runs, --table writes the tables of what is done.
+published, as benchmarks/results/SET.json and .md; the result records go below benchmarks/results/records. Rows with the
+same metrics are compared, paired by seed (Student's t, Holm's adjustment). Given again, it does only what is missing.
+--only=NAME,... picks runs, --table writes the tables of what is done.
 grocery: the folder with train, val and test (docs/weights.md, which also says where the weights come from).
 """
 
 import concurrent.futures
 import json
+import os
 import pathlib
 import queue
 import subprocess
@@ -25,6 +27,7 @@ from absl import app, flags
 
 from geodesic.experiments.process import workdir
 from geodesic.experiments.protocols import record
+from geodesic.experiments.sweeping import statistics
 
 ROOT = pathlib.Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
@@ -156,22 +159,26 @@ def _one(run: Run, seed: int, cores: list[int]) -> None:
     seconds = pathlib.Path(where) / "train_seconds"
     if not seconds.exists():
         started = time.monotonic()
-        program("train", where, cores, *options)
-        seconds.write_text(f"{time.monotonic() - started:.1f}\n")
+        used = program("train", where, cores, *options)
+        seconds.write_text(f"{time.monotonic() - started:.1f} {used:.1f}\n")
     for protocol in run.protocols:
         if not pathlib.Path(record.path(where, protocol)).exists():
             program("evaluate", where, cores, f"--protocol={protocol}", f"--data={source}")
     print(f"{run.name}, seed {seed}: done in {where}", flush=True)
 
 
-def program(name: str, where: str, cores: list[int], *options: str) -> None:
+def program(name: str, where: str, cores: list[int], *options: str) -> float:
+    """Runs one of the programs to its end. Returns the processor seconds that it and its workers took."""
     pathlib.Path(where).mkdir(parents=True, exist_ok=True)
     with open(f"{where}.log", "a") as log:
         process = subprocess.Popen([sys.executable, "-m", f"geodesic.experiments.{name}", f"--workdir={where}",
                                     *options], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         psutil.Process(process.pid).cpu_affinity(cores)
-        if process.wait():
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
             raise RuntimeError(f"experiments.{name} on {where} ended with status {process.returncode}: {where}.log")
+    return usage.ru_utime + usage.ru_stime
 
 
 def row(run: Run, seeds: list[int]) -> dict:
@@ -181,9 +188,11 @@ def row(run: Run, seeds: list[int]) -> dict:
     first = records[seeds[0]][0]
     metrics = {name: [next(one["metrics"][name] for one in records[seed] if name in one["metrics"]) for seed in seeds]
                for name in run.metrics}
-    seconds = [float((pathlib.Path(folder(run, seed)) / "train_seconds").read_text()) for seed in seeds]
+    seconds = [[float(text) for text in (pathlib.Path(folder(run, seed)) / "train_seconds").read_text().split()]
+               for seed in seeds]
     return {"run": run.name, "title": run.title, "config": run.config, "seeds": seeds, "metrics": metrics,
-            "train_seconds": seconds, "evaluate_seconds": [sum(one["wall_clock_seconds"] for one in records[seed])
+            "train_seconds": [wall for wall, _ in seconds], "processor_seconds": [used for _, used in seconds],
+            "evaluate_seconds": [sum(one["wall_clock_seconds"] for one in records[seed])
                                                            for seed in seeds],
             "counts": {one["protocol"]["name"]: one["counts"] for one in records[seeds[0]]},
             "splits": {one["protocol"]["name"]: one["protocol"]["split"] for one in records[seeds[0]]},
@@ -207,6 +216,7 @@ def markdown(rows: list[dict], name: str) -> str:
                   for row in members]
         lines += published(names)
         lines.append("")
+        lines += differences(members)
         lines += [describe(row) for row in members] + [""]
     lines.append("A run has its share of the machine.")
     return "\n".join(lines) + "\n"
@@ -229,12 +239,33 @@ def published(names: tuple[str, ...]) -> list[str]:
         for method in methods]
 
 
+def differences(rows: list[dict]) -> list[str]:
+    """A table of how each row differs from the first, paired by seed: its mean, its 95 % interval, and p."""
+    first, *others = rows
+    if not others:
+        return []
+    names = tuple(first["metrics"])
+    values = {row["title"]: {name: dict(zip(row["seeds"], (one["value"] for one in row["metrics"][name]), strict=True))
+                             for name in names} for row in rows}
+    found = {name: statistics.against(first["title"], {title: of[name] for title, of in values.items()})
+             for name in names}
+    lines = [f"| less {first['title']} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for row in others:
+        cells = [found[name][row["title"]] for name in names]
+        lines.append(f"| {row['title']} | " + " | ".join(
+            "{:+.2f} [{:+.2f}, {:+.2f}], p {}".format(*(100 * value for value in one.interval),
+                                                     statistics.probability(one.p_adjusted)) for one in cells) + " |")
+    return [*lines, ""]
+
+
 def describe(row: dict) -> str:
     splits = "; ".join(f"{name}: {split}" for name, split in row["splits"].items())
     embedder = ", ".join(f"{key} {json.dumps(value).strip(chr(34))}" for key, value in row["embedder"].items())
     seconds = ", ".join(f"{value:.0f}" for value in row["train_seconds"])
+    used = ", ".join(f"{value:.0f}" for value in row.get("processor_seconds", ()))
     return (f"* {row['title']}: `{row['config']}`, {row['steps']:,} steps, {row['image_size']} px, checkpoint: "
-            f"{row['selection']}; {embedder}; trained in {seconds} s (seeds {', '.join(map(str, row['seeds']))}). "
+            f"{row['selection']}; {embedder}; trained in {seconds} s (seeds {', '.join(map(str, row['seeds']))})"
+            f"{f', of processor {used}' if used else ''}. "
             f"{splits}. {row['hardware']['devices']}, {row['hardware']['machine']}, jax {row['packages']['jax']}, "
             f"{row['date'][:10]}, evaluated at commit {', '.join(row['commits'])}.")
 

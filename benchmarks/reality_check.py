@@ -182,18 +182,13 @@ def tested(asked, noise: float, chosen: dict) -> dict:
     """Each method: what was chosen, map@r and recall@1 over the seeds, and the paired difference to the first one."""
     values = {method: {seed: read(asked.workdir, (noise, method, fields, seed))["tested"]
                        for seed in range(asked.seeds)} for method, (fields, _) in chosen.items()}
-    first, rows = next(iter(chosen)), {}
-    of = lambda method, metric: {seed: found[metric] for seed, found in values[method].items()}
+    rows = {method: {"fields": fields, "chosen by": score} for method, (fields, score) in chosen.items()}
     for metric in METRICS:
-        others = [method for method in chosen if method != first]
-        found = [statistics.paired(of(method, metric), of(first, metric)) for method in others]
-        adjusted = statistics.holm([one.p for one in found])
-        for method in chosen:
-            rows.setdefault(method, {"fields": chosen[method][0], "chosen by": chosen[method][1]})[metric] = {
-                "seeds": list(of(method, metric).values()), **statistics.interval(
-                    list(of(method, metric).values()))._asdict()}
-        for method, difference, p in zip(others, found, adjusted, strict=True):
-            rows[method][metric]["difference"] = difference.interval._asdict() | {"p": p}
+        scores = {method: {seed: found[metric] for seed, found in of.items()} for method, of in values.items()}
+        for method, of in scores.items():
+            rows[method][metric] = {"seeds": list(of.values()), **statistics.interval(list(of.values()))._asdict()}
+        for method, found in statistics.against(next(iter(chosen)), scores).items():
+            rows[method][metric]["difference"] = found.interval._asdict() | {"p": found.p_adjusted}
     return rows
 
 
@@ -244,7 +239,7 @@ def _against(score: dict) -> tuple[str, str]:
         return "", ""
     found = score["difference"]
     return (f"{found['mean']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]",
-            "<.001" if found["p"] < 0.001 else f"{found['p']:.3f}")
+            statistics.probability(found["p"]))
 
 
 def said(rows: dict) -> str:

@@ -73,6 +73,17 @@ def holm(p_values: list[float]) -> list[float]:
     return adjusted.tolist()
 
 
+def against(baseline: str, values: dict[str, dict[int, float]]) -> dict[str, Difference]:
+    """How each other label differs from the baseline. values: label -> seed -> value."""
+    found = {label: paired(of, values[baseline]) for label, of in values.items() if label != baseline}
+    adjusted = holm([one.p for one in found.values()])
+    return {label: one._replace(p_adjusted=p) for (label, one), p in zip(found.items(), adjusted, strict=True)}
+
+
+def probability(p: float) -> str:
+    return "" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def rows(trials: list[Trial], records: list[dict], metrics: tuple[str, ...], baseline: str) -> list[Row]:
     """Makes a row for each label, in the sweep's order. Raises UserError for a baseline that no point has."""
     grouped: dict[str, list] = {}
@@ -86,10 +97,9 @@ def rows(trials: list[Trial], records: list[dict], metrics: tuple[str, ...], bas
               for label, group in grouped.items()}
     differences = {label: {} for label in grouped}
     for metric in metrics:
-        others = [label for label in grouped if label != baseline]
-        found = [paired(values[label][metric], values[baseline][metric]) for label in others]
-        for label, difference, adjusted in zip(others, found, holm([one.p for one in found]), strict=True):
-            differences[label][metric] = difference._replace(p_adjusted=adjusted)
+        found = against(baseline, {label: of[metric] for label, of in values.items()})
+        for label, difference in found.items():
+            differences[label][metric] = difference
     return [Row(label, [trial for trial, _ in group], [record for _, record in group], values[label],
                 {metric: interval(list(seeds.values())) for metric, seeds in values[label].items() if seeds},
                 differences[label], sum(hours(record) for _, record in group))

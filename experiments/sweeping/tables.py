@@ -9,7 +9,7 @@ import statistics as std
 
 from geodesic.experiments.process import progress
 from geodesic.experiments.sweeping import running
-from geodesic.experiments.sweeping.statistics import Interval, Row
+from geodesic.experiments.sweeping.statistics import Interval, Row, probability
 from geodesic.experiments.sweeping.trials import Trial
 
 # After Holm's adjustment, a difference is called one below this.
@@ -123,7 +123,7 @@ def _cells(sweep, rows: list[Row]):
             difference = row.differences[metric] if metric in row.differences else None
             known = difference is not None and difference.seeds
             cells += [_text(difference.interval, "+") if known else "",
-                      _probability(difference.p_adjusted) if known else ""]
+                      probability(difference.p_adjusted) if known else ""]
             if any(metric in figures for figures in sweep.paper.values()):
                 cells.append(str(_paper(sweep, row, metric)))
         cells += [str(_paper(sweep, row, metric)) for metric in _papers_own(sweep)]
@@ -134,10 +134,6 @@ def _cells(sweep, rows: list[Row]):
 def _text(interval: Interval, sign: str = "") -> str:
     mean = f"{interval.mean:{sign}.4f}"
     return mean if math.isnan(interval.low) else f"{mean} ({interval.low:{sign}.4f}, {interval.high:{sign}.4f})"
-
-
-def _probability(p: float) -> str:
-    return "" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def verdict(sweep, rows: list[Row]) -> str:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import published
-from geodesic.configs import grocery, papers, protocols
+from geodesic.configs import grocery, papers, protocols, stored
 from geodesic.experiments.protocols import record
 
 RESULTS = published.ROOT / "benchmarks" / "results"
@@ -28,6 +28,27 @@ def test_a_cell_is_the_mean_each_seed_and_the_widest_interval():
 
 def test_a_method_without_a_figure_leaves_its_cell_empty():
     assert published.published(("one_shot_20way", "map@r"))[1] == "| people (published) | 95.50 |  |"
+
+
+def test_rows_of_three_trunks_differ_in_the_trunk_and_its_steps_alone():
+    def differing(ours, theirs):
+        return {f"{section}.{name}" for section, of in theirs.items() if isinstance(of, dict)
+                for name, value in of.items() if ours[section][name] != value} | {
+                    name for name, value in theirs.items() if not isinstance(value, dict) and ours[name] != value}
+
+    rows = {row: stored.as_dict(papers.load("omniglot").get_config(row))
+            for row in ("background", "background_resnext", "background_inception_bn")}
+    common = {"paper", "total_steps", "embedder.name", "schedule.warmup_epochs"}
+    assert differing(rows["background"], rows["background_resnext"]) == common
+    assert differing(rows["background"], rows["background_inception_bn"]) == common | {"embedder.stem"}
+
+
+def test_differences_are_paired_by_seed_and_in_points():
+    row = lambda title, values: {"title": title, "seeds": [0, 1, 2],
+                                 "metrics": {"map@r": [{"value": value} for value in values]}}
+    lines = published.differences([row("ours", [0.5, 0.6, 0.7]), row("other", [0.4, 0.5, 0.63])])
+    assert lines[0] == "| less ours | map@r |" and lines[2].startswith("| other | -9.00 [-13.30, -4.70], p 0.01")
+    assert published.differences([row("ours", [0.5])]) == []
 
 
 @pytest.mark.parametrize("name", published.RUNS)

@@ -48,3 +48,11 @@ def test_holm_as_r_does():
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     adjusted = statistics.holm([0.02, math.nan, 0.9, 0.8])
     assert adjusted[0] == pytest.approx(0.06) and math.isnan(adjusted[1]) and adjusted[2:] == [1.0, 1.0]
+
+
+def test_every_label_against_the_baseline_with_p_adjusted_for_their_number():
+    values = {"base": {0: 1.0, 1: 2.0, 2: 3.0}, "a": {0: 1.1, 1: 2.3, 2: 3.2}, "b": {0: 1.0, 1: 2.1, 2: 2.8}}
+    found = statistics.against("base", values)
+    assert list(found) == ["a", "b"]
+    assert found["a"].interval == statistics.paired(values["a"], values["base"]).interval
+    assert [one.p_adjusted for one in found.values()] == statistics.holm([one.p for one in found.values()])
