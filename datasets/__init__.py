@@ -56,6 +56,7 @@ SOURCES = {
     "parquet": Parquet,
     "hugging_face": HuggingFace,
     "omniglot_rotations": rotated.load_omniglot,
+    "omniglot_dihedral": rotated.load_omniglot_dihedral,
     "cars196": retrieval_sets.load_cars196,
     "sop": retrieval_sets.load_sop,
     "in_shop": retrieval_sets.load_in_shop,
@@ -67,7 +68,8 @@ SOURCES = {
 }
 
 # Sources that are one data set each. Another one's name does not say which images it reads.
-DATA_SETS = frozenset({"orl_faces", "omniglot", "omniglot_rotations", "cars196", "sop", "in_shop", "ijb"})
+DATA_SETS = frozenset({"orl_faces", "omniglot", "omniglot_rotations", "omniglot_dihedral", "cars196", "sop", "in_shop",
+                       "ijb"})
 # Sources that find their images without being told where they lie.
 FIND_THEMSELVES = frozenset({"orl_faces", "tfds"})
 

@@ -200,7 +200,7 @@ def containers(folder, tail=b""):
     made = {"record_io": record_io_test.write(folder, {
         0: header([4, 6], 0), 1: header([0], 1) + jpeg(1), 2: header([0], 2) + jpeg(2) + tail,
         3: header([1], 3) + jpeg(3), 4: header([1, 3], 4), 5: header([3, 4], 5)})}
-    made["omniglot"] = made["omniglot_rotations"] = omniglot_test.write(folder)[1]
+    made["omniglot"] = made["omniglot_rotations"] = made["omniglot_dihedral"] = omniglot_test.write(folder)[1]
     made["pair_images"] = pairs_test.write(folder, (pairs_test.ENCODED, pairs_test.SAME))
     made["ijb"] = str(folder / "IJBB" if (folder / "IJBB").exists() else ijb_test.folder(folder))
     shards = [array_record.write_shard(str(folder), "0", array_record_test.RECORDS)]

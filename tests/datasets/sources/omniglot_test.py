@@ -64,6 +64,22 @@ def test_tfds_has_the_same_classes_in_the_same_order(monkeypatch):
         datasets.build("omniglot", path="pets")
 
 
+def test_eight_classes_of_a_drawing_are_the_symmetries_of_a_square(tmp_path):
+    ink, path = write(tmp_path)
+    posed = datasets.build("omniglot_dihedral", path=path)
+    assert posed.num_classes == 24 and len(posed) == 32 and posed.paths[13] == f"{path}#1@mirrored_rot090"
+    assert posed.class_names[8:17:4] == [f"{NAMES[1]}/rot000", f"{NAMES[1]}/mirrored_rot000", f"{NAMES[0]}/rot000"]
+    images = [datasets.decode(posed[index])[:, :, 0] for index in range(8, 16)]
+    drawn = np.where(ink[1], 0, 255)
+    for index, image in enumerate(images):
+        np.testing.assert_array_equal(image, np.rot90(drawn[:, ::-1] if index > 3 else drawn, index % 4))
+    assert len({image.tobytes() for image in images}) == 8
+    assert [posed[index]["label"] for index in (8, 15)] == posed.labels[[8, 15]].tolist() == [8, 15]
+    turned = datasets.build("omniglot_rotations", path=path)
+    assert [turned[6][key] for key in ("label", "path")] == [6, f"{path}#1@rot180"]
+    np.testing.assert_array_equal(datasets.decode(turned[6])[:, :, 0], images[2])
+
+
 def test_what_does_not_turn_with_an_image_is_refused():
     class Boxed:
         labels, num_classes, class_names, paths = np.zeros(1, np.int64), 1, ["a"], ["a.jpg"]
