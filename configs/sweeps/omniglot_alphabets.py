@@ -6,7 +6,7 @@
 Needs omniglot.npz in the current folder. Trains on the first 780 characters of the background, of 24 alphabets, and
 chooses by the other 184, of 6 alphabets; the evaluation set has no part in it. The first is about the row background of
 configs/papers/omniglot.py, and takes seven minutes of a core for each point; the second about background_resnet18, and
-has not been run whole. Every point changes one thing.
+has not been run whole.
 """
 
 from geodesic.configs import sweeps
@@ -26,10 +26,8 @@ _RESNET8 = [
     {"label": "no rotations"} | _NO_ROTATIONS,
     {"label": "sub-centres", "loss.name": "subcenter_arcface", "loss.subcenter_arcface.scale": 32.0,
      "loss.subcenter_arcface.margin": 0.3},
-    {"label": "learning rate .004", "optimizer.learning_rate": 4e-3},
-    {"label": "erasing", "augment.erasing": 0.5},
-    {"label": "average pooling", "embedder.pooling": "average"},
     {"label": "twice as long", "total_steps": 2926},
+    {"label": "40 px, twice as long", "total_steps": 2926, "input.image_size": 40},
 ]
 
 _DISTORTED = {"augment.shear": 0.3, "augment.elastic": 0.02}
