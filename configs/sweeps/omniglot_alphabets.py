@@ -21,13 +21,10 @@ _RESNET8 = [
     {"label": "affine"} | _AFFINE,
     {"label": "affine and elastic", "augment.elastic": 0.02} | _AFFINE,
     {"label": "scale 16, margin .3", "loss.arcface.scale": 16.0},
+    {"label": "scale 16, margin .7", "loss.arcface.scale": 16.0, "loss.arcface.margin": 0.7},
     {"label": "dropout .4", "embedder.dropout": 0.4},
-    {"label": "running average", "optimizer.ema_decay": 0.99},
-    {"label": "no rotations"} | _NO_ROTATIONS,
-    {"label": "sub-centres", "loss.name": "subcenter_arcface", "loss.subcenter_arcface.scale": 32.0,
-     "loss.subcenter_arcface.margin": 0.3},
-    {"label": "twice as long", "total_steps": 2926},
     {"label": "40 px, twice as long", "total_steps": 2926, "input.image_size": 40},
+    {"label": "running average", "optimizer.ema_decay": 0.99},
 ]
 
 _DISTORTED = {"augment.shear": 0.3, "augment.elastic": 0.02}
