@@ -160,7 +160,7 @@ def _watch(process: subprocess.Popen, trial: Trial, limits: Limits, stop: Stop, 
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_LOOK_SECONDS)
     if process.returncode == -signal.SIGKILL:
-        reason = reason or "killed by the system: out of memory?"
+        reason = reason or "killed (SIGKILL): out of memory, or by somebody"
     return process.returncode, reason, peak
 
 

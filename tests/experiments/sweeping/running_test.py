@@ -70,7 +70,7 @@ def test_a_trial_that_the_system_kills(tmp_path):
     thread.start()
     os.kill(_child_of(trial), signal.SIGKILL)
     thread.join(20)
-    assert results[0]["reason"] == "killed by the system: out of memory?"
+    assert results[0]["reason"] == "killed (SIGKILL): out of memory, or by somebody"
 
 
 def test_stopping_interrupts_and_a_running_trial_is_left_alone(tmp_path):
