@@ -147,9 +147,11 @@ def verdict(sweep, rows: list[Row]) -> str:
             continue
         real = [(label, one) for label, one in found if one.p_adjusted < _SIGNIFICANT]
         sides = ["; ".join(label for label, one in real if (one.interval.mean > 0) == up) for up in (True, False)]
-        unsure = "; ".join(label for label, one in found if not one.p_adjusted < _SIGNIFICANT)
+        unsure = "; ".join(label for label, one in found if one.p_adjusted >= _SIGNIFICANT)
+        untested = "; ".join(label for label, one in found if math.isnan(one.p_adjusted))
         lines.append(f"* {metric}. Above {_baseline(sweep, rows)!r}: {sides[0] or 'none'}. "
-                     f"Below: {sides[1] or 'none'}. May be chance (p of {_SIGNIFICANT:g} or more): {unsure or 'none'}.")
+                     f"Below: {sides[1] or 'none'}. May be chance (p of {_SIGNIFICANT:g} or more): {unsure or 'none'}."
+                     f"{f' Not tested, for want of a second seed: {untested}.' if untested else ''}")
     return "\n".join(lines)
 
 

@@ -53,6 +53,14 @@ def test_another_baseline(tmp_path, capsys):
     assert "* map@r. Above 'margin=0.5': none. Below: margin=0.3." in (tmp_path / "other.md").read_text()
 
 
+def test_one_seed_tests_nothing(tmp_path, capsys):
+    path = write(tmp_path / "s.py", (0.3, 0.5), seeds=(0,))
+    sweep.main(None, flags(tmp_path, path))
+    sweep_report.main(None, flags(tmp_path, path))
+    assert "(p of 0.05 or more): none. Not tested, for want of a second seed: margin=0.5." in (
+        tmp_path / "runs" / "report.md").read_text()
+
+
 def test_before_anything_ran(tmp_path, capsys):
     path = write(tmp_path / "s.py", (0.2,))
     with pytest.raises(FileNotFoundError, match="start it with"):
