@@ -64,6 +64,8 @@ RUNS = {
         Run("few_shot", "ResNet, ArcFace", f"{OMNIGLOT}:few_shot_vinyals", ("omniglot_few_shot_vinyals",), _FEW_SHOT),
         Run("resnet", "ResNet, ArcFace", f"{OMNIGLOT}:background", _BACKGROUND,
             ("one_shot_20way", "pair_accuracy", *_RANKING)),
+        Run("resnet_long", "ResNet, distorted drawings, 24 epochs, ArcFace", f"{OMNIGLOT}:background_long",
+            _BACKGROUND[:2], ("one_shot_20way", "pair_accuracy")),
         Run("resnet18", "ResNet-18, distorted drawings, ArcFace", f"{OMNIGLOT}:background_resnet18", _BACKGROUND[:2],
             ("one_shot_20way", "pair_accuracy")),
         Run("resnext", "ResNeXt, ArcFace", f"{OMNIGLOT}:background_resnext", _BACKGROUND,
