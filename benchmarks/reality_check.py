@@ -54,7 +54,7 @@ NOISY = {
 METRICS = ("map@r", "recall@1")
 _CHOICE_SEED = 1000
 # Of the earlier sweep, from which the power was stated before these runs.
-_BEFORE = pathlib.Path(__file__).parent / "results" / "margins.csv"
+_BEFORE = pathlib.Path(__file__).parent / "results" / "margins_before.csv"
 
 
 def main() -> None:
@@ -218,7 +218,7 @@ def page(record: dict) -> str:
         lines += [f"## {float(noise):.0%} of the labels are wrong" if float(noise) else "## Labels as they are", "",
                   f"{found['draws']} draws for each loss, then {found['seeds']} seeds. With as many a difference of "
                   f"{found['detectable']:.4f} in map@r is found four times in five (said before the runs, from the "
-                  f"deviations in margins.csv, of labels as they are).", "",
+                  f"deviations in margins_before.csv, of labels as they are).", "",
                   f"| loss | chosen | validation map@r | map@r | against {first} | p | recall@1 | against {first} | "
                   "p |", "|---" * 9 + "|"]
         for method, row in rows.items():

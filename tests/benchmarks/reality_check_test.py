@@ -38,8 +38,8 @@ def test_every_loss_has_as_many_draws_and_its_papers_first():
 def test_the_detectable_difference_is_found_four_times_in_five(monkeypatch, tmp_path):
     """By simulation: seeds' differences of deviation .01, tested at 5 % over four comparisons."""
     table = "point,metric,values\nnormalised softmax,map@r,0:0.1 1:0.1 2:0.1\na,map@r,0:0.19 1:0.20 2:0.21\n"
-    (tmp_path / "margins.csv").write_text(table)
-    monkeypatch.setattr(reality_check, "_BEFORE", tmp_path / "margins.csv")
+    (tmp_path / "margins_before.csv").write_text(table)
+    monkeypatch.setattr(reality_check, "_BEFORE", tmp_path / "margins_before.csv")
     effect = reality_check.detectable(10, 4)
     draws = np.random.default_rng(0).normal(effect, 0.01, (4000, 10))
     assert (stats.ttest_1samp(draws, 0.0, axis=1).pvalue < 0.05 / 4).mean() == pytest.approx(0.8, abs=0.03)
