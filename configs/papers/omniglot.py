@@ -10,9 +10,9 @@ rows train on the 964 characters of the background, each with its own trunk, and
 omniglot_one_shot_lake and omniglot_verification (Koch, Zemel, Salakhutdinov: Siamese Neural Networks for One-shot Image
 Recognition, 2015; people on the first: 95.5) and under omniglot_retrieval, for which no public table is known. The
 rotations of a character are classes of their own. background, background_resnext and background_inception_bn differ in
-the trunk alone and take the same seconds of processor: a step of the last two takes 1.73 and 5.93 times as long as one
-of the first (.265 s on one core of a Xeon), so they have as many fewer steps. Trunks, pixels and epochs are what two
-CPU cores can do; benchmarks/results/omniglot.md has what they reach, and which differences between the trunks are real.
+the trunk alone, and have as many steps as take the same seconds of a core. background_long gives the first eight times
+as long. Trunks, pixels and epochs are what two CPU cores can do; benchmarks/results/omniglot.md has what they reach, the
+seconds of processor, and which differences between the trunks are real.
 """
 
 from geodesic.configs import papers
@@ -73,20 +73,20 @@ def get_config(row: str = "few_shot_vinyals"):
 
 
 def _distorted(config) -> None:
-    """What is near to Koch's distortions, and pays where a drawing is seen more often."""
+    """Distortions near to Koch's, and a running average. Set beforehand, by no score."""
     config.augment.update(rotation=15.0, translation=0.1, scaling=0.3, shear=0.3, elastic=0.02)
     config.optimizer.ema_decay = 0.999
 
 
 def _patient(config):
-    """The small trunk for an hour and a half of one core, eight times as long as background. Set by no score."""
+    """The small trunk for an hour and a half of one core."""
     config.num_epochs = 24
     config.schedule.warmup_epochs = 1.0
     return config
 
 
 def _longer(config):
-    """What a GPU does in minutes. Set beforehand, by no score."""
+    """What a GPU does in minutes."""
     config.input.image_size = 64
     config.loss.arcface.update(scale=32.0, margin=0.3)
     config.embedder.update(name="resnet18", dtype="bfloat16")

@@ -5,8 +5,8 @@
 
 Needs omniglot.npz in the current folder. Trains on the first 780 characters of the background, of 24 alphabets, and
 chooses by the other 184, of 6 alphabets; the evaluation set has no part in it. The first is about the row background of
-configs/papers/omniglot.py, before it took the scale and margin that were best, and takes nine minutes of a
-core for each point; the second is about background_resnet18, and has not been run whole.
+configs/papers/omniglot.py, before it took the scale and margin that were best, and takes nine minutes of a core for
+each point; the second is about background_resnet18, and has not been run whole.
 """
 
 from geodesic.configs import sweeps
