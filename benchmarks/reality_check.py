@@ -9,8 +9,8 @@ evaluation set, asked with ten seeds, when everything is chosen. Each loss has t
 its margins, of which the first are its paper's; what is best by map@r on the 200 goes on. The seeds of the choice are
 not those of the test. Differences are paired by seed, Student's t, Holm's adjustment. With --noise above 0 that share
 of the training drawings gets the label of another of the 300, and the question is of sub-centres (Deng et al., ECCV
-2020) and of the inter-class filter, beside ArcFace. Runs that are there are not trained again, and shares of wrong
-labels that OUT.json has from before stay in it.
+2020) and of the inter-class filter, beside ArcFace. Runs that are there are not trained again: the result names
+the commit of its runs, which must be one. Shares of wrong labels that OUT.json has from before stay in it.
 """
 
 import concurrent.futures
@@ -19,6 +19,7 @@ import hashlib
 import json
 import multiprocessing
 import pathlib
+import sys
 import time
 
 import jax
@@ -64,13 +65,13 @@ def main() -> None:
     for noise in noises:
         noisy(asked.data, asked.workdir, noise)
     chosen = {noise: choice(asked, noise) for noise in noises}
-    do(asked, [(noise, method, fields, seed) for noise in noises for method, (fields, _) in chosen[noise].items()
-               for seed in range(asked.seeds)])
+    do(asked, [run for noise in noises for runs in tested_runs(asked, noise, chosen[noise]).values() for run in runs])
     kept = pathlib.Path(asked.out + ".json")
     record = json.loads(kept.read_text()) if kept.exists() else {}
     record |= {f"{noise:g}": {
         "draws": asked.draws, "seeds": asked.seeds, "detectable": detectable(asked.seeds, len(methods(noise)) - 1),
-        "losses": tested(asked, noise, chosen[noise]), "environment": workdirs.environment(jax.devices()),
+        "losses": tested(asked, noise, chosen[noise]),
+        "environment": workdirs.environment(jax.devices()) | {"commit": commit_of(asked, noise, chosen[noise])},
     } for noise in noises}
     turns.write(asked.out, record, page(record))
     print(page(record))
@@ -82,12 +83,34 @@ def methods(noise: float) -> dict:
 
 def choice(asked, noise: float) -> dict[str, tuple[dict, float]]:
     """Method -> (the fields that were best on the characters to choose by, their map@r there)."""
-    drawn = {method: draws(method, noise, asked.draws) for method in methods(noise)}
-    runs = [(noise, method, fields, _CHOICE_SEED) for method, several in drawn.items() for fields in several]
-    do(asked, runs)
-    scores = {method: [read(asked.workdir, (noise, method, fields, _CHOICE_SEED))["chosen by"]["map@r"]
-                       for fields in several] for method, several in drawn.items()}
-    return {method: (drawn[method][int(np.argmax(found))], max(found)) for method, found in scores.items()}
+    drawn = drawn_runs(asked, noise)
+    do(asked, [run for runs in drawn.values() for run in runs])
+    scores = {method: [read(asked.workdir, run)["chosen by"]["map@r"] for run in runs]
+              for method, runs in drawn.items()}
+    return {method: (drawn[method][int(np.argmax(found))][2], max(found)) for method, found in scores.items()}
+
+
+def drawn_runs(asked, noise: float) -> dict[str, list]:
+    """Method -> the runs that it chooses from, as (share of wrong labels, method, fields, seed)."""
+    return {method: [(noise, method, fields, _CHOICE_SEED) for fields in draws(method, noise, asked.draws)]
+            for method in methods(noise)}
+
+
+def tested_runs(asked, noise: float, chosen: dict) -> dict[str, list]:
+    """Method -> the runs of what it chose, a seed each."""
+    return {method: [(noise, method, fields, seed) for seed in range(asked.seeds)]
+            for method, (fields, _) in chosen.items()}
+
+
+def commit_of(asked, noise: float, chosen: dict) -> str:
+    """The commit that all runs of this share are of. Ends the program where there are several."""
+    runs = [run for of in (drawn_runs(asked, noise), tested_runs(asked, noise, chosen)) for several in of.values()
+            for run in several]
+    found = sorted({json.loads(place(asked.workdir, run).read_text())["commit"] for run in runs})
+    if len(found) > 1:
+        sys.exit(f"{asked.workdir}: the runs with {noise:g} of the labels wrong are of several commits, "
+                 f"{', '.join(found)}, and a result is of one: give another --workdir")
+    return found[0]
 
 
 def draws(method: str, noise: float, count: int) -> list[dict]:
@@ -180,8 +203,8 @@ def scored(model, made, classes: tuple[int, int]) -> dict[str, float]:
 
 def tested(asked, noise: float, chosen: dict) -> dict:
     """Each method: what was chosen, map@r and recall@1 over the seeds, and the paired difference to the first one."""
-    values = {method: {seed: read(asked.workdir, (noise, method, fields, seed))["tested"]
-                       for seed in range(asked.seeds)} for method, (fields, _) in chosen.items()}
+    values = {method: {run[3]: read(asked.workdir, run)["tested"] for run in runs}
+              for method, runs in tested_runs(asked, noise, chosen).items()}
     rows = {method: {"fields": fields, "chosen by": score} for method, (fields, score) in chosen.items()}
     for metric in METRICS:
         scores = {method: {seed: found[metric] for seed, found in of.items()} for method, of in values.items()}

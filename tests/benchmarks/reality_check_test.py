@@ -1,6 +1,7 @@
 """The reality check's labels, draws and power; its trainings are the programs' own."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -43,6 +44,20 @@ def test_the_detectable_difference_is_found_four_times_in_five(monkeypatch, tmp_
     effect = reality_check.detectable(10, 4)
     draws = np.random.default_rng(0).normal(effect, 0.01, (4000, 10))
     assert (stats.ttest_1samp(draws, 0.0, axis=1).pvalue < 0.05 / 4).mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_result_names_the_one_commit_of_its_runs(tmp_path):
+    asked = types.SimpleNamespace(workdir=str(tmp_path), draws=2, seeds=2)
+    chosen = {"arcface": ({"scale": 64.0, "margin": 0.5}, 0.1)}
+    runs = [run for of in (reality_check.drawn_runs(asked, 0.3), reality_check.tested_runs(asked, 0.3, chosen))
+            for several in of.values() for run in several]
+    (tmp_path / "runs").mkdir()
+    for run in runs:
+        reality_check.place(str(tmp_path), run).write_text(json.dumps({"run": run, "scores": {}, "commit": "abc"}))
+    assert len(runs) == 3 * 2 + 2 and reality_check.commit_of(asked, 0.3, chosen) == "abc"
+    reality_check.place(str(tmp_path), runs[-1]).write_text(json.dumps({"commit": "def"}))
+    with pytest.raises(SystemExit, match="are of several commits, abc, def"):
+        reality_check.commit_of(asked, 0.3, chosen)
 
 
 def test_the_page_is_of_its_record():
