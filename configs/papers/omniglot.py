@@ -10,7 +10,7 @@ rows train on the 964 characters of the background, each with its own trunk, and
 omniglot_one_shot_lake and omniglot_verification (Koch, Zemel, Salakhutdinov: Siamese Neural Networks for One-shot Image
 Recognition, 2015; people on the first: 95.5) and under omniglot_retrieval, for which no public table is known. The
 rotations of a character are classes of their own. background, background_resnext and background_inception_bn differ
-in the trunk alone, and have as many steps as take the same seconds of a core. background_long gives the first eight
+in the trunk alone, and have as many steps as take the same seconds of a core. background_long gives the first four
 times as long. Trunks, pixels and epochs are what two CPU cores can do; benchmarks/results/omniglot.md has what they
 reach, the seconds of processor, and which differences between the trunks are real.
 """
@@ -79,8 +79,8 @@ def _distorted(config) -> None:
 
 
 def _patient(config):
-    """The small trunk for an hour and a half of one core."""
-    config.num_epochs = 24
+    """The small trunk for three quarters of an hour of one core."""
+    config.num_epochs = 12
     config.schedule.warmup_epochs = 1.0
     return config
 
