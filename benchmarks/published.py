@@ -6,7 +6,8 @@
 Trains every run of the set through the programs themselves, `workers` at a time, each on its share of the cores,
 evaluates it by its protocols, and writes the mean over seeds, each seed and the intervals over classes beside what was
 published, as benchmarks/results/SET.json and .md; the result records go below benchmarks/results/records. Rows with the
-same metrics are compared, paired by seed (Student's t, Holm's adjustment). Given again, it does only what is missing.
+same metrics are compared, paired by seed (Student's t, Holm's adjustment). Some runs have a second row, of images in
+their four quarter turns. Given again, it does only what is missing.
 --only=NAME,... picks runs, --table writes the tables of what is done.
 grocery: the folder with train, val and test (docs/weights.md, which also says where the weights come from).
 """
@@ -53,25 +54,27 @@ class Run(NamedTuple):
     protocols: tuple[str, ...]
     metrics: tuple[str, ...]       # those of the table
     pretrained: bool = False
+    turned: bool = False           # measured in four quarter turns, too
 
 
+TURNED = ".quarter_turns"          # of a record's name
 OMNIGLOT = "configs/papers/omniglot.py"
-_BACKGROUND = ("omniglot_one_shot_lake", "omniglot_verification", "omniglot_retrieval")
+_BACKGROUND = ("omniglot_one_shot_lake", "omniglot_within_alphabet", "omniglot_verification", "omniglot_retrieval")
+_WITHIN = ("one_shot_20way", "within_alphabet_20way", "pair_accuracy")
 _FEW_SHOT = ("5way_1shot", "5way_5shot", "20way_1shot", "20way_5shot")
 _RANKING = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
 RUNS = {
     "omniglot": (
         Run("few_shot", "ResNet, ArcFace", f"{OMNIGLOT}:few_shot_vinyals", ("omniglot_few_shot_vinyals",), _FEW_SHOT),
-        Run("resnet", "ResNet, ArcFace", f"{OMNIGLOT}:background", _BACKGROUND,
-            ("one_shot_20way", "pair_accuracy", *_RANKING)),
-        Run("resnet_long", "ResNet, distorted drawings, 24 epochs, ArcFace", f"{OMNIGLOT}:background_long",
-            _BACKGROUND[:2], ("one_shot_20way", "pair_accuracy")),
-        Run("resnet18", "ResNet-18, distorted drawings, ArcFace", f"{OMNIGLOT}:background_resnet18", _BACKGROUND[:2],
-            ("one_shot_20way", "pair_accuracy")),
-        Run("resnext", "ResNeXt, ArcFace", f"{OMNIGLOT}:background_resnext", _BACKGROUND,
-            ("one_shot_20way", "pair_accuracy", *_RANKING)),
+        Run("resnet", "ResNet, ArcFace", f"{OMNIGLOT}:background", _BACKGROUND, (*_WITHIN, *_RANKING), turned=True),
+        Run("resnet_long", "ResNet, four times as long, ArcFace", f"{OMNIGLOT}:background_long", _BACKGROUND,
+            (*_WITHIN, *_RANKING), turned=True),
+        # Trained before the runs of Lake et al. were known, and its weights are gone: to be trained again.
+        Run("resnet18", "ResNet-18, distorted drawings, ArcFace", f"{OMNIGLOT}:background_resnet18", _BACKGROUND[1:3],
+            _WITHIN[1:]),
+        Run("resnext", "ResNeXt, ArcFace", f"{OMNIGLOT}:background_resnext", _BACKGROUND, (*_WITHIN, *_RANKING)),
         Run("inception_bn", "Inception-BN, ArcFace", f"{OMNIGLOT}:background_inception_bn", _BACKGROUND,
-            ("one_shot_20way", "pair_accuracy", *_RANKING)),
+            (*_WITHIN, *_RANKING)),
     ),
     "grocery": (
         Run("retrieval_scratch", "ResNet from scratch", "configs/grocery.py:retrieval", ("grocery_retrieval",),
@@ -92,7 +95,8 @@ PUBLISHED = {
     "5way_5shot": [(0.997, "Prototypical Networks"), (0.989, "Matching Networks")],
     "20way_1shot": [(0.960, "Prototypical Networks"), (0.938, "Matching Networks")],
     "20way_5shot": [(0.989, "Prototypical Networks"), (0.985, "Matching Networks")],
-    "one_shot_20way": [(0.920, "Koch's siamese network"), (0.955, "people"), (0.967, "Bayesian program learning")],
+    "one_shot_20way": [(0.920, "Koch's siamese network"), (0.955, "people"), (0.967, "Bayesian program learning"),
+                       (0.612, "modified Hausdorff distance")],
     "pair_accuracy": [(0.9342, "Koch's siamese network")],
     "top1": [(0.8604, "Antioquia 2021, fine-tuned")],
 }
@@ -106,7 +110,7 @@ def main(_) -> None:
     if not flags.FLAGS.table:
         do(chosen)
     done = [(run, seed) for run in RUNS[flags.FLAGS.set] for seed in SEEDS
-            if all(pathlib.Path(record.path(folder(run, seed), protocol)).exists() for protocol in run.protocols)]
+            if all(pathlib.Path(record.path(folder(run, seed), name)).exists() for name in names(run))]
     if not done:
         sys.exit("no run is done: nothing written")
     for run, seed in done:
@@ -114,11 +118,23 @@ def main(_) -> None:
     out = pathlib.Path(flags.FLAGS.out) / flags.FLAGS.set
     kept = json.loads(out.with_suffix(".json").read_text()) if out.with_suffix(".json").exists() else []
     rows = {row["run"]: row for row in kept}  # what was run elsewhere
-    rows |= {run.name: row(run, [seed for other, seed in done if other == run]) for run, _ in done}
-    rows = [rows[run.name] for run in RUNS[flags.FLAGS.set] if run.name in rows]
+    for run in dict.fromkeys(run for run, _ in done):
+        seeds = [seed for other, seed in done if other == run]
+        rows |= {run.name + suffix: row(run, seeds, suffix) for suffix in suffixes(run)}
+    rows = [rows[run.name + suffix] for run in RUNS[flags.FLAGS.set] for suffix in suffixes(run)
+            if run.name + suffix in rows]
     workdir.write_json(out.with_suffix(".json"), rows)
     workdir.write_atomically(out.with_suffix(".md"), markdown(rows, flags.FLAGS.set).encode())
     print(markdown(rows, flags.FLAGS.set))
+
+
+def suffixes(run: Run) -> tuple[str, ...]:
+    return ("", TURNED) if run.turned else ("",)
+
+
+def names(run: Run) -> list[str]:
+    """Of the records of one training."""
+    return [protocol + suffix for suffix in suffixes(run) for protocol in run.protocols]
 
 
 def folder(run: Run, seed: int) -> str:
@@ -127,8 +143,8 @@ def folder(run: Run, seed: int) -> str:
 
 def keep_records(run: Run, seed: int) -> None:
     kept = pathlib.Path(flags.FLAGS.out) / "records" / flags.FLAGS.set / f"{run.name}_{seed}"
-    for protocol in run.protocols:
-        workdir.write_json(kept / f"{protocol}.json", record.read(record.path(folder(run, seed), protocol)))
+    for name in names(run):
+        workdir.write_json(kept / f"{name}.json", record.read(record.path(folder(run, seed), name)))
 
 
 def do(chosen: list[Run]) -> None:
@@ -163,9 +179,10 @@ def _one(run: Run, seed: int, cores: list[int]) -> None:
         started = time.monotonic()
         used = program("train", where, cores, *options)
         seconds.write_text(f"{time.monotonic() - started:.1f} {used:.1f}\n")
-    for protocol in run.protocols:
-        if not pathlib.Path(record.path(where, protocol)).exists():
-            program("evaluate", where, cores, f"--protocol={protocol}", f"--data={source}")
+    for name in names(run):
+        if not pathlib.Path(record.path(where, name)).exists():
+            turned = ["--quarter_turns"] if name.endswith(TURNED) else []
+            program("evaluate", where, cores, f"--protocol={name.removesuffix(TURNED)}", f"--data={source}", *turned)
     print(f"{run.name}, seed {seed}: done in {where}", flush=True)
 
 
@@ -183,16 +200,17 @@ def program(name: str, where: str, cores: list[int], *options: str) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def row(run: Run, seeds: list[int]) -> dict:
+def row(run: Run, seeds: list[int], suffix: str = "") -> dict:
     """Of one training: metric -> each seed's value and interval, and what the figures depend on."""
-    records = {seed: [record.read(record.path(folder(run, seed), protocol)) for protocol in run.protocols]
+    records = {seed: [record.read(record.path(folder(run, seed), protocol + suffix)) for protocol in run.protocols]
                for seed in seeds}
+    title = f"{run.title}, four quarter turns" if suffix else run.title
     first = records[seeds[0]][0]
     metrics = {name: [next(one["metrics"][name] for one in records[seed] if name in one["metrics"]) for seed in seeds]
                for name in run.metrics}
     seconds = [[float(text) for text in (pathlib.Path(folder(run, seed)) / "train_seconds").read_text().split()]
                for seed in seeds]
-    return {"run": run.name, "title": run.title, "config": run.config, "seeds": seeds, "metrics": metrics,
+    return {"run": run.name + suffix, "title": title, "config": run.config, "seeds": seeds, "metrics": metrics,
             "train_seconds": [wall for wall, _ in seconds], "processor_seconds": [used for _, used in seconds],
             "evaluate_seconds": [sum(one["wall_clock_seconds"] for one in records[seed])
                                                            for seed in seeds],
@@ -211,12 +229,12 @@ def markdown(rows: list[dict], name: str) -> str:
     lines = [f"# {name.capitalize()}", "", f"`python -m benchmarks.published --set={name} --data=...`; "
              "mean over seeds (each seed) [95 % interval over the test classes: least low and greatest high of the "
              "seeds], in %.", ""]
-    for names in dict.fromkeys(tuple(row["metrics"]) for row in rows):
-        members = [row for row in rows if tuple(row["metrics"]) == names]
-        lines += ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-        lines += [f"| {row['title']} | " + " | ".join(cell(row["metrics"][name]) for name in names) + " |"
+    for metrics in dict.fromkeys(tuple(row["metrics"]) for row in rows):
+        members = [row for row in rows if tuple(row["metrics"]) == metrics]
+        lines += ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
+        lines += [f"| {row['title']} | " + " | ".join(cell(row["metrics"][name]) for name in metrics) + " |"
                   for row in members]
-        lines += published(names)
+        lines += published(metrics)
         lines.append("")
         lines += differences(members)
         lines += [describe(row) for row in members] + [""]
@@ -232,12 +250,12 @@ def cell(values: list[dict]) -> str:
     return f"**{percent(np.mean([one['value'] for one in values]))}** ({each}){span}"
 
 
-def published(names: tuple[str, ...]) -> list[str]:
+def published(metrics: tuple[str, ...]) -> list[str]:
     """A row for each method with a published figure among these metrics."""
-    methods = dict.fromkeys(method for name in names for _, method in PUBLISHED.get(name, []))
-    figures = {(method, name): value for name in names for value, method in PUBLISHED.get(name, [])}
+    methods = dict.fromkeys(method for name in metrics for _, method in PUBLISHED.get(name, []))
+    figures = {(method, name): value for name in metrics for value, method in PUBLISHED.get(name, [])}
     return [f"| {method} (published) | " + " | ".join(
-        f"{100 * figures[method, name]:.2f}" if (method, name) in figures else "" for name in names) + " |"
+        f"{100 * figures[method, name]:.2f}" if (method, name) in figures else "" for name in metrics) + " |"
         for method in methods]
 
 
@@ -246,14 +264,14 @@ def differences(rows: list[dict]) -> list[str]:
     first, *others = rows
     if not others:
         return []
-    names = tuple(first["metrics"])
+    metrics = tuple(first["metrics"])
     values = {row["title"]: {name: dict(zip(row["seeds"], (one["value"] for one in row["metrics"][name]), strict=True))
-                             for name in names} for row in rows}
+                             for name in metrics} for row in rows}
     found = {name: statistics.against(first["title"], {title: of[name] for title, of in values.items()})
-             for name in names}
-    lines = [f"| less {first['title']} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+             for name in metrics}
+    lines = [f"| less {first['title']} | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     for row in others:
-        cells = [found[name][row["title"]] for name in names]
+        cells = [found[name][row["title"]] for name in metrics]
         lines.append(f"| {row['title']} | " + " | ".join(
             "{:+.2f} [{:+.2f}, {:+.2f}], p {}".format(*(100 * value for value in one.interval),
                                                      statistics.probability(one.p_adjusted)) for one in cells) + " |")

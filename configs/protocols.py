@@ -37,8 +37,11 @@ DEFINITIONS = {
     "micro_ap": "average precision of all (image, class) together; equal scores are accepted together",
     "way": "mean over episodes of the share of queries that are nearest to their class's prototype, the mean of its "
            "support; embeddings L2-normalised, distances Euclidean",
-    "one_shot_20way": "mean over trials within one alphabet of the share of 20 drawings, all by one drawer, nearest by "
-                      "cosine to their character's one drawing by another drawer",
+    "one_shot_20way": "mean over the twenty runs of Lake et al. 2015 of the share of 20 drawings, all by one drawer, "
+                      "nearest by cosine to their character's one drawing by another drawer, within one alphabet",
+    "within_alphabet_20way": "mean over trials within one alphabet, their characters and drawers drawn by lot, of the "
+                             "share of 20 drawings, all by one drawer, nearest by cosine to their character's one "
+                             "drawing by another",
     "ap": "mean over classes and IoU .50, .55 .. .95 of the average precision of boxes at 101 recalls, at most 100 "
           "boxes of an image and class, as COCO's program has it",
     "ap50": "the same at IoU .50 alone",
@@ -145,9 +148,11 @@ def _omniglot() -> list[ConfigDict]:
                   test=data("omniglot_rotations", "", (4800, 6492)),
                   images=33_840, episodes=1000, ways_shots=((5, 1), (5, 5), (20, 1), (20, 5)), primary="20way_1shot"),
         _protocol("omniglot_one_shot_lake", "one_shot", "Omniglot",
-                  "train: background alphabets; test: 20-way one-shot trials within an evaluation alphabet, "
-                  "two drawers each (Lake et al. 2015)", **shared, **background, episodes=400,
-                  primary="one_shot_20way"),
+                  "train: background alphabets; test: the twenty runs of Lake et al. 2015, 20-way and one-shot within "
+                  "an evaluation alphabet, two drawers each", **shared, **background, primary="one_shot_20way"),
+        _protocol("omniglot_within_alphabet", "one_shot", "Omniglot",
+                  "train: background alphabets; test: 20-way one-shot trials within an evaluation alphabet, two "
+                  "drawers each, drawn by lot", **shared, **background, episodes=400, primary="within_alphabet_20way"),
         _protocol("omniglot_verification", "pair_accuracy", "Omniglot",
                   "train: background alphabets; test: same and different pairs within the evaluation alphabets, half "
                   "each; threshold from pairs of the background (after Koch et al. 2015)", **shared, **background,

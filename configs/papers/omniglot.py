@@ -8,11 +8,12 @@ The figures are of other methods, trained for episodes or pairs: to be beaten, n
 1,200 characters of Vinyals's split: Snell, Swersky, Zemel: Prototypical Networks, 2017, arXiv:1703.05175. The other
 rows train on the 964 characters of the background, each with its own trunk, and are measured under
 omniglot_one_shot_lake and omniglot_verification (Koch, Zemel, Salakhutdinov: Siamese Neural Networks for One-shot Image
-Recognition, 2015; people on the first: 95.5) and under omniglot_retrieval, for which no public table is known. The
-rotations of a character are classes of their own. background, background_resnext and background_inception_bn differ
-in the trunk alone, and have as many steps as take the same seconds of a core. background_long gives the first four
-times as long. Trunks, pixels and epochs are what two CPU cores can do; benchmarks/results/omniglot.md has what they
-reach, the seconds of processor, and which differences between the trunks are real.
+Recognition, 2015; people on the first: 95.5) and under omniglot_within_alphabet and omniglot_retrieval, for which no
+public table is known. The rotations of a character are classes of their own, so that `--quarter_turns` helps.
+background, background_resnext and background_inception_bn differ in the trunk alone, and have as many steps as take the
+same seconds of a core. background_long gives the first four times as long. Trunks, pixels and epochs are what two CPU
+cores can do; benchmarks/results/omniglot.md has what they reach, the seconds of processor, and which differences
+between the trunks are real.
 """
 
 from geodesic.configs import papers

@@ -1,11 +1,11 @@
-"""Few-shot, one-shot and pair protocols of Omniglot: trials drawn from a seed."""
+"""Few-shot, one-shot and pair protocols of Omniglot: trials drawn from a seed, and the published runs."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from geodesic.errors import UserError
-from geodesic.experiments.protocols import intervals
+from geodesic.experiments.protocols import intervals, lake_runs
 from geodesic.experiments.protocols import task as tasks
 from geodesic.metrics import few_shot as episodic
 
@@ -43,34 +43,48 @@ def classify(embeddings, labels, way: int, shot: int, episodes: int, seed: int) 
 
 
 def one_shot(task: tasks.Task, root: str) -> tasks.Measured:
-    """Measures how often each of 20 characters of one alphabet, by one drawer, is found among those by another."""
+    """Measures how often each of 20 characters of one alphabet, by one drawer, is found among those by another.
+
+    The drawings are those of the runs of Lake et al. 2015 or, where the protocol has episodes, drawn by lot.
+    """
     source = tasks.source(task, task.protocol.test, root)
     embeddings, places, problems = tasks.embed(task, source)
     if problems:
         raise UserError(f"a one-shot trial needs every drawing; {problems[0]}")
-    labels = source.labels[places]
-    rng = np.random.default_rng((task.seed, _WAYS))
-    trials = within_alphabets(embeddings, labels, drawers(source, places), alphabets(source), task.protocol.episodes,
-                              rng)
-    metrics = intervals.of_means({"one_shot_20way": trials.right}, trials.classes, task.seed)
-    return _measured(task, metrics, labels, problems, episodes=task.protocol.episodes)
+    labels, drawer, alphabet = source.labels[places], drawers(source, places), alphabets(source)
+    if task.protocol.episodes:
+        rng = np.random.default_rng((task.seed, _WAYS))
+        drawings = within_alphabets(labels, drawer, alphabet, task.protocol.episodes, rng)
+    else:
+        drawings = lake_runs.rows(labels, drawer, source.class_names)
+    trials = nearest(embeddings, labels, drawings)
+    metrics = intervals.of_means({task.protocol.primary: trials.right}, trials.classes, task.seed)
+    return _measured(task, metrics, labels, problems, episodes=len(drawings))
 
 
-def within_alphabets(embeddings, labels, drawer, alphabet_of_class, trials: int, rng) -> Trials:
-    """Goes round the alphabets that have 20 characters or more, trial by trial."""
+def within_alphabets(labels, drawer, alphabet_of_class, trials: int, rng) -> list[np.ndarray]:
+    """Draws trials, i[2,20]: the rows of 20 characters of one alphabet by one drawer, and by another.
+
+    Goes round the alphabets that have 20. Raises UserError where none has.
+    """
     number = {(label, who): row for row, (label, who) in enumerate(zip(labels.tolist(), drawer.tolist(), strict=True))}
     kinds = [np.flatnonzero(alphabet_of_class == name) for name in np.unique(alphabet_of_class)]
     kinds = [characters for characters in kinds if len(characters) >= _WAYS]
     if not kinds:
         raise UserError(f"no alphabet has {_WAYS} characters")
-    right, classes = [], []
+    drawings = []
     for trial in range(trials):
         characters = rng.choice(kinds[trial % len(kinds)], _WAYS, replace=False)
-        one, other = rng.choice(drawer.max() + 1, 2, replace=False)
-        rows = np.array([[number[int(label), int(who)] for label in characters] for who in (one, other)])
-        right.append(np.argmax(embeddings[rows[0]] @ embeddings[rows[1]].T, axis=1) == np.arange(_WAYS))
-        classes.append(characters)
-    return Trials(np.concatenate(right).astype(float), np.concatenate(classes))
+        people = rng.choice(drawer.max() + 1, 2, replace=False)
+        drawings.append(np.array([[number[int(label), int(who)] for label in characters] for who in people]))
+    return drawings
+
+
+def nearest(embeddings, labels, drawings: list[np.ndarray]) -> Trials:
+    """Decides trials, i[2,W] each: whether the nearest of the second row's drawings shows the first's character."""
+    right = [np.argmax(embeddings[asked] @ embeddings[known].T, axis=1) == np.arange(len(asked))
+             for asked, known in drawings]
+    return Trials(np.concatenate(right).astype(float), labels[np.concatenate([asked for asked, _ in drawings])])
 
 
 def pair_accuracy(task: tasks.Task, root: str) -> tasks.Measured:

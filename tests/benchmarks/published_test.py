@@ -56,11 +56,12 @@ def test_the_committed_table_is_that_of_the_committed_records(name):
     rows = json.loads((RESULTS / f"{name}.json").read_text())
     assert published.markdown(rows, name) == (RESULTS / f"{name}.md").read_text()
     for row in rows:
-        run = next(run for run in published.RUNS[name] if run.name == row["run"])
+        run, suffix = next((run, suffix) for run in published.RUNS[name] for suffix in published.suffixes(run)
+                           if run.name + suffix == row["run"])
         for place, seed in enumerate(row["seeds"]):
             kept = RESULTS / "records" / name / f"{run.name}_{seed}"
             metrics = {}
             for protocol in run.protocols:
-                metrics |= record.read(str(kept / f"{protocol}.json"))["metrics"]
+                metrics |= record.read(str(kept / f"{protocol}{suffix}.json"))["metrics"]
             assert {metric: values[place] for metric, values in row["metrics"].items()} == {
                 metric: metrics[metric] for metric in run.metrics}

@@ -3,8 +3,9 @@ import pytest
 from geodesic.configs import protocols, quickstart
 
 ASKED_FOR = ("cub200", "cars196", "sop", "in_shop", "lfw", "cfp_fp", "agedb_30", "calfw", "cplfw", "ijb_b", "ijb_c",
-             "omniglot_retrieval", "omniglot_few_shot_vinyals", "omniglot_one_shot_lake", "omniglot_verification",
-             "imagenet", "cifar10", "fashion_mnist", "orl_faces", "grocery_classification", "grocery_retrieval")
+             "omniglot_retrieval", "omniglot_few_shot_vinyals", "omniglot_one_shot_lake", "omniglot_within_alphabet",
+             "omniglot_verification", "imagenet", "cifar10", "fashion_mnist", "orl_faces", "grocery_classification",
+             "grocery_retrieval")
 
 
 @pytest.mark.parametrize("name", ASKED_FOR)

@@ -40,11 +40,15 @@ def test_one_shot_stays_within_an_alphabet_and_between_drawers():
     rng = np.random.default_rng(0)
     noise = 1e-3 * np.random.default_rng(2).normal(size=(classes * people, 8))
     by_alphabet = np.eye(8)[(labels >= 25).astype(int)] + noise
-    assert episodes.within_alphabets(by_alphabet, labels, drawer, alphabet, 40, rng).right.mean() < 0.15
-    perfect = episodes.within_alphabets(np.eye(classes)[labels], labels, drawer, alphabet, 40, rng)
+    drawings = episodes.within_alphabets(labels, drawer, alphabet, 40, rng)
+    for asked, known in drawings:
+        assert len(set(alphabet[labels[asked]])) == 1 and (labels[asked] == labels[known]).all()
+        assert len(set(drawer[asked])) == len(set(drawer[known])) == 1 and drawer[asked][0] != drawer[known][0]
+    assert episodes.nearest(by_alphabet, labels, drawings).right.mean() < 0.15
+    perfect = episodes.nearest(np.eye(classes)[labels], labels, drawings)
     assert perfect.right.all() and perfect.right.shape == (800,)
     with pytest.raises(ValueError, match="no alphabet has 20 characters"):
-        episodes.within_alphabets(by_alphabet, labels, drawer, np.array([str(i) for i in range(classes)]), 1, rng)
+        episodes.within_alphabets(labels, drawer, np.array([str(i) for i in range(classes)]), 1, rng)
 
 
 def test_who_drew_must_be_known():

@@ -18,6 +18,7 @@ from geodesic.experiments.protocols import task as tasks
 from tests.datasets import images
 from tests.datasets.sources import ijb_test
 from tests.experiments import tiny
+from tests.experiments.protocols.goldens import lake_runs
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ def _omniglot(tmp_path):
 
 def test_omniglots_trials(run, tmp_path, monkeypatch, capsys):
     data = _omniglot(tmp_path)
-    for name, train_classes, test_classes in (("omniglot_one_shot_lake", (0, 25), (25, 50)),
+    for name, train_classes, test_classes in (("omniglot_within_alphabet", (0, 25), (25, 50)),
                                               ("omniglot_verification", (0, 25), (25, 50)),
                                               ("omniglot_few_shot_vinyals", (0, 100), (100, 200))):
         smaller = protocols.get(name).copy_and_resolve_references()
@@ -177,20 +178,32 @@ def test_omniglots_trials(run, tmp_path, monkeypatch, capsys):
         if smaller.ways_shots:  # six drawings of a character are one shot and five queries
             smaller.ways_shots = ((5, 1),)
         monkeypatch.setitem(protocols.PROTOCOLS, name, smaller)
-    one_shot = followed(run, "omniglot_one_shot_lake", data)
+    one_shot = followed(run, "omniglot_within_alphabet", data)
     assert one_shot["counts"] == {"images": 150, "classes": 25, "episodes": 20}
-    assert one_shot["metrics"]["one_shot_20way"]["value"] > 0.05
+    assert one_shot["metrics"]["within_alphabet_20way"]["value"] > 0.05
     verification = followed(run, "omniglot_verification", data)
     assert 0.4 < verification["metrics"]["pair_accuracy"]["value"] <= 1
     few_shot = followed(run, "omniglot_few_shot_vinyals", data)
     assert few_shot["metrics"].keys() == {"5way_1shot"}
     assert "quarter_turns" not in capsys.readouterr().out
-    turned = followed(run, "omniglot_one_shot_lake", data, quarter_turns=True)
-    assert "protocol omniglot_one_shot_lake.quarter_turns, step 2" in " ".join(capsys.readouterr().out.split())
+    turned = followed(run, "omniglot_within_alphabet", data, quarter_turns=True)
+    assert "protocol omniglot_within_alphabet.quarter_turns, step 2" in " ".join(capsys.readouterr().out.split())
     (row,) = comparison.compare(turned, "file")
-    assert row["protocol"] == "omniglot_one_shot_lake.quarter_turns"
+    assert row["protocol"] == "omniglot_within_alphabet.quarter_turns"
     assert turned["protocol"]["quarter_turns"] and not one_shot["protocol"]["quarter_turns"]
     assert turned["counts"] == one_shot["counts"] and turned["metrics"] != one_shot["metrics"]
+
+
+def test_lakes_runs_are_those_drawings(run, monkeypatch):
+    whole = protocols.get("omniglot_one_shot_lake").copy_and_resolve_references()
+    whole.test.classes, whole.train.classes = (0, 0), (0, 0)  # the golden has the 200 characters alone
+    monkeypatch.setitem(protocols.PROTOCOLS, "omniglot_one_shot_lake", whole)
+    found = followed(run, "omniglot_one_shot_lake", lake_runs.PATH)
+    assert found["counts"] == {"images": 1600, "classes": 200, "episodes": 20}
+    assert found["metrics"].keys() == {"one_shot_20way"}
+    value = found["metrics"]["one_shot_20way"]["value"]
+    assert 0.05 < value < 1 and value * 400 == pytest.approx(round(value * 400))
+    assert not found["protocol"]["complete"]
 
 
 def test_quarter_turns_are_put_side_by_side(run):
