@@ -54,21 +54,23 @@ class Run(NamedTuple):
     protocols: tuple[str, ...]
     metrics: tuple[str, ...]       # those of the table
     pretrained: bool = False
-    turned: bool = False           # measured in four quarter turns, too
+    turned: tuple[str, ...] = ()   # the protocols that see four quarter turns, too: a row of their own
 
 
 TURNED = ".quarter_turns"          # of a record's name
 OMNIGLOT = "configs/papers/omniglot.py"
 _BACKGROUND = ("omniglot_one_shot_lake", "omniglot_within_alphabet", "omniglot_verification", "omniglot_retrieval")
+_PUBLISHED = ("omniglot_one_shot_lake", "omniglot_verification")  # other methods' figures are known
 _WITHIN = ("one_shot_20way", "within_alphabet_20way", "pair_accuracy")
 _FEW_SHOT = ("5way_1shot", "5way_5shot", "20way_1shot", "20way_5shot")
 _RANKING = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
 RUNS = {
     "omniglot": (
         Run("few_shot", "ResNet, ArcFace", f"{OMNIGLOT}:few_shot_vinyals", ("omniglot_few_shot_vinyals",), _FEW_SHOT),
-        Run("resnet", "ResNet, ArcFace", f"{OMNIGLOT}:background", _BACKGROUND, (*_WITHIN, *_RANKING), turned=True),
+        Run("resnet", "ResNet, ArcFace", f"{OMNIGLOT}:background", _BACKGROUND, (*_WITHIN, *_RANKING),
+            turned=_PUBLISHED),
         Run("resnet_long", "ResNet, four times as long, ArcFace", f"{OMNIGLOT}:background_long", _BACKGROUND,
-            (*_WITHIN, *_RANKING), turned=True),
+            (*_WITHIN, *_RANKING), turned=_PUBLISHED),
         # Trained before the runs of Lake et al. were known, and its weights are gone: to be trained again.
         Run("resnet18", "ResNet-18, distorted drawings, ArcFace", f"{OMNIGLOT}:background_resnet18", _BACKGROUND[1:3],
             _WITHIN[1:]),
@@ -120,21 +122,22 @@ def main(_) -> None:
     rows = {row["run"]: row for row in kept}  # what was run elsewhere
     for run in dict.fromkeys(run for run, _ in done):
         seeds = [seed for other, seed in done if other == run]
-        rows |= {run.name + suffix: row(run, seeds, suffix) for suffix in suffixes(run)}
-    rows = [rows[run.name + suffix] for run in RUNS[flags.FLAGS.set] for suffix in suffixes(run)
-            if run.name + suffix in rows]
+        rows |= {name: row(run, seeds, name) for name in rows_of(run)}
+    rows = [rows[name] for run in RUNS[flags.FLAGS.set] for name in rows_of(run) if name in rows]
     workdir.write_json(out.with_suffix(".json"), rows)
     workdir.write_atomically(out.with_suffix(".md"), markdown(rows, flags.FLAGS.set).encode())
     print(markdown(rows, flags.FLAGS.set))
 
 
-def suffixes(run: Run) -> tuple[str, ...]:
-    return ("", TURNED) if run.turned else ("",)
+def rows_of(run: Run) -> dict[str, list[str]]:
+    """Name of a row -> those of its records, of one training."""
+    turned = {run.name + TURNED: [protocol + TURNED for protocol in run.turned]} if run.turned else {}
+    return {run.name: list(run.protocols)} | turned
 
 
 def names(run: Run) -> list[str]:
-    """Of the records of one training."""
-    return [protocol + suffix for suffix in suffixes(run) for protocol in run.protocols]
+    """Of all records of one training."""
+    return [name for of_row in rows_of(run).values() for name in of_row]
 
 
 def folder(run: Run, seed: int) -> str:
@@ -200,17 +203,18 @@ def program(name: str, where: str, cores: list[int], *options: str) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def row(run: Run, seeds: list[int], suffix: str = "") -> dict:
+def row(run: Run, seeds: list[int], name: str) -> dict:
     """Of one training: metric -> each seed's value and interval, and what the figures depend on."""
-    records = {seed: [record.read(record.path(folder(run, seed), protocol + suffix)) for protocol in run.protocols]
+    records = {seed: [record.read(record.path(folder(run, seed), one)) for one in rows_of(run)[name]]
                for seed in seeds}
-    title = f"{run.title}, four quarter turns" if suffix else run.title
+    title = f"{run.title}, four quarter turns" if name.endswith(TURNED) else run.title
     first = records[seeds[0]][0]
-    metrics = {name: [next(one["metrics"][name] for one in records[seed] if name in one["metrics"]) for seed in seeds]
-               for name in run.metrics}
+    metrics = {metric: [next(one["metrics"][metric] for one in records[seed] if metric in one["metrics"])
+                        for seed in seeds]
+               for metric in run.metrics if any(metric in one["metrics"] for one in records[seeds[0]])}
     seconds = [[float(text) for text in (pathlib.Path(folder(run, seed)) / "train_seconds").read_text().split()]
                for seed in seeds]
-    return {"run": run.name + suffix, "title": title, "config": run.config, "seeds": seeds, "metrics": metrics,
+    return {"run": name, "title": title, "config": run.config, "seeds": seeds, "metrics": metrics,
             "train_seconds": [wall for wall, _ in seconds], "processor_seconds": [used for _, used in seconds],
             "evaluate_seconds": [sum(one["wall_clock_seconds"] for one in records[seed])
                                                            for seed in seeds],
