@@ -69,8 +69,8 @@ RUNS = {
         Run("few_shot", "ResNet, ArcFace", f"{OMNIGLOT}:few_shot_vinyals", ("omniglot_few_shot_vinyals",), _FEW_SHOT),
         Run("resnet", "ResNet, ArcFace", f"{OMNIGLOT}:background", _BACKGROUND, (*_WITHIN, *_RANKING),
             turned=_PUBLISHED),
-        Run("resnet_long", "ResNet, four times as long, ArcFace", f"{OMNIGLOT}:background_long", _BACKGROUND,
-            (*_WITHIN, *_RANKING), turned=_PUBLISHED),
+        Run("resnet_long", "ResNet, eight epochs, ArcFace", f"{OMNIGLOT}:background_long", _BACKGROUND,
+            (*_WITHIN, *_RANKING), turned=_PUBLISHED[:1]),
         # Trained before the runs of Lake et al. were known, and its weights are gone: to be trained again.
         Run("resnet18", "ResNet-18, distorted drawings, ArcFace", f"{OMNIGLOT}:background_resnet18", _BACKGROUND[1:3],
             _WITHIN[1:]),
