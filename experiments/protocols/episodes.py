@@ -48,15 +48,15 @@ def one_shot(task: tasks.Task, root: str) -> tasks.Measured:
     The drawings are those of the runs of Lake et al. 2015 or, where the protocol has episodes, drawn by lot.
     """
     source = tasks.source(task, task.protocol.test, root)
-    embeddings, places, problems = tasks.embed(task, source)
-    if problems:
-        raise UserError(f"a one-shot trial needs every drawing; {problems[0]}")
-    labels, drawer, alphabet = source.labels[places], drawers(source, places), alphabets(source)
+    labels, drawer = source.labels, drawers(source, np.arange(len(source)))
     if task.protocol.episodes:
         rng = np.random.default_rng((task.seed, _WAYS))
-        drawings = within_alphabets(labels, drawer, alphabet, task.protocol.episodes, rng)
+        drawings = within_alphabets(labels, drawer, alphabets(source), task.protocol.episodes, rng)
     else:
         drawings = lake_runs.rows(labels, drawer, source.class_names)
+    embeddings, _, problems = tasks.embed(task, source)
+    if problems:
+        raise UserError(f"a one-shot trial needs every drawing; {problems[0]}")
     trials = nearest(embeddings, labels, drawings)
     metrics = intervals.of_means({task.protocol.primary: trials.right}, trials.classes, task.seed)
     return _measured(task, metrics, labels, problems, episodes=len(drawings))
