@@ -5,8 +5,7 @@
 Omniglot's repository says that the modified Hausdorff distance of two drawings' ink (Dubuisson, Jain: A modified
 Hausdorff distance for object matching, 1994) errs in 38.8 % of the runs' 400 decisions. Beside it, trials of
 omniglot_within_alphabet, and trials of the runs' own characters by any two drawers: what the choice of drawers is
-worth.
-Writes benchmarks/results/lake_runs.json and .md. Ten minutes of one core.
+worth. Writes benchmarks/results/lake_runs.json and .md. Ten minutes of one core.
 """
 
 import pathlib
@@ -30,7 +29,7 @@ def main() -> None:
     labels, alphabet = source.labels, episodes.alphabets(source)
     drawer = episodes.drawers(source, np.arange(len(source)))
     runs = lake_runs.rows(labels, drawer, source.class_names)
-    theirs = np.isin(np.arange(source.num_classes), [labels[asked] for asked, _ in runs])
+    theirs = np.isin(np.arange(source.num_classes), [labels[rows] for rows, _ in runs])
 
     def drawn(alphabet_of_class) -> list[np.ndarray]:
         rng = np.random.default_rng(asked.seed)
@@ -40,9 +39,9 @@ def main() -> None:
                  # A character that is not theirs is an alphabet of its own, which is too small for a trial.
                  "their characters, by any two drawers": drawn(np.where(theirs, alphabet, source.class_names)),
                  "omniglot_within_alphabet": drawn(alphabet)}
-    ink = [_ink(source[place]["image"]) for place in range(len(source))]
-    rows = [{"trials": name, "decisions": 20 * len(drawings), "errors": float(np.mean([_errs(ink, *one)
-                                                                                       for one in drawings]))}
+    inks = [ink(source[place]["image"]) for place in range(len(source))]
+    rows = [{"trials": name, "decisions": 20 * len(drawings),
+             "errors": float(np.mean([errors(inks, *one) for one in drawings]) / 20)}
             for name, drawings in decisions.items()]
     record = {"command": f"python -m benchmarks.lake_runs --data=omniglot.npz --trials={asked.trials}",
               "seed": asked.seed, "rows": rows, "environment": workdir.environment(jax.devices())}
@@ -50,17 +49,17 @@ def main() -> None:
     print(markdown(record))
 
 
-def _ink(image: np.ndarray) -> cKDTree:
+def ink(image: np.ndarray) -> cKDTree:
     """Puts where the ink is, in pixels from its middle, where the nearest is found at once."""
     places = np.argwhere(image[..., 0] == 0).astype(float)
     return cKDTree(places - places.mean(axis=0))
 
 
-def _errs(ink: list[cKDTree], asked: np.ndarray, known: np.ndarray) -> float:
-    """Gives the share of the asked drawings whose least distance is to another character's."""
+def errors(inks: list[cKDTree], asked: np.ndarray, known: np.ndarray) -> int:
+    """Counts the asked drawings whose least distance is to another character's."""
     away = lambda one, other: other.query(one.data)[0].mean()
-    distances = [[max(away(ink[a], ink[k]), away(ink[k], ink[a])) for k in known] for a in asked]
-    return float(np.mean(np.argmin(distances, axis=1) != np.arange(len(asked))))
+    distances = [[max(away(inks[a], inks[k]), away(inks[k], inks[a])) for k in known] for a in asked]
+    return int(np.sum(np.argmin(distances, axis=1) != np.arange(len(asked))))
 
 
 def markdown(record: dict) -> str:
